@@ -1,0 +1,13 @@
+//! netbench: a network performance lab that declares, proves, measures and removes.
+//!
+//! Modules in the order in which data flows through them; a module uses only what stands above it or beside it.
+//! ARCHITECTURE.md draws the map.
+
+pub mod units;
+
+pub mod facts;
+pub mod topology;
+
+pub mod plan;
+
+pub mod cli;

@@ -1,0 +1,151 @@
+//! What the kernel holds, read back: the same nouns as `desired`, with what only the kernel knows.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::desired::NsId;
+use crate::{
+    topology::model::MacvlanMode,
+    units::{IfName, MacAddr},
+};
+
+/// The observed state of the namespaces that a topology names. A namespace that does not exist has no entry.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Observed {
+    /// By role.
+    pub namespaces: BTreeMap<NsId, ObservedNs>,
+}
+
+/// One namespace.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ObservedNs {
+    /// Inode of the namespace: its identity while it lives.
+    pub inode: u64,
+    /// Alias of `lo`: `netbench:<topology>:<role>` in a namespace that we made.
+    pub mark: Option<String>,
+    /// Links by name.
+    pub links: BTreeMap<IfName, ObservedLink>,
+    /// Routes of the main table, without those that the kernel made (proto kernel).
+    pub routes: Vec<ObservedRoute>,
+    /// Static FDB entries of VXLAN devices: (device, MAC, remote).
+    pub fdb: Vec<(IfName, MacAddr, IpAddr)>,
+    /// The sysctls that were asked for, dotted key to value; a key the kernel does not have is missing.
+    pub sysctl: BTreeMap<String, String>,
+}
+
+/// One link.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ObservedLink {
+    /// ifindex.
+    pub index: u32,
+    /// `IFLA_INFO_KIND`, empty for physical devices and `lo`.
+    pub kind: String,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Largest MTU the device takes, 0 if it does not say.
+    pub max_mtu: u32,
+    /// MAC.
+    pub mac: Option<MacAddr>,
+    /// Administratively up (IFF_UP).
+    pub up: bool,
+    /// Operationally up (IFF_LOWER_UP).
+    pub carrier: bool,
+    /// Index of the master, if any.
+    pub master: Option<u32>,
+    /// `IFLA_LINK`: the veth peer's index, or the lower device's.
+    pub link: Option<u32>,
+    /// `IFLA_IFALIAS`.
+    pub alias: Option<String>,
+    /// `IFLA_GROUP`.
+    pub group: u32,
+    /// Alternative names.
+    pub altnames: Vec<String>,
+    /// Addresses, link-local ones of IPv6 left out.
+    pub addresses: Vec<IpNet>,
+    /// Root qdisc, when it is not the kernel's default for the device.
+    pub qdisc: Option<ObservedQdisc>,
+    /// What the kind adds.
+    pub detail: LinkDetail,
+    /// Access VLAN of a bridge port: pvid where filtering is on.
+    pub pvid: Option<u16>,
+    /// ethtool features, only for links on which the desired state names some: kernel name to active.
+    pub features: BTreeMap<String, bool>,
+    /// ethtool rings, channels, coalesce, only where asked.
+    pub ethtool: BTreeMap<String, u32>,
+    /// `gso_max_size`.
+    pub gso_max_size: u32,
+}
+
+/// Kind-specific facts.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkDetail {
+    /// Nothing of interest.
+    #[default]
+    None,
+    /// A bridge.
+    Bridge {
+        /// Spanning tree.
+        stp: bool,
+        /// 802.1Q filtering.
+        vlan_filtering: bool,
+        /// Snooping.
+        multicast_snooping: bool,
+    },
+    /// A macvlan.
+    Macvlan {
+        /// Mode; `None` for modes netbench does not make.
+        mode: Option<MacvlanMode>,
+    },
+    /// A VXLAN device.
+    Vxlan {
+        /// VNI.
+        vni: u32,
+        /// Outer source.
+        local: Option<IpAddr>,
+        /// Default remote.
+        remote: Option<IpAddr>,
+        /// UDP port.
+        port: u16,
+        /// Index of the lower device.
+        dev: u32,
+        /// Outer UDP checksum over IPv4.
+        udp_checksum: bool,
+        /// Zero checksum sent over IPv6.
+        udp6_zero_checksum: bool,
+        /// Group policy.
+        gbp: bool,
+        /// Learning.
+        learning: bool,
+    },
+}
+
+/// A root qdisc as read back.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ObservedQdisc {
+    /// `tbf`, `htb`, `netem`, …
+    pub kind: String,
+    /// Rate in bytes per second, of tbf, or of htb's one class.
+    pub rate_bytes: Option<u64>,
+    /// netem delay in nanoseconds.
+    pub delay_ns: Option<u64>,
+    /// netem loss, 0..1.
+    pub loss: Option<f64>,
+}
+
+/// A route of the main table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ObservedRoute {
+    /// Destination.
+    pub to: IpNet,
+    /// Gateway.
+    pub via: Option<IpAddr>,
+    /// Output device's index.
+    pub oif: Option<u32>,
+    /// `RTPROT_*`: 3 boot, 4 static, …
+    pub protocol: u8,
+    /// Metric.
+    pub metric: u32,
+}

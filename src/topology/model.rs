@@ -1,0 +1,365 @@
+//! The resolved topology: every count expanded, every default filled in, every address and MTU decided.
+//!
+//! It is pure data. What the file said lives in `ast`; what the kernel shall hold lives in `plan::desired`.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{BitRate, CpuList, IfName, MacAddr, Span};
+
+/// A topology ready to be planned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Topology {
+    /// Name of the topology: `[a-z0-9][a-z0-9-]*`, at most 32 bytes. Namespaces and marks carry it.
+    pub name: String,
+    /// Where switches without a host live.
+    pub fabric: Fabric,
+    /// IPv6 addresses are assigned (and IPv6 left on) only when asked.
+    pub ipv6: bool,
+    /// Endpoints, counts expanded, in order of declaration.
+    pub nodes: Vec<Node>,
+    /// Namespaces that play a second machine.
+    pub hosts: Vec<Host>,
+    /// Shared media.
+    pub switches: Vec<Switch>,
+    /// Wires (veth pairs).
+    pub links: Vec<Wire>,
+    /// Real devices of this machine, or veth stand-ins for them.
+    pub nics: Vec<Nic>,
+    /// Overlays between two switches.
+    pub tunnels: Vec<Tunnel>,
+    /// Who talks to whom; never empty when there are two nodes.
+    pub flows: Vec<Flow>,
+    /// Defaults for `netbench run`.
+    pub test: TestDefaults,
+}
+
+/// Where switches live that name no host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Fabric {
+    /// In a namespace of their own (the default).
+    Own,
+    /// In the namespace netbench was started in.
+    Host,
+}
+
+/// An endpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Unique among nodes and hosts.
+    pub name: String,
+    /// The emulated host it runs on, if one was named.
+    pub host: Option<String>,
+    /// An existing namespace to use instead of a new one.
+    pub attach: Option<Attach>,
+    /// A NIC handed to the node (`[node.x] nic = "left"`), with the interface it becomes there.
+    pub nic: Option<NicPort>,
+    /// CPUs its streams are pinned to.
+    pub cpus: Option<CpuList>,
+    /// `numa = "nic"` or a node number, as written.
+    pub numa: Option<String>,
+    /// sysctls of its namespace: dotted keys (`net.ipv4.ip_forward`).
+    pub sysctl: BTreeMap<String, String>,
+    /// Routes of its namespace.
+    pub routes: Vec<Route>,
+    /// Addresses of a node without any interface of ours (attach = "self": loopback); first is what flows use.
+    pub addresses: Vec<IpNet>,
+}
+
+/// A namespace that plays a second machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// Unique among nodes and hosts.
+    pub name: String,
+    /// sysctls of its namespace.
+    pub sysctl: BTreeMap<String, String>,
+    /// Routes of its namespace.
+    pub routes: Vec<Route>,
+}
+
+/// An existing namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attach {
+    /// `self`: the namespace netbench was started in.
+    This,
+    /// `netns:/run/netns/x`
+    Path(PathBuf),
+    /// `pid:4711`
+    Pid(u32),
+    /// `docker:web`
+    Docker(String),
+    /// `podman:db`
+    Podman(String),
+}
+
+/// A route of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Destination; `0.0.0.0/0` or `::/0` for the default route.
+    pub to: IpNet,
+    /// Gateway.
+    pub via: Option<IpAddr>,
+    /// Device, when there is no gateway.
+    pub dev: Option<IfName>,
+}
+
+/// What may be said of any interface that the file declares.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PortSettings {
+    /// Explicit MAC; otherwise the planner derives one.
+    pub mac: Option<MacAddr>,
+    /// Addresses with prefix length, in order.
+    pub addresses: Vec<IpNet>,
+    /// MTU of the interface: always decided (0 only for interfaces whose MTU is left as found).
+    pub mtu: u32,
+    /// Egress shaper.
+    pub rate: Option<Shaper>,
+    /// netem on egress.
+    pub netem: Option<Netem>,
+    /// ethtool features by netbench's or ethtool's name (`tso`, `gro`, `tx-checksum-ip-generic`), on or off.
+    pub offload: BTreeMap<String, bool>,
+    /// ethtool rings `rx`, `tx`.
+    pub rings: BTreeMap<String, u32>,
+    /// ethtool channels `rx`, `tx`, `combined`.
+    pub channels: BTreeMap<String, u32>,
+    /// ethtool coalesce parameters.
+    pub coalesce: BTreeMap<String, u32>,
+    /// `gso_max_size` in bytes.
+    pub gso_max_size: Option<u32>,
+}
+
+/// An egress shaper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shaper {
+    /// Rate.
+    pub rate: BitRate,
+    /// Which qdisc does it.
+    pub qdisc: ShaperKind,
+}
+
+/// The qdisc of a shaper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ShaperKind {
+    /// Token bucket filter.
+    Tbf,
+    /// Hierarchical token bucket with one class.
+    Htb,
+}
+
+/// Emulated impairment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Netem {
+    /// One-way delay added at egress.
+    pub delay: Option<Span>,
+    /// Share of packets lost, 0..1.
+    pub loss: Option<f64>,
+}
+
+/// A node's (or host's) interface on a switch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Port {
+    /// Node or host name.
+    pub node: String,
+    /// Its interface name in the node: `eth0`, `eth1`, … in order of declaration.
+    pub ifname: IfName,
+    /// Access VLAN of the port, on switches that filter.
+    pub vlan: Option<u16>,
+    /// Settings of the node's end (the switch's end shares the MTU).
+    pub settings: PortSettings,
+}
+
+/// A shared medium.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Switch {
+    /// Its device name where it is a device.
+    pub name: IfName,
+    /// The host it lives on; `None` is the fabric.
+    pub host: Option<String>,
+    /// What joins the ports.
+    pub kind: SwitchKind,
+    /// MTU of the switch itself and of all its ports.
+    pub mtu: u32,
+    /// Addresses of the switch device itself (a bridge's).
+    pub addresses: Vec<IpNet>,
+    /// Nodes on it, in order.
+    pub ports: Vec<Port>,
+    /// NICs enslaved to it (bridge uplinks), by nic name.
+    pub uplinks: Vec<String>,
+}
+
+/// Kinds of switch; one word in the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SwitchKind {
+    /// The kernel's bridge.
+    Bridge(BridgeOptions),
+    /// macvlan children of one NIC.
+    Macvlan {
+        /// NIC name.
+        nic: String,
+        /// macvlan mode.
+        mode: MacvlanMode,
+    },
+}
+
+/// Bridge options; `None` leaves the kernel's default, but STP, which is off unless asked.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct BridgeOptions {
+    /// Spanning tree.
+    pub stp: bool,
+    /// 802.1Q filtering.
+    pub vlan_filtering: bool,
+    /// IGMP/MLD snooping.
+    pub multicast_snooping: Option<bool>,
+}
+
+/// macvlan modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MacvlanMode {
+    /// Children cannot reach each other.
+    Private,
+    /// Children reach each other through the switch outside.
+    Vepa,
+    /// Children are switched in the kernel.
+    Bridge,
+    /// One child owns the NIC.
+    Passthru,
+}
+
+/// A wire: a veth pair.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Wire {
+    /// Its two ends.
+    pub ends: [End; 2],
+}
+
+/// One end of a wire.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    /// Node or host the end is in, or the switch it is a port of.
+    pub at: EndAt,
+    /// Interface name there.
+    pub ifname: IfName,
+    /// Its settings.
+    pub settings: PortSettings,
+}
+
+/// Where a wire's end is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndAt {
+    /// In a node's namespace.
+    Node(String),
+    /// In a host's namespace.
+    Host(String),
+    /// A port of a bridge.
+    Switch(String),
+}
+
+/// A real device of this machine, or a veth stand-in where neither `ifname` nor `pci` is given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Nic {
+    /// Name in the file.
+    pub name: String,
+    /// Kernel name to borrow.
+    pub ifname: Option<IfName>,
+    /// PCI address to borrow.
+    pub pci: Option<String>,
+    /// The NIC at the other end of the cable, when the file says so. Stand-ins with `cable` are one veth pair.
+    pub cable: Option<String>,
+    /// MTU the NIC must have while it is ours (0: as found).
+    pub mtu: u32,
+    /// Settings for the NIC itself.
+    pub settings: PortSettings,
+}
+
+/// A NIC handed to a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NicPort {
+    /// NIC name.
+    pub nic: String,
+    /// Interface name in the node.
+    pub ifname: IfName,
+    /// Settings while it is there.
+    pub settings: PortSettings,
+}
+
+/// An overlay between two switches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// Encapsulation.
+    pub kind: TunnelKind,
+    /// Virtual network identifier, 24 bits.
+    pub vni: u32,
+    /// UDP destination port.
+    pub port: u16,
+    /// Its two ends.
+    pub ends: [TunnelEnd; 2],
+    /// Outer UDP checksum: `None` leaves the kernel's default.
+    pub udp_checksum: Option<bool>,
+    /// Outer UDP checksum may be zero over IPv6.
+    pub udp6_zero_checksum: Option<bool>,
+    /// Group policy extension.
+    pub gbp: bool,
+    /// Source address learning: `None` leaves the kernel's default (on).
+    pub learning: Option<bool>,
+    /// Static FDB entries: MAC of a node's interface to the remote it is behind.
+    pub static_fdb: bool,
+}
+
+/// Encapsulations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TunnelKind {
+    /// RFC 7348.
+    Vxlan,
+}
+
+/// One end of a tunnel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TunnelEnd {
+    /// Switch it is a port of.
+    pub switch: String,
+    /// Name of the tunnel device.
+    pub ifname: IfName,
+    /// Outer source address.
+    pub local: IpAddr,
+    /// The interface that holds `local`.
+    pub dev: IfName,
+    /// MTU of the tunnel device.
+    pub mtu: u32,
+}
+
+/// Who talks to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Client: the sender of a stream, the requester of a request/response test.
+    pub from: String,
+    /// Server.
+    pub to: String,
+    /// Address the client binds.
+    pub from_address: IpAddr,
+    /// Address the client connects to.
+    pub to_address: IpAddr,
+    /// Largest IP packet that the declared path carries, in bytes.
+    pub mtu: u32,
+}
+
+/// `[test]`: what `netbench run` does unless the command line says otherwise.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TestDefaults {
+    /// Test names, lower case (`tcp_stream`).
+    pub tests: Vec<String>,
+    /// Length of one round.
+    pub duration: Option<Span>,
+    /// Rounds.
+    pub rounds: Option<u32>,
+    /// Parallel streams.
+    pub streams: Option<u32>,
+}
