@@ -92,9 +92,32 @@ pub struct History {
 }
 
 impl History {
+    /// All that was ever declared and may still be there: every intent merged, the latest word on each thing.
+    pub fn known(&self) -> Option<Desired> {
+        let mut intents = self.intents.iter().map(|(desired, _)| desired);
+        let mut known = intents.next()?.clone();
+        for later in intents {
+            merge(&mut known.namespaces, &later.namespaces, |a, b| a.id == b.id);
+            merge(&mut known.links, &later.links, |a, b| a.at == b.at);
+            merge(&mut known.routes, &later.routes, |a, b| a == b);
+            merge(&mut known.fdb, &later.fdb, |a, b| a == b);
+            known.flows = later.flows.clone();
+        }
+        Some(known)
+    }
+
     /// All steps ever announced and not known to be taken back, oldest first.
     pub fn steps(&self) -> impl DoubleEndedIterator<Item = &Step> {
         self.intents.iter().flat_map(|(_, steps)| steps)
+    }
+}
+
+fn merge<T: Clone>(known: &mut Vec<T>, later: &[T], same: impl Fn(&T, &T) -> bool) {
+    for item in later {
+        match known.iter_mut().find(|old| same(old, item)) {
+            Some(old) => *old = item.clone(),
+            None => known.push(item.clone()),
+        }
     }
 }
 
@@ -263,6 +286,15 @@ impl Store {
     pub fn keep_source(&self, text: &str) -> Result<(), JournalError> {
         let path = self.folder.join("topology.toml");
         fs::write(&path, text).map_err(io_error("write", &path))
+    }
+
+    /// Forgets everything: what the journal named is gone.
+    pub fn clear(&self) -> Result<(), JournalError> {
+        let path = self.journal();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes the folder: the last act of a destroy.

@@ -70,7 +70,6 @@ pub fn diff(desired: &Desired, observed: &Observed, context: Context<'_>) -> Res
     diff.take_away();
     diff.namespaces();
     diff.links();
-    diff.settings();
     diff.addresses();
     diff.late_sysctls();
     diff.routes();
@@ -169,7 +168,17 @@ impl<'a> Diff<'a> {
                     && seen.detail == LinkDetail::Macvlan { mode: Some(*mode) }
             }
             LinkKind::Vxlan(want) => match &seen.detail {
-                LinkDetail::Vxlan { vni, local, remote, port, dev, udp_checksum, udp6_zero_checksum, gbp, learning } => {
+                LinkDetail::Vxlan {
+                    vni,
+                    local,
+                    remote,
+                    port,
+                    dev,
+                    udp_checksum,
+                    udp6_zero_checksum,
+                    gbp,
+                    learning,
+                } => {
                     let below = LinkRef { ns: link.at.ns.clone(), name: want.dev.clone() };
                     *vni == want.vni
                         && *local == Some(want.local)
@@ -201,7 +210,9 @@ impl<'a> Diff<'a> {
                 }
                 let declared = self.desired.link(&at);
                 let again = self.missing.contains(&at);
-                if declared.is_none() || (again && !matches!(declared.map(|l| &l.kind), Some(LinkKind::Borrowed { .. }))) {
+                if declared.is_none()
+                    || (again && !matches!(declared.map(|l| &l.kind), Some(LinkKind::Borrowed { .. })))
+                {
                     going.insert(at);
                 }
             }
@@ -292,11 +303,9 @@ impl<'a> Diff<'a> {
     fn namespaces(&mut self) {
         for ns in &self.desired.namespaces {
             match (&ns.origin, self.ns(&ns.id)) {
-                (NsOrigin::Own(name), None) => self.steps.push(Step::CreateNs {
-                    ns: ns.id.clone(),
-                    name: name.clone(),
-                    sysctl: early(&ns.sysctl),
-                }),
+                (NsOrigin::Own(name), None) => {
+                    self.steps.push(Step::CreateNs { ns: ns.id.clone(), name: name.clone(), sysctl: early(&ns.sysctl) })
+                }
                 (NsOrigin::Own(name), Some(state)) if !marks::owns_ns(&self.desired.topology, state) => {
                     self.conflicts.push(Conflict::NamespaceTaken { name: name.clone() });
                 }
@@ -331,22 +340,31 @@ impl<'a> Diff<'a> {
     fn links(&mut self) {
         let desired = self.desired;
         let mut made: HashSet<&LinkRef> = HashSet::new();
+        let mut second_ends: HashSet<&LinkRef> = HashSet::new();
         for link in &desired.links {
-            if !self.missing.contains(&link.at) || made.contains(&link.at) {
-                continue;
+            let second = second_ends.contains(&link.at);
+            if let LinkKind::Veth { peer } = &link.kind {
+                second_ends.insert(peer);
             }
-            made.insert(&link.at);
-            match &link.kind {
-                LinkKind::Borrowed { ifname, .. } => self.take_nic(link, ifname),
-                LinkKind::Veth { peer } => {
-                    let second = desired.link(peer).map(|peer| {
-                        made.insert(&peer.at);
-                        Box::new(peer.clone())
-                    });
-                    self.steps.push(Step::CreateLink { link: Box::new(link.clone()), peer: second });
-                }
-                _ => self.steps.push(Step::CreateLink { link: Box::new(link.clone()), peer: None }),
+            if self.missing.contains(&link.at) && made.insert(&link.at) {
+                self.make(link, &mut made);
             }
+            // Right after its making: a child's MTU may need that of the device below it.
+            self.settings(link, second);
+        }
+    }
+
+    fn make(&mut self, link: &'a Link, made: &mut HashSet<&'a LinkRef>) {
+        match &link.kind {
+            LinkKind::Borrowed { ifname, .. } => self.take_nic(link, ifname),
+            LinkKind::Veth { peer } => {
+                let second = self.desired.link(peer).map(|peer| {
+                    made.insert(&peer.at);
+                    Box::new(peer.clone())
+                });
+                self.steps.push(Step::CreateLink { link: Box::new(link.clone()), peer: second });
+            }
+            _ => self.steps.push(Step::CreateLink { link: Box::new(link.clone()), peer: None }),
         }
     }
 
@@ -361,25 +379,18 @@ impl<'a> Diff<'a> {
     }
 
     /// Everything that can be set on a living link.
-    fn settings(&mut self) {
-        let mut second_ends: HashSet<&LinkRef> = HashSet::new();
-        for link in &self.desired.links {
-            let fresh = self.missing.contains(&link.at);
-            let second = second_ends.contains(&link.at);
-            if let LinkKind::Veth { peer } = &link.kind {
-                second_ends.insert(peer);
-            }
-            let (set, previous) = match self.kept(&link.at) {
-                Some(seen) => self.changed(link, seen),
-                None => (fresh_set(link, second), LinkSet::default()),
-            };
-            if set != LinkSet::default() {
-                self.steps.push(Step::SetLink { at: link.at.clone(), set, previous });
-            }
-            let seen = if fresh { None } else { self.seen(&link.at) };
-            self.features(link, seen);
-            self.qdisc(link, seen);
+    fn settings(&mut self, link: &Link, second: bool) {
+        let fresh = self.missing.contains(&link.at);
+        let (set, previous) = match self.kept(&link.at) {
+            Some(seen) => self.changed(link, seen),
+            None => (fresh_set(link, second), LinkSet::default()),
+        };
+        if set != LinkSet::default() {
+            self.steps.push(Step::SetLink { at: link.at.clone(), set, previous });
         }
+        let seen = if fresh { None } else { self.seen(&link.at) };
+        self.features(link, seen);
+        self.qdisc(link, seen);
     }
 
     fn changed(&self, link: &Link, seen: &ObservedLink) -> (LinkSet, LinkSet) {
@@ -395,9 +406,9 @@ impl<'a> Diff<'a> {
         }
         let master = seen.master.and_then(|index| self.names.get(&(&link.at.ns, index)).map(|name| (*name).clone()));
         // A master that is made again in this plan has lost its ports.
-        let lost = master.as_ref().is_some_and(|name| {
-            self.missing.contains(&LinkRef { ns: link.at.ns.clone(), name: name.clone() })
-        });
+        let lost = master
+            .as_ref()
+            .is_some_and(|name| self.missing.contains(&LinkRef { ns: link.at.ns.clone(), name: name.clone() }));
         // A borrowed port that the file does not mention stays where it is.
         let foreign = link.master.is_none() && matches!(link.kind, LinkKind::Borrowed { .. });
         if (link.master != master || lost) && !foreign {
@@ -526,9 +537,9 @@ impl<'a> Diff<'a> {
             }
         }
         for entry in &self.desired.fdb {
-            let there = self.ns(&entry.at.ns).is_some_and(|state| {
-                state.fdb.contains(&(entry.at.name.clone(), entry.mac, entry.remote))
-            });
+            let there = self
+                .ns(&entry.at.ns)
+                .is_some_and(|state| state.fdb.contains(&(entry.at.name.clone(), entry.mac, entry.remote)));
             if !there || self.missing.contains(&entry.at) {
                 steps.push(Step::AddFdb(entry.clone()));
             }

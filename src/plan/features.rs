@@ -5,9 +5,15 @@ use std::collections::BTreeMap;
 /// Short word -> kernel names (`netdev_features_strings[]` in net/ethtool/common.c), as `ethtool -K` groups them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("rx", &["rx-checksum"]),
-    ("tx", &["tx-checksum-ipv4", "tx-checksum-ip-generic", "tx-checksum-ipv6", "tx-checksum-fcoe-crc", "tx-checksum-sctp"]),
+    (
+        "tx",
+        &["tx-checksum-ipv4", "tx-checksum-ip-generic", "tx-checksum-ipv6", "tx-checksum-fcoe-crc", "tx-checksum-sctp"],
+    ),
     ("sg", &["tx-scatter-gather", "tx-scatter-gather-fraglist"]),
-    ("tso", &["tx-tcp-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation", "tx-tcp6-segmentation"]),
+    (
+        "tso",
+        &["tx-tcp-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation", "tx-tcp6-segmentation"],
+    ),
     ("gso", &["tx-generic-segmentation"]),
     ("gro", &["rx-gro"]),
     ("lro", &["rx-lro"]),

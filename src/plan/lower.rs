@@ -283,10 +283,8 @@ impl Lowering<'_> {
         let node = LinkRef { ns: node_ns(self.topology, &port.node), name: port.ifname.clone() };
         match &switch.kind {
             SwitchKind::Bridge(_) => {
-                let fabric = LinkRef {
-                    ns: switch_ns(self.topology, switch),
-                    name: end_name(&port.node, port.ifname.as_str()),
-                };
+                let fabric =
+                    LinkRef { ns: switch_ns(self.topology, switch), name: end_name(&port.node, port.ifname.as_str()) };
                 self.veth(fabric, None, Some((&switch.name, port.vlan)), node, Some(&port.settings), port.settings.mtu);
             }
             SwitchKind::Macvlan { nic, mode } => {

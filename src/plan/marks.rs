@@ -1,6 +1,9 @@
 //! How netbench knows its own: marks on namespaces and links, and who may therefore be removed.
 
-use super::observed::{ObservedLink, ObservedNs};
+use super::{
+    observed::{ObservedLink, ObservedNs},
+    step::NicState,
+};
 use crate::units::stable_hash;
 
 /// First word of every alias of ours.
@@ -21,6 +24,31 @@ pub fn parse_alias(alias: &str) -> Option<(&str, &str)> {
 /// `IFLA_GROUP` of every link of a topology: one message deletes them all. `0x4e42` is "NB".
 pub fn group(topology: &str) -> u32 {
     0x4e42_0000 | (stable_hash(&[topology]) & 0xffff) as u32
+}
+
+/// The group that links of a topology are put in to be deleted together. `0x4e43` is next to [`group`]'s `0x4e42`.
+pub fn scratch_group(topology: &str) -> u32 {
+    group(topology) + 0x1_0000
+}
+
+/// The alias of a borrowed device: enough to give it back when the journal is lost. At most 255 bytes (IFALIASZ).
+pub fn nic_alias(topology: &str, nic: &NicState) -> String {
+    let mac = nic.mac.map(|mac| mac.to_string()).unwrap_or_default();
+    let state = if nic.up { "up" } else { "down" };
+    alias(topology, &format!("nic/{}/{}/{state}/{mac}", nic.ifname, nic.mtu))
+}
+
+/// What [`nic_alias`] wrote, as far as it goes.
+pub fn parse_nic_alias(alias: &str) -> Option<NicState> {
+    let (_, role) = parse_alias(alias)?;
+    let mut parts = role.strip_prefix("nic/")?.split('/');
+    Some(NicState {
+        ifname: parts.next()?.to_owned(),
+        mtu: parts.next()?.parse().ok()?,
+        up: parts.next()? == "up",
+        mac: parts.next().and_then(|mac| mac.parse().ok()),
+        ..NicState::default()
+    })
 }
 
 /// An alternative name: unique in a namespace, so that setting it is an atomic claim.
@@ -56,6 +84,8 @@ mod tests {
         let ours = ObservedLink { alias: Some(alias("bridge", "client-0")), ..stranger };
         assert!(owns_link("bridge", false, &ours));
         assert!(!owns_link("other", false, &ours));
+        let nic = NicState { ifname: "enp3s0".into(), mtu: 9000, up: true, ..NicState::default() };
+        assert_eq!(parse_nic_alias(&nic_alias("bridge", &nic)), Some(nic));
         assert!(altname(&"t".repeat(32), "name").len() <= 127);
     }
 }

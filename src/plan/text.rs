@@ -121,7 +121,9 @@ impl fmt::Display for KindText<'_> {
             LinkKind::Macvlan { lower, mode } => {
                 write!(f, "macvlan on {lower} mode {}", format!("{mode:?}").to_lowercase())
             }
-            LinkKind::Vxlan(v) => write!(f, "vxlan vni {} {} -> {} port {} dev {}", v.vni, v.local, v.remote, v.port, v.dev),
+            LinkKind::Vxlan(v) => {
+                write!(f, "vxlan vni {} {} -> {} port {} dev {}", v.vni, v.local, v.remote, v.port, v.dev)
+            }
             LinkKind::Borrowed { ifname, .. } => write!(f, "borrowed {ifname}"),
         }
     }
