@@ -21,13 +21,7 @@ fn the_dump_sees_every_kind_of_change_and_its_reversal() {
     let Some(lab) = Lab::new("dump") else { return };
     lab.sh("ip link add vx0 mtu 1500 type veth peer name vx1 && ip link set vx0 up && ip link set vx1 up");
     lab.sh("ip addr add 198.51.100.1/24 dev vx0 && ip netns add other && ip -n other link set lo up");
-    // Addresses of IPv6 come after a second of duplicate address detection.
-    let mut before = lab.dump();
-    assert!(lab::eventually(std::time::Duration::from_secs(5), || {
-        let last = std::mem::replace(&mut before, lab.dump());
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        last == before
-    }));
+    let before = lab.settled();
     for (change, back) in [
         ("ip link set vx0 mtu 1400", "ip link set vx0 mtu 1500"),
         ("ip link set vx0 alias x", "ip link set vx0 alias ''"),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Done, Lab};
 
-/// Reads one namespace. `@name` starts a section of JSON, `#name` one of plain lines.
+/// Reads one namespace. `@name` starts a section of JSON, `%name` one of plain lines.
 const READ: &str = r#"
 json() { echo "@$1"; shift; "$@" 2>/dev/null || true; echo; }
 json link ip -j -d addr show
@@ -19,26 +19,26 @@ json qdisc tc -j qdisc show
 json fdb bridge -j fdb show
 json vlan bridge -j vlan show
 for dev in $(ip -o link show | cut -d: -f2 | cut -d@ -f1); do
-    echo "#class $dev"; tc class show dev "$dev" 2>/dev/null || true
-    echo "#filter $dev"; tc filter show dev "$dev" 2>/dev/null || true
-    echo "#feature $dev"; ethtool -k "$dev" 2>/dev/null | tail -n +2 || true
-    echo "#ring $dev"; ethtool -g "$dev" 2>/dev/null || true
-    echo "#channel $dev"; ethtool -l "$dev" 2>/dev/null || true
+    echo "%class $dev"; tc class show dev "$dev" 2>/dev/null || true
+    echo "%filter $dev"; tc filter show dev "$dev" 2>/dev/null || true
+    echo "%feature $dev"; ethtool -k "$dev" 2>/dev/null | tail -n +2 || true
+    echo "%ring $dev"; ethtool -g "$dev" 2>/dev/null || true
+    echo "%channel $dev"; ethtool -l "$dev" 2>/dev/null || true
 done
-echo "#sysctl"
+echo "%sysctl"
 cd /proc/sys/net && grep -rs . . || true
 "#;
 
 /// Reads what belongs to the machine and not to one namespace: names under /run/netns, files and mounts below /run.
 const READ_SHARED: &str = r#"
-echo "#netns"
+echo "%netns"
 for file in /run/netns/*; do
     [ -e "$file" ] || continue
     echo "$(basename "$file") $(stat -f -c %T "$file")"
 done
-echo "#file"
+echo "%file"
 find /run -mindepth 1 -xdev -printf '%P %y %m %U:%G %s\n'
-echo "#mount"
+echo "%mount"
 sed 's/ - / /' /proc/self/mountinfo | cut -d' ' -f4,5
 "#;
 
@@ -95,7 +95,7 @@ fn sections(text: &str, ns: &str, lines: &mut Vec<String>) {
     for line in text.lines() {
         if let Some(name) = line.strip_prefix('@') {
             (section, json) = (name, true);
-        } else if let Some(name) = line.strip_prefix('#') {
+        } else if let Some(name) = line.strip_prefix('%') {
             (section, json) = (name, false);
         } else if !json {
             lines.extend(plain(section, line).map(|line| format!("{ns} {section} {line}")));

@@ -208,6 +208,20 @@ impl Lab {
         Dump::take(self)
     }
 
+    /// The dump of a world that stands still: carriers are up and no address of IPv6 waits for its duplicate address
+    /// detection any more, which adds routes up to two seconds after a link came up.
+    #[track_caller]
+    pub fn settled(&self) -> Dump {
+        let mut before = self.dump();
+        let still = eventually(Duration::from_secs(10), || {
+            let tentative = self.sh("ip -6 addr show tentative");
+            let last = std::mem::replace(&mut before, self.dump());
+            tentative.trim().is_empty() && last == before
+        });
+        assert!(still, "the world before the test does not stand still\n{before}");
+        before
+    }
+
     /// Waits until the world is as it was; fails with the difference when it is not within ten seconds.
     ///
     /// A deadline and not an instant: the kernel finishes namespaces in a worker, and operational states follow
