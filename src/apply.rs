@@ -25,7 +25,6 @@ use crate::{
     plan::{
         desired::{Desired, NsId},
         diff::{self, Conflict, Context},
-        observed::Observed,
         step::Step,
     },
 };
@@ -139,10 +138,8 @@ pub struct Declared<'a> {
 
 /// The steps that an apply would take now; nothing is changed and nothing is locked.
 pub fn plan(desired: &Desired, root: &StateRoot) -> Result<Vec<Step>, ApplyError> {
-    let before = root.read(&desired.topology)?.and_then(|history| history.known());
-    let mut world = World::new(&desired.topology);
-    let (_, steps) = difference(&mut world, desired, before.as_ref())?;
-    Ok(steps)
+    let history = root.read(&desired.topology)?.unwrap_or_default();
+    difference(&mut World::new(&desired.topology), desired, &history)
 }
 
 /// The differences between what is declared and what is there, one sentence each; empty when there are none.
@@ -150,16 +147,13 @@ pub fn verify(desired: &Desired, root: &StateRoot) -> Result<Vec<String>, ApplyE
     Ok(plan(desired, root)?.iter().map(Step::drift).collect())
 }
 
-fn difference(
-    world: &mut World,
-    desired: &Desired,
-    before: Option<&Desired>,
-) -> Result<(Observed, Vec<Step>), ApplyError> {
-    let observed = world.observe(desired, before)?;
+fn difference(world: &mut World, desired: &Desired, history: &History) -> Result<Vec<Step>, ApplyError> {
+    let before = history.known();
+    let observed = world.observe(desired, before.as_ref())?;
     let nics = world.nics(desired)?;
-    let context = Context { before, nics: Some(&nics) };
-    let steps = diff::diff(desired, &observed, context).map_err(ApplyError::Conflicts)?;
-    Ok((observed, steps))
+    let taken = history.taken();
+    let context = Context { before: before.as_ref(), nics: Some(&nics), taken: Some(&taken) };
+    diff::diff(desired, &observed, context).map_err(ApplyError::Conflicts)
 }
 
 /// Brings the kernel to the declared state and verifies it; on any failure takes back what it did.
@@ -183,7 +177,7 @@ fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Vec<Ste
     let history = store.history()?;
     let before = history.known();
     let mut world = World::new(&desired.topology);
-    let (_, steps) = difference(&mut world, desired, before.as_ref())?;
+    let steps = difference(&mut world, desired, &history)?;
     for step in &steps {
         refuse_lifeline(step)?;
     }
@@ -211,8 +205,8 @@ fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Vec<Ste
         let (number, total) = (begun, steps.len());
         return Err(ApplyError::Step { number, total, step, cause: Box::new(cause), left });
     }
-    let drift = match difference(&mut world, desired, Some(desired)) {
-        Ok((_, rest)) => rest.iter().map(Step::drift).collect(),
+    let drift = match difference(&mut world, desired, &store.history()?) {
+        Ok(rest) => rest.iter().map(Step::drift).collect(),
         Err(error) => vec![error.to_string()],
     };
     if !drift.is_empty() {
@@ -237,7 +231,7 @@ fn foreign_steps(history: &History, steps: &[Step], desired: &Desired) -> Vec<St
     let known = history.known();
     let own = own_roles(desired, known.as_ref());
     let foreign = |step: &&Step| {
-        matches!(step, Step::TakeNic { .. }) || !own.get(step.ns()).copied().unwrap_or(false)
+        step.is_loan() || !own.get(step.ns()).copied().unwrap_or(false)
     };
     history.steps().chain(steps).filter(foreign).cloned().collect()
 }
@@ -271,7 +265,8 @@ fn roll_back(mut world: World, store: &Store, history: &History, begun: &[Step])
         }
         return left;
     };
-    let own = own_roles(&committed, begun_desired(store).as_ref());
+    let now = store.history().unwrap_or_default();
+    let own = own_roles(&committed, now.known().as_ref());
     {
         let mut executor = Executor::new(&mut world, own.clone());
         for step in begun.iter().rev() {
@@ -282,9 +277,7 @@ fn roll_back(mut world: World, store: &Store, history: &History, begun: &[Step])
     }
     // Whatever the undos missed, the last committed state is a declared one like any other.
     let mut world = World::new(&committed.topology);
-    let known = store.history().ok().and_then(|history| history.known());
-    let rest = difference(&mut world, &committed, known.as_ref());
-    let repaired = rest.and_then(|(_, steps)| {
+    let repaired = difference(&mut world, &committed, &now).and_then(|steps| {
         Executor::new(&mut world, own).run(&steps).map_err(|(_, error)| error)
     });
     match repaired {
@@ -298,8 +291,4 @@ fn roll_back(mut world: World, store: &Store, history: &History, begun: &[Step])
         Err(error) => left.push(error.to_string()),
     }
     left
-}
-
-fn begun_desired(store: &Store) -> Option<Desired> {
-    store.history().ok().and_then(|history| history.known())
 }

@@ -180,7 +180,7 @@ fn tunnel(topology: &mut Topology, recipe: &Recipe) {
 }
 
 fn steps(desired: &Desired, model: &Model, before: Option<&Desired>) -> Vec<Step> {
-    diff(desired, &model.state, Context { before, nics: None }).unwrap()
+    diff(desired, &model.state, Context { before, ..Context::default() }).unwrap()
 }
 
 fn texts(steps: &[Step]) -> Vec<String> {

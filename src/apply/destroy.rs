@@ -8,7 +8,7 @@ use crate::{
         ApplyError,
         execute::Executor,
         fault,
-        journal::{History, StateRoot},
+        journal::{History, JournalError, StateRoot},
         own_roles,
         world::{NETNS_FOLDER, World, netns_path},
     },
@@ -61,6 +61,19 @@ pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, Appl
     Ok(removed)
 }
 
+/// Like [`destroy`], for what `orphans` found: a journal that cannot be read is passed over, the marks decide.
+pub fn collect(topology: &str, root: &StateRoot) -> Result<Option<Removed>, ApplyError> {
+    match destroy(topology, root) {
+        Err(ApplyError::Journal(JournalError::Corrupt { .. })) => {
+            let store = root.lock(topology)?;
+            let removed = by_marks(topology)?;
+            store.remove()?;
+            Ok(removed)
+        }
+        other => other,
+    }
+}
+
 /// Undoes and removes all that a journal names; goes on past errors and reports them. `None` for an empty journal.
 pub fn remove_all(history: &History) -> Option<Removed> {
     let known = history.known()?;
@@ -91,8 +104,10 @@ fn give_others_back(world: &mut World, history: &History, known: &Desired, remov
     let is_own = |step: &Step| own.get(step.ns()).copied().unwrap_or(false);
     let mut executor = Executor::new(world, own.clone());
     for step in history.steps().rev() {
-        let foreign = matches!(step, Step::TakeNic { .. }) || !is_own(step);
-        if foreign && let Err(error) = executor.undo(step) {
+        let foreign = step.is_loan() || !is_own(step);
+        if foreign
+            && !step.is_removal()
+            && let Err(error) = executor.undo(step) {
             removed.problems.push(format!("undo of `{step}`: {error}"));
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     plan::{
         desired::{Link, LinkKind, LinkRef, NsId},
         marks,
-        step::{Step, Undo},
+        step::{NicState, Step},
     },
     units::IfName,
 };
@@ -99,6 +99,7 @@ impl<'a> Executor<'a> {
                 let mark = marks::nic_alias(&self.world.topology, previous);
                 Ok(kernel::nic::take(&from, previous, self.world.get(&to.ns)?, &to.name, &mark)?)
             }
+            Step::GiveBackNic { from, previous } => self.give_back(from, previous),
             Step::SetLink { at, set, .. } => Ok(kernel::link::set(self.world.get(&at.ns)?, &at.name, set)?),
             Step::AddAddress { at, address } => {
                 Ok(kernel::address::add(self.world.get(&at.ns)?, &at.name, address)?)
@@ -170,22 +171,18 @@ impl<'a> Executor<'a> {
     /// Takes a step back. What is gone already is fine.
     pub fn undo(&mut self, step: &Step) -> Result<(), ApplyError> {
         fault::point("before an undo");
-        match step.undo() {
-            Undo::Nothing => Ok(()),
-            Undo::GiveBackNic { from, previous } => self.give_back(&from, &previous),
-            // Deletions check ownership themselves; the rest acts on a link or namespace that may be gone.
-            Undo::Step(step @ (Step::DeleteLink { .. } | Step::DeleteNs { .. } | Step::CreateNs { .. })) => {
-                self.step(&step)
+        let Some(undo) = step.undo() else { return Ok(()) };
+        match undo {
+            // These look for themselves what is there and ours.
+            Step::DeleteLink { .. } | Step::DeleteNs { .. } | Step::CreateNs { .. } | Step::GiveBackNic { .. } => {
+                self.step(&undo)
             }
-            Undo::Step(step) if !self.world.has(step.ns()) => {
-                let _ = step;
-                Ok(())
-            }
-            Undo::Step(step) => gone_is_fine_or(self.step(&step)),
+            undo if !self.world.has(undo.ns()) => Ok(()),
+            undo => gone_is_fine_or(self.step(&undo)),
         }
     }
 
-    fn give_back(&mut self, from: &LinkRef, previous: &crate::plan::step::NicState) -> Result<(), ApplyError> {
+    fn give_back(&mut self, from: &LinkRef, previous: &NicState) -> Result<(), ApplyError> {
         let here = Netns::current(NsId::SELF)?;
         let there = if self.world.has(&from.ns) { Some(self.world.get(&from.ns)?) } else { None };
         Ok(kernel::nic::give_back(there, &from.name, &here, previous)?)

@@ -5,6 +5,7 @@
 //! ignored: nothing of it can have reached the kernel.
 
 use std::{
+    collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     os::fd::AsFd,
@@ -15,7 +16,10 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::fault;
-use crate::plan::{desired::Desired, step::Step};
+use crate::plan::{
+    desired::{Desired, LinkRef},
+    step::{NicState, Step},
+};
 
 /// Version of the records; a folder written by another version is refused, not guessed at.
 pub const VERSION: u32 = 1;
@@ -97,13 +101,22 @@ impl History {
         let mut intents = self.intents.iter().map(|(desired, _)| desired);
         let mut known = intents.next()?.clone();
         for later in intents {
-            merge(&mut known.namespaces, &later.namespaces, |a, b| a.id == b.id);
-            merge(&mut known.links, &later.links, |a, b| a.at == b.at);
-            merge(&mut known.routes, &later.routes, |a, b| a == b);
-            merge(&mut known.fdb, &later.fdb, |a, b| a == b);
+            merge(&mut known.namespaces, &later.namespaces, |ns| ns.id.clone());
+            merge(&mut known.links, &later.links, |link| link.at.clone());
+            merge(&mut known.routes, &later.routes, |route| (route.ns.clone(), route.to, route.via));
+            merge(&mut known.fdb, &later.fdb, |entry| (entry.at.clone(), entry.mac, entry.remote));
             known.flows = later.flows.clone();
         }
         Some(known)
+    }
+
+    /// Devices that were borrowed, by where they were put, as they were before.
+    pub fn taken(&self) -> HashMap<LinkRef, NicState> {
+        let loans = self.steps().filter_map(|step| match step {
+            Step::TakeNic { to, previous } => Some((to.clone(), (**previous).clone())),
+            _ => None,
+        });
+        loans.collect()
     }
 
     /// All steps ever announced and not known to be taken back, oldest first.
@@ -112,11 +125,15 @@ impl History {
     }
 }
 
-fn merge<T: Clone>(known: &mut Vec<T>, later: &[T], same: impl Fn(&T, &T) -> bool) {
+fn merge<T: Clone, K: std::hash::Hash + Eq>(known: &mut Vec<T>, later: &[T], key: impl Fn(&T) -> K) {
+    let mut places: HashMap<K, usize> = known.iter().enumerate().map(|(index, item)| (key(item), index)).collect();
     for item in later {
-        match known.iter_mut().find(|old| same(old, item)) {
-            Some(old) => *old = item.clone(),
-            None => known.push(item.clone()),
+        match places.get(&key(item)) {
+            Some(&index) => known[index] = item.clone(),
+            None => {
+                places.insert(key(item), known.len());
+                known.push(item.clone());
+            }
         }
     }
 }

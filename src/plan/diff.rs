@@ -50,6 +50,8 @@ pub struct Context<'a> {
     pub before: Option<&'a Desired>,
     /// Borrowed devices as they are now, by kernel name.
     pub nics: Option<&'a BTreeMap<String, NicState>>,
+    /// Devices that were borrowed before, by where they were put: what must be given back.
+    pub taken: Option<&'a HashMap<LinkRef, NicState>>,
 }
 
 /// The steps from `observed` to `desired`.
@@ -62,6 +64,8 @@ pub fn diff(desired: &Desired, observed: &Observed, context: Context<'_>) -> Res
         conflicts: Vec::new(),
         missing: HashSet::new(),
         names: HashMap::new(),
+        declared: desired.links.iter().map(|link| (&link.at, link)).collect(),
+        own: desired.namespaces.iter().map(|ns| (&ns.id, ns.origin.is_own())).collect(),
     };
     for (ns, state) in &observed.namespaces {
         diff.names.extend(state.links.iter().map(|(name, link)| ((ns, link.index), name)));
@@ -93,6 +97,9 @@ struct Diff<'a> {
     /// Links that do not exist, or must be made again.
     missing: HashSet<&'a LinkRef>,
     names: HashMap<(&'a NsId, u32), &'a IfName>,
+    declared: HashMap<&'a LinkRef, &'a Link>,
+    /// Declared namespaces: is it one that we make?
+    own: HashMap<&'a NsId, bool>,
 }
 
 impl<'a> Diff<'a> {
@@ -109,8 +116,12 @@ impl<'a> Diff<'a> {
         if self.missing.contains(at) { None } else { self.seen(at) }
     }
 
+    fn owns(&self, ns: &NsId) -> bool {
+        self.own.get(ns).copied().unwrap_or(false)
+    }
+
     fn is_ours(&self, at: &LinkRef, link: &ObservedLink) -> bool {
-        marks::owns_link(&self.desired.topology, self.desired.owns(&at.ns), link)
+        marks::owns_link(&self.desired.topology, self.owns(&at.ns), link)
     }
 
     fn find_missing(&mut self) {
@@ -198,9 +209,10 @@ impl<'a> Diff<'a> {
 
     /// Ours, but no longer declared, or to be made again: routes, addresses, links, namespaces.
     fn take_away(&mut self) {
+        self.borrowed_and_undeclared();
         let mut going: BTreeSet<LinkRef> = BTreeSet::new();
         for (ns, state) in &self.observed.namespaces {
-            if self.desired.namespace(ns).is_none() {
+            if !self.own.contains_key(ns) {
                 continue; // goes as a whole, below
             }
             for (name, seen) in &state.links {
@@ -208,7 +220,10 @@ impl<'a> Diff<'a> {
                 if name.as_str() == "lo" || !self.is_ours(&at, seen) {
                     continue;
                 }
-                let declared = self.desired.link(&at);
+                if seen.alias.as_deref().and_then(marks::parse_nic_alias).is_some() {
+                    continue; // given back, never deleted
+                }
+                let declared = self.declared.get(&at).copied();
                 let again = self.missing.contains(&at);
                 if declared.is_none()
                     || (again && !matches!(declared.map(|l| &l.kind), Some(LinkKind::Borrowed { .. })))
@@ -218,7 +233,7 @@ impl<'a> Diff<'a> {
             }
         }
         for (ns, state) in &self.observed.namespaces {
-            let own = self.desired.owns(ns);
+            let own = self.owns(ns);
             let was: &[RouteSpec] = self.context.before.map_or(&[], |before| &before.routes);
             for route in &state.routes {
                 let dev = route.oif.and_then(|oif| self.names.get(&(ns, oif))).map(|name| (*name).clone());
@@ -228,7 +243,7 @@ impl<'a> Diff<'a> {
                 // In a namespace of ours every route that a person or we added is ours to keep straight.
                 let ours = (own && matches!(route.protocol, 3 | 4)) || was.iter().any(same);
                 let falls = dev.is_some_and(|name| going.contains(&LinkRef { ns: ns.clone(), name }));
-                if ours && (!declared || falls) && self.desired.namespace(ns).is_some() {
+                if ours && (!declared || falls) && self.own.contains_key(ns) {
                     self.steps.push(Step::DeleteRoute(spec));
                 }
             }
@@ -266,10 +281,32 @@ impl<'a> Diff<'a> {
         self.undeclared_namespaces();
     }
 
+    /// A borrowed device that the file no longer names goes back, before anything happens to its namespace.
+    fn borrowed_and_undeclared(&mut self) {
+        for (ns, state) in self.observed.namespaces.iter().filter(|(id, _)| id.0 != NsId::SELF) {
+            for (name, seen) in &state.links {
+                let at = LinkRef { ns: ns.clone(), name: name.clone() };
+                let alias = seen
+                    .alias
+                    .as_deref()
+                    .filter(|alias| marks::parse_alias(alias).is_some_and(|(owner, _)| owner == self.desired.topology));
+                let Some(marked) = alias.and_then(marks::parse_nic_alias) else { continue };
+                let declared = self.declared.get(&at).is_some_and(
+                    |link| matches!(&link.kind, LinkKind::Borrowed { ifname, .. } if ifname.as_str() == marked.ifname),
+                );
+                if !declared {
+                    let taken = self.context.taken.and_then(|taken| taken.get(&at));
+                    let previous = Box::new(taken.cloned().unwrap_or(marked));
+                    self.steps.push(Step::GiveBackNic { from: at, previous });
+                }
+            }
+        }
+    }
+
     fn undeclared_namespaces(&mut self) {
         for (ns, state) in &self.observed.namespaces {
             let Some(before) = self.context.before else { break };
-            if self.desired.namespace(ns).is_some() || !marks::owns_ns(&self.desired.topology, state) {
+            if self.own.contains_key(ns) || !marks::owns_ns(&self.desired.topology, state) {
                 continue;
             }
             if let Some(NsOrigin::Own(name)) = before.namespace(ns).map(|ns| &ns.origin) {
@@ -358,7 +395,7 @@ impl<'a> Diff<'a> {
         match &link.kind {
             LinkKind::Borrowed { ifname, .. } => self.take_nic(link, ifname),
             LinkKind::Veth { peer } => {
-                let second = self.desired.link(peer).map(|peer| {
+                let second = self.declared.get(peer).copied().map(|peer| {
                     made.insert(&peer.at);
                     Box::new(peer.clone())
                 });
@@ -527,7 +564,7 @@ impl<'a> Diff<'a> {
             self.desired.fdb.iter().any(|e| e.at == *at && e.mac == mac && e.remote == remote)
         };
         let mut steps = Vec::new();
-        for (ns, state) in self.observed.namespaces.iter().filter(|(ns, _)| self.desired.owns(ns)) {
+        for (ns, state) in self.observed.namespaces.iter().filter(|(ns, _)| self.owns(ns)) {
             for (name, mac, remote) in &state.fdb {
                 let at = LinkRef { ns: ns.clone(), name: name.clone() };
                 if mac.0 != [0; 6] && !self.missing.contains(&at) && !wanted(&at, *mac, *remote) {

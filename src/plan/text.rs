@@ -35,6 +35,7 @@ impl fmt::Display for Step {
                 peer.iter().try_for_each(|peer| write!(f, " with its peer {}", peer.at))
             }
             Self::TakeNic { to, previous } => write!(f, "borrow {} as {to}", previous.ifname),
+            Self::GiveBackNic { from, previous } => write!(f, "give {from} back as {}", previous.ifname),
             Self::SetLink { at, set, .. } => write!(f, "set link {at}{}", SetText(set)),
             Self::AddAddress { at, address } => write!(f, "add address {address} on {at}"),
             Self::DeleteAddress { at, address } => write!(f, "delete address {address} on {at}"),
@@ -70,6 +71,9 @@ impl Step {
             Self::CreateLink { link, .. } => format!("{}: the link is missing, or not the declared one", link.at),
             Self::DeleteLink { link, .. } => format!("{}: the link is not as declared, or not declared", link.at),
             Self::TakeNic { to, previous } => format!("{to}: the device {} is not here", previous.ifname),
+            Self::GiveBackNic { from, previous } => {
+                format!("{from}: the borrowed device {} is not declared here", previous.ifname)
+            }
             Self::SetLink { at, set, previous } => differing(set, previous)
                 .into_iter()
                 .map(|(field, want, got)| format!("{at}: {field} is {got}, declared {want}"))

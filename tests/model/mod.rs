@@ -7,7 +7,7 @@ use netbench::{
         desired::{Link, LinkKind, LinkRef, NsId, Qdisc},
         marks,
         observed::{LinkDetail, Observed, ObservedLink, ObservedNs, ObservedQdisc, ObservedRoute},
-        step::{LinkSet, Step, Undo},
+        step::{LinkSet, Step},
     },
     topology::model::ShaperKind,
     units::IfName,
@@ -44,9 +44,8 @@ impl Model {
 
     pub fn undo(&mut self, step: &Step) -> Result<(), String> {
         match step.undo() {
-            Undo::Step(undo) => self.step(&undo).map_err(|why| format!("undo of {step}: {why}")),
-            Undo::GiveBackNic { .. } => Err("the model borrows nothing".into()),
-            Undo::Nothing => Ok(()),
+            Some(undo) => self.step(&undo).map_err(|why| format!("undo of {step}: {why}")),
+            None => Ok(()),
         }
     }
 
@@ -78,7 +77,7 @@ impl Model {
                     self.remove_index(seen.link);
                 }
             }
-            Step::TakeNic { .. } => return Err("the model has no NIC".into()),
+            Step::TakeNic { .. } | Step::GiveBackNic { .. } => return Err("the model has no NIC".into()),
             Step::SetLink { at, set, .. } => self.set(at, set)?,
             Step::AddAddress { at, address } => {
                 let link = self.link(at)?;

@@ -40,16 +40,20 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             names
         }
     };
-    remove(&names, &root, args.json)
+    let removal = if args.all { destroy::collect } else { destroy::destroy };
+    remove(&names, &root, args.json, removal)
 }
 
+/// How one topology is removed.
+type Removal = fn(&str, &StateRoot) -> Result<Option<Removed>, ApplyError>;
+
 /// Removes the named topologies one after the other, past errors, and says what was done.
-pub fn remove(names: &[String], root: &StateRoot, as_json: bool) -> anyhow::Result<Exit> {
+pub fn remove(names: &[String], root: &StateRoot, as_json: bool, removal: Removal) -> anyhow::Result<Exit> {
     let mut exit = Exit::Ok;
     let mut first_error: Option<ApplyError> = None;
     let mut outcomes = Vec::new();
     for name in names {
-        match destroy::destroy(name, root) {
+        match removal(name, root) {
             Ok(removed) => {
                 if removed.as_ref().is_some_and(|removed| !removed.pinned.is_empty()) {
                     exit = Exit::CleanupIncomplete;
