@@ -6,8 +6,12 @@
 pub mod units;
 
 pub mod facts;
+pub mod measured;
+pub mod stats;
 pub mod topology;
 
 pub mod plan;
+
+pub mod traffic;
 
 pub mod cli;
