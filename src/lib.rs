@@ -14,4 +14,6 @@ pub mod plan;
 
 pub mod traffic;
 
+pub mod agent;
+
 pub mod cli;
