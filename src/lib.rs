@@ -16,4 +16,11 @@ pub mod traffic;
 
 pub mod agent;
 
+pub mod record;
+pub mod report;
+
+pub mod experiment;
+
+pub mod ui;
+
 pub mod cli;

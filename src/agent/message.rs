@@ -60,7 +60,12 @@ pub enum FromDriver {
         /// By stream.
         totals: Vec<SenderTotals>,
     },
-    /// End a job now; it still gives its result.
+    /// To a client: end the window now, in good order, and give the result.
+    End {
+        /// Which.
+        job: u32,
+    },
+    /// Break a job off, wherever it waits; it still says what it has.
     Stop {
         /// Which.
         job: u32,

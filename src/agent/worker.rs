@@ -188,6 +188,11 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
                     run.running.finish(&totals);
                 }
             }
+            FromDriver::End { job } => {
+                if let Some(Job::Running(run)) = self.jobs.get(&job) {
+                    run.running.end();
+                }
+            }
             FromDriver::Stop { job } => match self.jobs.get(&job) {
                 Some(Job::Running(run)) => run.running.stop(),
                 _ => _ = self.jobs.remove(&job),

@@ -157,13 +157,19 @@ enum Role {
 /// Flags by which the control thread speaks to the data threads. Read-mostly, so the line is shared without cost.
 #[derive(Debug, Default)]
 pub struct Control {
+    end: AtomicBool,
     stop: AtomicBool,
     finish: AtomicBool,
     totals: Vec<(AtomicU64, AtomicU64)>,
 }
 
 impl Control {
-    /// Shall the thread end at once?
+    /// Shall the window end now, in good order?
+    #[inline]
+    pub fn ending(&self) -> bool {
+        self.end.load(Relaxed)
+    }
+    /// Shall the thread end at once, whatever is under way?
     #[inline]
     pub fn stopped(&self) -> bool {
         self.stop.load(Relaxed)
@@ -279,9 +285,15 @@ impl Running {
         self.control.finish.store(true, Release);
     }
 
+    /// Ends a client's window before its time; what was sent still arrives and is counted.
+    pub fn end(&self) {
+        self.control.end.store(true, Relaxed);
+    }
+
     /// Ends every stream now, wherever it waits.
     pub fn stop(&self) {
         self.control.stop.store(true, Relaxed);
+        self.end();
         if !self.spec.test.is_udp() {
             for socket in self.sockets.iter() {
                 // Wakes a blocked call; an error says that the connection is gone already.

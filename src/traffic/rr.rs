@@ -34,7 +34,7 @@ fn drive(
     let received = lane.spec.response.0;
     let mut before = now_ns();
     let warm = before + lane.spec.omit.0.as_nanos() as u64;
-    while before < warm && !lane.control.stopped() {
+    while before < warm && !lane.control.ending() {
         if transact(lane)? {
             lane.tally.add(received, 1);
         }
@@ -43,7 +43,7 @@ fn drive(
     lane.tally.open(before);
     let opened = before;
     let until = opened + lane.spec.duration.0.as_nanos() as u64;
-    while before < until && !lane.control.stopped() {
+    while before < until && !lane.control.ending() {
         let answered = transact(lane)?;
         let now = now_ns();
         if answered {
@@ -194,7 +194,7 @@ fn exchange(
                 Err(error) => return Err(unreachable(lane, &error)),
             }
         }
-        if lane.control.stopped() || now_ns() >= give_up {
+        if lane.control.ending() || now_ns() >= give_up {
             return Ok(false);
         }
         *retries += 1;

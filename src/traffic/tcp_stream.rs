@@ -51,7 +51,7 @@ fn pump(lane: &mut Lane<'_>, block: &[u8], until: u64) -> Result<u64, Error> {
             Err(error) => return Err(lane.failed(format_args!("send: {error}"))),
         }
         let now = now_ns();
-        if now >= until || lane.control.stopped() {
+        if now >= until || lane.control.ending() {
             return Ok(now);
         }
     }

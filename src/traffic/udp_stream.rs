@@ -45,7 +45,7 @@ fn pump(lane: &mut Lane<'_>, batch: &mut Batch, first: u64, start: u64, until: u
     let length = lane.spec.length.0;
     let mut pace = lane.spec.rate.map(|rate| Pace::new(length * 8, rate.bits_per_second(), start));
     let (mut number, mut now) = (first, start);
-    while now < until && !lane.control.stopped() {
+    while now < until && !lane.control.ending() {
         let due = match &mut pace {
             None => BATCH,
             Some(pace) => match pace.due(now) {
@@ -72,7 +72,7 @@ fn pump(lane: &mut Lane<'_>, batch: &mut Batch, first: u64, start: u64, until: u
                 }
                 // ENOBUFS is a full qdisc: nothing was sent, the same numbers go again.
                 Err(error) if is_pause(&error) || error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    if lane.control.stopped() || now_ns() >= until {
+                    if lane.control.ending() || now_ns() >= until {
                         break;
                     }
                 }
