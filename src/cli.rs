@@ -1,5 +1,7 @@
 //! The command line: one file per command, each with its clap `Args` and `run(args) -> anyhow::Result<Exit>`.
 
+mod agent;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -40,11 +42,17 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// A worker process, for netbench's own use.
+    #[command(hide = true)]
+    Agent(agent::Args),
+}
 
 impl Cli {
     /// Runs what was typed.
     pub fn run(self) -> anyhow::Result<Exit> {
-        match self.command {}
+        match self.command {
+            Command::Agent(args) => agent::run(args),
+        }
     }
 }
