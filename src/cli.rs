@@ -1,5 +1,7 @@
 //! The command line: one file per command, each with its clap `Args` and `run(args) -> anyhow::Result<Exit>`.
 
+mod generate;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -40,11 +42,16 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    #[command(name = "gen", hide = true)]
+    Generate(generate::Generate),
+}
 
 impl Cli {
     /// Runs what was typed.
     pub fn run(self) -> anyhow::Result<Exit> {
-        match self.command {}
+        match &self.command {
+            Command::Generate(args) => generate::run(args),
+        }
     }
 }
