@@ -10,4 +10,6 @@ pub mod topology;
 
 pub mod plan;
 
+//pub mod apply;
+
 pub mod cli;

@@ -1,0 +1,48 @@
+//! `netbench topo verify`: reads back and compares field by field.
+
+use serde_json::json;
+
+use super::super::{Exit, data, declared, outcome::require_privilege, print, talk};
+use crate::apply::{self, journal::StateRoot, prove, world::World};
+
+/// Compare what is there with what is declared, field by field; exit 1 on drift.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The name of a topology that is up, or a topology file.
+    topology: String,
+    /// Also prove the MTU of every declared path with packets.
+    #[arg(long)]
+    prove: bool,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    require_privilege("topo verify")?;
+    let root = StateRoot::from_environment();
+    let desired = match declared::desired_of(&args.topology, &root)? {
+        Ok(desired) => desired,
+        Err(exit) => return Ok(exit),
+    };
+    let drift = apply::verify(&desired, &root)?;
+    let mut proofs = Vec::new();
+    if args.prove && drift.is_empty() {
+        let mut world = World::new(&desired.topology);
+        world.observe(&desired, None)?;
+        proofs = prove::mtu(&world, &desired)?;
+    }
+    let holds = proofs.iter().all(prove::MtuProof::holds);
+    if args.json {
+        let texts: Vec<_> = proofs.iter().map(|p| json!({"text": p.text(), "holds": p.holds()})).collect();
+        data(&json!({"topology": desired.topology, "drift": drift, "proofs": texts}))?;
+    } else if drift.is_empty() {
+        talk(&format!("{}: all is as declared", desired.topology));
+        proofs.iter().for_each(|proof| talk(&proof.text()));
+    } else {
+        print(&(drift.join("\n") + "\n"))?;
+        talk(&format!("{}: {} differences; `netbench topo apply` mends them", desired.topology, drift.len()));
+    }
+    Ok(if drift.is_empty() && holds { Exit::Ok } else { Exit::CheckFailed })
+}
