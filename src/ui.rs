@@ -1,5 +1,7 @@
 //! The only printer: data to stdout, talk to stderr, one progress line where a person looks on.
 
+pub mod text;
+
 use std::{
     io::{self, IsTerminal, Write},
     time::{Duration, Instant},
@@ -81,15 +83,6 @@ fn line(step: &Step<'_>, interval: Option<&Interval>, elapsed: f64) -> String {
         Some(interval) => format!("{:.2} Gbit/s", interval.bits_per_second() / 1e9),
     };
     format!("[{number}/{of}] {from} → {to} {test} round {round}: {rate}  {elapsed:.0} of {seconds:.0} s")
-}
-
-/// Writes data to stdout. A reader that has gone away (`| head`) is no error.
-pub fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut out = io::BufWriter::new(anstream::stdout().lock());
-    match write(&mut out).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome,
-    }
 }
 
 #[cfg(test)]

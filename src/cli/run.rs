@@ -124,7 +124,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
-        ui::print(|out| if args.json { report::json(&record, out) } else { report::text(&record, out) })?;
+        ui::text::quiet_when_closed(|mut out| if args.json { report::json(&record, &mut out) } else { report::text(&record, &mut out) })?;
     }
     if !args.json && (args.keep || was_up) {
         talk(&format!(
