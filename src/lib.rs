@@ -10,4 +10,6 @@ pub mod topology;
 
 pub mod plan;
 
+pub mod kernel;
+
 pub mod cli;
