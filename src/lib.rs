@@ -27,4 +27,3 @@ pub mod experiment;
 
 pub mod ui;
 
-pub mod cli;
