@@ -1,6 +1,12 @@
 //! The command line: one file per command, each with its clap `Args` and `run(args) -> anyhow::Result<Exit>`.
 
-use std::process::ExitCode;
+mod explain;
+mod topo;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -40,11 +46,28 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Check, draw and copy topologies
+    Topo(topo::Args),
+    /// Explain a code such as NB012, or list all codes
+    Explain(explain::Args),
+}
 
 impl Cli {
     /// Runs what was typed.
     pub fn run(self) -> anyhow::Result<Exit> {
-        match self.command {}
+        match self.command {
+            Command::Topo(args) => topo::run(args),
+            Command::Explain(args) => explain::run(&args),
+        }
+    }
+}
+
+/// Writes data to stdout; a reader that has gone away is no error.
+fn print_data(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
     }
 }
