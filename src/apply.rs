@@ -34,7 +34,7 @@ use crate::{
 pub enum ApplyError {
     /// The kernel refused.
     #[error(transparent)]
-    Kernel(#[from] kernel::error::Error),
+    Kernel(#[from] kernel::Error),
     /// The state folder failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -230,9 +230,7 @@ fn own_roles(desired: &Desired, before: Option<&Desired>) -> HashMap<NsId, bool>
 fn foreign_steps(history: &History, steps: &[Step], desired: &Desired) -> Vec<Step> {
     let known = history.known();
     let own = own_roles(desired, known.as_ref());
-    let foreign = |step: &&Step| {
-        step.is_loan() || !own.get(step.ns()).copied().unwrap_or(false)
-    };
+    let foreign = |step: &&Step| step.is_loan() || !own.get(step.ns()).copied().unwrap_or(false);
     history.steps().chain(steps).filter(foreign).cloned().collect()
 }
 
@@ -260,7 +258,9 @@ fn roll_back(mut world: World, store: &Store, history: &History, begun: &[Step])
             Ok(now) => left.extend(destroy::remove_all(&now).into_iter().flat_map(|gone| gone.problems)),
             Err(error) => left.push(error.to_string()),
         }
-        if left.is_empty() && let Err(error) = store.clear() {
+        if left.is_empty()
+            && let Err(error) = store.clear()
+        {
             left.push(error.to_string());
         }
         return left;
@@ -277,9 +277,8 @@ fn roll_back(mut world: World, store: &Store, history: &History, begun: &[Step])
     }
     // Whatever the undos missed, the last committed state is a declared one like any other.
     let mut world = World::new(&committed.topology);
-    let repaired = difference(&mut world, &committed, &now).and_then(|steps| {
-        Executor::new(&mut world, own).run(&steps).map_err(|(_, error)| error)
-    });
+    let repaired = difference(&mut world, &committed, &now)
+        .and_then(|steps| Executor::new(&mut world, own).run(&steps).map_err(|(_, error)| error));
     match repaired {
         Ok(()) if history.unfinished => {}
         Ok(()) => {

@@ -69,7 +69,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(args),
             Command::Topo(topo) => topo.run(),
-            Command::Explain(args) => explain::run(args),
+            Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),
         }

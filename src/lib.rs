@@ -27,3 +27,4 @@ pub mod experiment;
 
 pub mod ui;
 
+pub mod cli;

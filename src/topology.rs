@@ -35,7 +35,9 @@ pub struct Loaded {
 /// # Errors
 /// All mistakes of the file in one report.
 pub fn load(argument: &str) -> Result<Loaded, Box<Report>> {
-    read(argument).map_err(|diagnostic| Box::new(Report::new(Source::new(argument, ""), vec![*diagnostic]))).and_then(check)
+    read(argument)
+        .map_err(|diagnostic| Box::new(Report::new(Source::new(argument, ""), vec![*diagnostic])))
+        .and_then(check)
 }
 
 /// Finds and reads the text, without looking into it.
@@ -50,13 +52,22 @@ pub fn read(argument: &str) -> Result<Source, Box<Diagnostic>> {
     if let Some(shipped) = shipped::find(argument) {
         return Ok(Source::new(format!("{argument} (shipped)"), shipped.text));
     }
+    Err(Box::new(unknown_topology(argument)))
+}
+
+fn unknown_topology(name: &str) -> Diagnostic {
     let names: Vec<&str> = shipped::all().iter().map(|shipped| shipped.name).collect();
-    let message = format!("no file and no shipped topology is called `{}`", argument.escape_debug());
+    let message = format!("no file and no shipped topology is called `{}`", name.escape_debug());
     let mut diagnostic = Diagnostic::without_place(Code::UnknownTopology, message);
-    if let Some(near) = suggest::nearest(argument, names.iter().copied()) {
+    if let Some(near) = suggest::nearest(name, names.iter().copied()) {
         diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
     }
-    Err(Box::new(diagnostic.help(format!("shipped: {}", names.join(", ")))))
+    diagnostic.help(format!("shipped: {}", names.join(", ")))
+}
+
+/// Why there is no shipped topology of this name, with the ones there are.
+pub fn unknown(name: &str) -> Report {
+    Report::new(Source::new(name, ""), vec![unknown_topology(name)])
 }
 
 /// Parses and resolves a text.

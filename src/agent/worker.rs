@@ -44,11 +44,7 @@ struct Run {
 
 /// Serves the driver until it says goodbye or its pipe ends. Data threads that still run end with the process, so a caller
 /// must exit after this. `greeted` is called once, before the answer to the driver's hello.
-pub fn serve(
-    input: impl Read + Send + 'static,
-    output: impl Write,
-    greeted: impl FnMut(),
-) -> Result<(), FrameError> {
+pub fn serve(input: impl Read + Send + 'static, output: impl Write, greeted: impl FnMut()) -> Result<(), FrameError> {
     let (sender, inbox) = channel();
     let events = sender.clone();
     std::thread::spawn(move || read_messages(input, &sender));
@@ -85,7 +81,9 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match item {
-                Ok(Inbox::Message(FromDriver::Bye) | Inbox::Closed) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(Inbox::Message(FromDriver::Bye) | Inbox::Closed) | Err(RecvTimeoutError::Disconnected) => {
+                    return Ok(());
+                }
                 Ok(Inbox::Message(message)) => {
                     if let Err((job, what)) = self.obey(message) {
                         self.say(&FromWorker::Error { job, what })?;
@@ -239,7 +237,13 @@ struct Sampler {
 
 impl Sampler {
     fn new(every: Duration) -> Self {
-        Self { every, next_look: Instant::now() + UNOPENED.min(every), opened_ns: 0, told: (0, 0), intervals: Vec::new() }
+        Self {
+            every,
+            next_look: Instant::now() + UNOPENED.min(every),
+            opened_ns: 0,
+            told: (0, 0),
+            intervals: Vec::new(),
+        }
     }
 
     fn look(&mut self, sample: Sample, now: Instant) -> Option<Interval> {
@@ -349,7 +353,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_answered_and_garbage_ends_the_talk() {
-        let (said, outcome) = conversation(&[hello(), FromDriver::Start { job: 5, peers: vec![] }], b"\xff\xff\xff\xffxx");
+        let (said, outcome) =
+            conversation(&[hello(), FromDriver::Start { job: 5, peers: vec![] }], b"\xff\xff\xff\xffxx");
         assert!(matches!(said[0], FromWorker::Hello { protocol: PROTOCOL, .. }));
         assert!(matches!(said[1], FromWorker::Error { job: Some(5), .. }));
         assert!(matches!(said[2], FromWorker::Error { job: None, .. }));

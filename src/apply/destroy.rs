@@ -6,16 +6,21 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::{
     apply::{
         ApplyError,
-        execute::Executor,
+        execute::{Executor, remove_ns},
         fault,
         journal::{History, JournalError, StateRoot},
         own_roles,
         world::{NETNS_FOLDER, World, netns_path},
     },
-    kernel::{self, netns, netns::Netns},
+    kernel::{
+        self, netns,
+        netns::Netns,
+        observe::{Wanted, observe},
+    },
     plan::{
         desired::{Desired, NsId, NsOrigin},
         marks,
+        observed::ObservedNs,
         step::Step,
     },
 };
@@ -107,7 +112,8 @@ fn give_others_back(world: &mut World, history: &History, known: &Desired, remov
         let foreign = step.is_loan() || !is_own(step);
         if foreign
             && !step.is_removal()
-            && let Err(error) = executor.undo(step) {
+            && let Err(error) = executor.undo(step)
+        {
             removed.problems.push(format!("undo of `{step}`: {error}"));
         }
     }
@@ -123,7 +129,7 @@ fn delete_links(world: &World, topology: &str, known: &Desired, removed: &mut Re
     for id in first.into_iter().chain(second) {
         let Ok(ns) = world.get(id) else { continue };
         fault::point("before a group of links goes");
-        match kernel::link::delete_group(ns, group) {
+        match delete_group(ns, group) {
             Ok(deleted) => removed.links += deleted,
             Err(error) => removed.problems.push(error.to_string()),
         }
@@ -138,7 +144,7 @@ fn remove_namespaces(names: &[String], removed: &mut Removed) {
             inodes.insert(inode, name.clone());
         }
         fault::point("before a namespace goes");
-        match Netns::remove(&path) {
+        match remove_ns(&path) {
             Ok(true) => removed.namespaces.push(name.clone()),
             Ok(false) => {}
             Err(error) => removed.problems.push(error.to_string()),
@@ -152,29 +158,43 @@ fn remove_namespaces(names: &[String], removed: &mut Removed) {
     }
 }
 
+/// Deletes all links of a group in a namespace by one message; how many there were.
+fn delete_group(ns: &Netns, group: u32) -> Result<usize, kernel::Error> {
+    let members = kernel::observe::group_members(ns, group)?.len();
+    if members > 0 {
+        match kernel::link::delete_group(ns, group) {
+            // Their peers or the devices below them went in between.
+            Err(error) if error.is_absent() => {}
+            other => other?,
+        }
+    }
+    Ok(members)
+}
+
 /// Removes what carries a topology's marks, without a journal: namespaces, and links where netbench was started.
 pub fn by_marks(topology: &str) -> Result<Option<Removed>, ApplyError> {
     let mut removed = Removed::default();
     let prefix = format!("nb-{topology}-");
     let mut names = Vec::new();
     for named in netns::list(NETNS_FOLDER.as_ref())?.into_iter().filter(|named| named.name.starts_with(&prefix)) {
-        if !named.is_namespace {
+        if !named.is_mount {
             // What a crash between making the file and mounting on it leaves: an empty file under our name.
             names.push(named.name);
             continue;
         }
         let ns = Netns::open(&named.path, &named.name)?;
-        let mark = kernel::observe::mark(&ns)?;
-        if mark.as_deref().and_then(marks::parse_alias).is_some_and(|(owner, _)| owner == topology) {
-            give_back_by_alias(&ns, topology, &mut removed)?;
-            removed.links += kernel::link::delete_group(&ns, marks::group(topology))?;
+        let state = observe(&ns, &Wanted::links_only())?;
+        if state.mark.as_deref().and_then(marks::parse_alias).is_some_and(|(owner, _)| owner == topology) {
+            give_back_by_alias(&ns, &state, topology, &mut removed)?;
+            removed.links += delete_group(&ns, marks::group(topology))?;
             names.push(named.name);
         }
     }
     let this = Netns::current(NsId::SELF)?;
-    for (name, link) in kernel::observe::links(&this)? {
-        if marks::owns_link(topology, false, &link) && link.alias.as_deref().and_then(marks::parse_nic_alias).is_none() {
-            kernel::link::delete(&this, &name)?;
+    for (name, link) in observe(&this, &Wanted::links_only())?.links {
+        if marks::owns_link(topology, false, &link) && link.alias.as_deref().and_then(marks::parse_nic_alias).is_none()
+        {
+            kernel::link::delete(&this, name.as_str())?;
             removed.links += 1;
         }
     }
@@ -184,13 +204,13 @@ pub fn by_marks(topology: &str) -> Result<Option<Removed>, ApplyError> {
 }
 
 /// A borrowed device says in its alias what it was called and how it was set.
-fn give_back_by_alias(ns: &Netns, topology: &str, removed: &mut Removed) -> Result<(), ApplyError> {
+fn give_back_by_alias(ns: &Netns, state: &ObservedNs, topology: &str, removed: &mut Removed) -> Result<(), ApplyError> {
     let this = Netns::current(NsId::SELF)?;
-    for (name, link) in kernel::observe::links(ns)? {
+    for (name, link) in &state.links {
         let Some(alias) = link.alias.as_deref() else { continue };
         let ours = marks::parse_alias(alias).is_some_and(|(owner, _)| owner == topology);
         if let Some(previous) = marks::parse_nic_alias(alias).filter(|_| ours)
-            && let Err(error) = kernel::nic::give_back(Some(ns), &name, &this, &previous)
+            && let Err(error) = kernel::nic::give_back(Some(ns), name, &this, &previous)
         {
             removed.problems.push(error.to_string());
         }
@@ -202,15 +222,17 @@ fn give_back_by_alias(ns: &Netns, topology: &str, removed: &mut Removed) -> Resu
 pub fn orphans(root: &StateRoot) -> Result<Vec<String>, ApplyError> {
     let mut found = BTreeSet::new();
     for named in netns::list(NETNS_FOLDER.as_ref())? {
-        if named.is_namespace && named.name.starts_with("nb-") {
+        if named.is_mount && named.name.starts_with("nb-") {
             let ns = Netns::open(&named.path, &named.name)?;
-            if let Some((topology, _)) = kernel::observe::mark(&ns)?.as_deref().and_then(marks::parse_alias) {
+            if let Some((topology, _)) =
+                observe(&ns, &Wanted::links_only())?.mark.as_deref().and_then(marks::parse_alias)
+            {
                 found.insert(topology.to_owned());
             }
         }
     }
     let this = Netns::current(NsId::SELF)?;
-    for link in kernel::observe::links(&this)?.values() {
+    for link in observe(&this, &Wanted::links_only())?.links.values() {
         if let Some((topology, _)) = link.alias.as_deref().and_then(marks::parse_alias)
             && marks::owns_link(topology, false, link)
         {

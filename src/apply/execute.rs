@@ -1,11 +1,11 @@
 //! Carries out steps, one kernel change after the other; each is idempotent, so a crash may be followed by the same
 //! steps, or by their undo, from any point.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use crate::{
     apply::{ApplyError, fault, world::World, world::netns_path},
-    kernel::{self, netns::Netns},
+    kernel::{self, link::Marks, netns::Netns, observe::Wanted},
     plan::{
         desired::{Link, LinkKind, LinkRef, NsId},
         marks,
@@ -80,8 +80,8 @@ impl<'a> Executor<'a> {
         match step {
             Step::CreateNs { ns, name, sysctl } => {
                 let path = netns_path(name);
-                if !kernel::netns::is_namespace(&path) {
-                    Netns::remove(&path)?; // the empty file of a crash between making and mounting it
+                if kernel::netns::inode(&path).is_none() {
+                    remove_ns(&path)?; // the empty file of a crash between making and mounting it
                 }
                 let mark = marks::alias(&self.world.topology, &ns.0);
                 let made = Netns::create(&path, &ns.0, &mark, sysctl)?;
@@ -90,7 +90,7 @@ impl<'a> Executor<'a> {
             }
             Step::DeleteNs { ns, name, .. } => {
                 self.world.forget(ns);
-                Ok(Netns::remove(&netns_path(name))?)
+                remove_ns(&netns_path(name)).map(|_| ())
             }
             Step::CreateLink { link, peer } => self.create_link(link, peer.as_deref()),
             Step::DeleteLink { link, .. } => self.delete_link(&link.at),
@@ -102,15 +102,15 @@ impl<'a> Executor<'a> {
             Step::GiveBackNic { from, previous } => self.give_back(from, previous),
             Step::SetLink { at, set, .. } => Ok(kernel::link::set(self.world.get(&at.ns)?, &at.name, set)?),
             Step::AddAddress { at, address } => {
-                Ok(kernel::address::add(self.world.get(&at.ns)?, &at.name, address)?)
+                Ok(kernel::link::add_address(self.world.get(&at.ns)?, &at.name, *address)?)
             }
             Step::DeleteAddress { at, address } => {
-                gone_is_fine(kernel::address::delete(self.world.get(&at.ns)?, &at.name, address))
+                gone_is_fine(kernel::link::delete_address(self.world.get(&at.ns)?, &at.name, *address))
             }
-            Step::AddRoute(route) => Ok(kernel::route::add(self.world.get(&route.ns)?, route)?),
-            Step::DeleteRoute(route) => gone_is_fine(kernel::route::delete(self.world.get(&route.ns)?, route)),
-            Step::AddFdb(entry) => Ok(kernel::fdb::add(self.world.get(&entry.at.ns)?, entry)?),
-            Step::DeleteFdb(entry) => gone_is_fine(kernel::fdb::delete(self.world.get(&entry.at.ns)?, entry)),
+            Step::AddRoute(route) => Ok(kernel::link::add_route(self.world.get(&route.ns)?, route)?),
+            Step::DeleteRoute(route) => gone_is_fine(kernel::link::delete_route(self.world.get(&route.ns)?, route)),
+            Step::AddFdb(entry) => Ok(kernel::link::add_fdb(self.world.get(&entry.at.ns)?, entry)?),
+            Step::DeleteFdb(entry) => gone_is_fine(kernel::link::delete_fdb(self.world.get(&entry.at.ns)?, entry)),
             Step::SetQdisc { at, qdisc, .. } => {
                 Ok(kernel::qdisc::set(self.world.get(&at.ns)?, &at.name, qdisc.as_ref())?)
             }
@@ -120,7 +120,7 @@ impl<'a> Executor<'a> {
             Step::SetEthtool { at, values, .. } => {
                 Ok(kernel::ethtool::set_values(self.world.get(&at.ns)?, &at.name, values)?)
             }
-            Step::SetSysctl { ns, key, value, .. } => Ok(kernel::sysctl::set(self.world.get(ns)?, key, value)?),
+            Step::SetSysctl { ns, key, value, .. } => Ok(self.world.get(ns)?.set_sysctl(key, value)?),
         }
     }
 
@@ -130,27 +130,31 @@ impl<'a> Executor<'a> {
         let lower = match &link.kind {
             LinkKind::Macvlan { lower, .. } => {
                 let below = self.world.get(&lower.ns)?;
-                Some((below, kernel::link::index(below, &lower.name)?))
+                Some((below, kernel::link::index(below, lower.name.as_str())?))
             }
-            LinkKind::Vxlan(vxlan) => Some((ns, kernel::link::index(ns, &vxlan.dev)?)),
             _ => None,
         };
-        kernel::link::create(ns, link, peer, marks::group(&self.world.topology), lower)?;
-        fault::point("link made, not yet marked");
-        for (ns, link) in [Some((ns, link)), peer].into_iter().flatten() {
-            if !self.is_own(&link.at.ns) {
-                self.mark(ns, &link.at)?;
-            }
+        kernel::link::create(ns, link, peer, &self.marks(&link.at), lower)?;
+        fault::point("link made, its peer not yet marked");
+        if let Some((ns, peer)) = peer
+            && !self.is_own(&peer.at.ns)
+        {
+            let marks = self.marks(&peer.at);
+            kernel::link::set_alias(ns, peer.at.name.as_str(), marks.alias.as_deref().unwrap_or_default())?;
+            kernel::link::add_altname(ns, peer.at.name.as_str(), marks.altname.as_deref().unwrap_or_default())?;
         }
         Ok(())
     }
 
-    /// In somebody else's namespace a link says whose it is.
-    fn mark(&self, ns: &Netns, at: &LinkRef) -> Result<(), ApplyError> {
+    /// In somebody else's namespace a link says whose it is; in one of ours the group is enough.
+    fn marks(&self, at: &LinkRef) -> Marks {
         let topology = &self.world.topology;
-        kernel::link::set_alias(ns, &at.name, &marks::alias(topology, at.name.as_str()))?;
-        kernel::link::add_altname(ns, &at.name, &marks::altname(topology, at.name.as_str()))?;
-        Ok(())
+        let foreign = !self.is_own(&at.ns);
+        Marks {
+            group: marks::group(topology),
+            alias: foreign.then(|| marks::alias(topology, at.name.as_str())),
+            altname: foreign.then(|| marks::altname(topology, at.name.as_str())),
+        }
     }
 
     /// Deletes a link if it is there and ours.
@@ -159,13 +163,15 @@ impl<'a> Executor<'a> {
             return Ok(());
         }
         let ns = self.world.get(&at.ns)?;
-        let Some(seen) = kernel::observe::link(ns, &at.name)? else { return Ok(()) };
+        let state = kernel::observe::observe(ns, &Wanted::links_only())?;
+        let Some(seen) = state.links.get(&at.name) else { return Ok(()) };
         // Between its creation and its marking a link of ours carries the group alone; the journal names it.
-        let unmarked = seen.alias.is_none() && seen.altnames.is_empty() && seen.group == marks::group(&self.world.topology);
-        if !unmarked && !marks::owns_link(&self.world.topology, self.is_own(&at.ns), &seen) {
+        let unmarked =
+            seen.alias.is_none() && seen.altnames.is_empty() && seen.group == marks::group(&self.world.topology);
+        if !unmarked && !marks::owns_link(&self.world.topology, self.is_own(&at.ns), seen) {
             return Ok(());
         }
-        gone_is_fine(kernel::link::delete(ns, &at.name))
+        gone_is_fine(kernel::link::delete(ns, at.name.as_str()))
     }
 
     /// Takes a step back. What is gone already is fine.
@@ -189,18 +195,22 @@ impl<'a> Executor<'a> {
     }
 }
 
-/// What says that the thing to remove is not there.
-fn is_gone(errno: Option<i32>) -> bool {
-    matches!(errno, Some(libc::ENODEV | libc::ENOENT | libc::EADDRNOTAVAIL | libc::ESRCH | libc::ENXIO))
+/// Removes a namespace file; `false` where there is none.
+pub fn remove_ns(path: &Path) -> Result<bool, ApplyError> {
+    match kernel::netns::remove(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.errno() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
-fn gone_is_fine(result: Result<(), kernel::error::Error>) -> Result<(), ApplyError> {
+fn gone_is_fine(result: Result<(), kernel::Error>) -> Result<(), ApplyError> {
     gone_is_fine_or(result.map_err(ApplyError::from))
 }
 
 fn gone_is_fine_or(result: Result<(), ApplyError>) -> Result<(), ApplyError> {
     match result {
-        Err(ApplyError::Kernel(error)) if is_gone(error.errno()) => Ok(()),
+        Err(ApplyError::Kernel(error)) if error.is_absent() => Ok(()),
         other => other,
     }
 }

@@ -44,8 +44,7 @@ impl MtuProof {
             };
             (!seen.holds()).then(|| format!("MTU {} NOT proved {from} → {to}: {fault}", self.mtu))
         };
-        let both =
-            [one(&self.from, &self.to, &self.forward), one(&self.to, &self.from, &self.backward)];
+        let both = [one(&self.from, &self.to, &self.forward), one(&self.to, &self.from, &self.backward)];
         both.into_iter().flatten().collect::<Vec<_>>().join("; ")
     }
 }

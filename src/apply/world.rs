@@ -74,7 +74,7 @@ impl World {
         let opened = match &ns.origin {
             NsOrigin::Own(name) => {
                 let path = netns_path(name);
-                if !netns::is_namespace(&path) {
+                if netns::inode(&path).is_none() {
                     return Ok(false);
                 }
                 Netns::open(&path, label)
@@ -109,11 +109,6 @@ impl World {
             }
             if !link.ethtool.is_empty() {
                 wanted.ethtool.insert(link.at.name.clone());
-            }
-            match &link.kind {
-                LinkKind::Bridge { vlan_filtering: true, .. } => wanted.vlans = true,
-                LinkKind::Vxlan(_) => wanted.fdb = true,
-                _ => {}
             }
         }
         for ns in all {

@@ -24,14 +24,7 @@ pub struct Loaded {
 
 /// Reads a file or shipped topology; its mistakes go to stderr and end with exit code 2.
 pub fn load(argument: &str) -> anyhow::Result<Result<Loaded, Exit>> {
-    let loaded = match topology::load(argument) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            super::say_diagnostics(&problems);
-            return Ok(Err(Exit::Usage));
-        }
-    };
-    super::say_warnings(&loaded);
+    let Some(loaded) = super::topo::load(argument) else { return Ok(Err(Exit::Usage)) };
     let mut topology = loaded.topology;
     for nic in topology.nics.iter_mut().filter(|nic| nic.ifname.is_none()) {
         if let Some(pci) = &nic.pci {
@@ -40,7 +33,7 @@ pub fn load(argument: &str) -> anyhow::Result<Result<Loaded, Exit>> {
         }
     }
     let desired = lower(&topology)?;
-    Ok(Ok(Loaded { topology, desired, source: argument.to_owned(), text: loaded.source }))
+    Ok(Ok(Loaded { topology, desired, source: argument.to_owned(), text: loaded.report.source.text }))
 }
 
 /// Does the argument look like a file rather than a name?

@@ -10,12 +10,7 @@ use anyhow::{Context, bail};
 use super::{Exit, declared, declared::Loaded, outcome::CannotHere, talk};
 use crate::{
     agent::Workers,
-    apply::{
-        self, ApplyError, Declared, destroy, interrupt,
-        journal::StateRoot,
-        prove,
-        world::World,
-    },
+    apply::{self, ApplyError, Declared, destroy, interrupt, journal::StateRoot, prove, world::World},
     experiment::{
         self,
         evidence::Counters,
@@ -124,7 +119,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
-        ui::text::quiet_when_closed(|mut out| if args.json { report::json(&record, &mut out) } else { report::text(&record, &mut out) })?;
+        ui::text::quiet_when_closed(|mut out| {
+            if args.json { report::json(&record, &mut out) } else { report::text(&record, &mut out) }
+        })?;
     }
     if !args.json && (args.keep || was_up) {
         talk(&format!(
@@ -146,11 +143,17 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
     let outside = topology.nodes.iter().find(|node| !matches!(node.attach, None | Some(Attach::This)));
     if let Some(node) = outside {
-        let text = format!("node `{}` attaches to an existing namespace, which needs CAP_SYS_ADMIN there; run it as root", node.name);
+        let text = format!(
+            "node `{}` attaches to an existing namespace, which needs CAP_SYS_ADMIN there; run it as root",
+            node.name
+        );
         return Err(CannotHere(text).into());
     }
     if let Some(nic) = topology.nics.iter().find(|nic| nic.ifname.is_some() || nic.pci.is_some()) {
-        let text = format!("nic `{}` is a device of this host, and borrowing it needs CAP_NET_ADMIN; run it as root", nic.name);
+        let text = format!(
+            "nic `{}` is a device of this host, and borrowing it needs CAP_NET_ADMIN; run it as root",
+            nic.name
+        );
         return Err(CannotHere(text).into());
     }
     Ok(())
@@ -190,7 +193,11 @@ fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
             Some(_) => Ok(NsId::new(name)),
             None => {
                 let names: Vec<&str> = loaded.topology.nodes.iter().map(|node| node.name.as_str()).take(20).collect();
-                bail!("--flow names `{name}`, which is no node of {}; it has {}", loaded.topology.name, names.join(", "))
+                bail!(
+                    "--flow names `{name}`, which is no node of {}; it has {}",
+                    loaded.topology.name,
+                    names.join(", ")
+                )
             }
         }
     };
@@ -200,9 +207,9 @@ fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
         let declared = loaded.desired.flows.iter().find(|path| path.flow.from == from && path.flow.to == to);
         flows.push(match declared {
             Some(path) => path.clone(),
-            None => network
-                .between((from, &node(from)?), (to, &node(to)?))
-                .with_context(|| format!("--flow {text}"))?,
+            None => {
+                network.between((from, &node(from)?), (to, &node(to)?)).with_context(|| format!("--flow {text}"))?
+            }
         });
     }
     Ok(flows)
@@ -241,12 +248,19 @@ fn measure(
         ));
     }
     let exe = std::env::current_exe().context("find the path of this program")?;
-    let mut workers = Workers::new(exe, |ns, command| {
-        world.get(&NsId::new(ns)).map_err(std::io::Error::other)?.spawn(command)
-    });
+    let mut workers =
+        Workers::new(exe, |ns, command| world.get(&NsId::new(ns)).map_err(std::io::Error::other)?.spawn(command));
     let mut snapshot = || counters(world);
     let began = Instant::now();
-    experiment::run(record, flows, options, &mut workers, &mut snapshot, &mut |progress| line.show(progress), interrupt)?;
+    experiment::run(
+        record,
+        flows,
+        options,
+        &mut workers,
+        &mut snapshot,
+        &mut |progress| line.show(progress),
+        interrupt,
+    )?;
     record.elapsed_s = began.elapsed().as_secs_f64();
     Ok(())
 }

@@ -18,7 +18,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use rustix::thread::UnshareFlags;
 
-pub use named::{NamedNs, holders, list, remove};
+pub use named::{Holder, NamedNs, holders, inode, list, remove};
 use thread::on_worker;
 
 use super::{

@@ -1,1 +1,3 @@
-pub fn text(_: &crate::record::RunRecord, _: &mut impl std::io::Write) -> std::io::Result<()> { Ok(()) }
+pub fn text(_: &crate::record::RunRecord, _: &mut impl std::io::Write) -> std::io::Result<()> {
+    Ok(())
+}

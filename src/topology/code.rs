@@ -159,7 +159,8 @@ impl std::str::FromStr for Code {
     /// Reads `NB012`, `nb12` or `12`.
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.trim().trim_start_matches(['N', 'n']).trim_start_matches(['B', 'b']);
-        let number: u16 = digits.parse().map_err(|_| format!("`{}` is not a code; codes look like NB012", text.escape_debug()))?;
+        let number: u16 =
+            digits.parse().map_err(|_| format!("`{}` is not a code; codes look like NB012", text.escape_debug()))?;
         Code::ALL.iter().copied().find(|&code| code as u16 == number).ok_or_else(|| {
             format!("there is no code NB{number:03}; they run from NB001 to {}", Code::ALL[Code::ALL.len() - 1])
         })

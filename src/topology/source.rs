@@ -29,7 +29,8 @@ impl Source {
     pub fn read(path: &Path) -> Result<Self, Diagnostic> {
         let name = path.display().to_string();
         let shown = name.escape_debug();
-        let unreadable = |why: String| Diagnostic::without_place(Code::Unreadable, format!("cannot read {shown}: {why}"));
+        let unreadable =
+            |why: String| Diagnostic::without_place(Code::Unreadable, format!("cannot read {shown}: {why}"));
         let file = fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
         let mut bytes = Vec::new();
         let limit = MAX_BYTES as u64 + 1;

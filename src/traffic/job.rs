@@ -313,7 +313,9 @@ impl Running {
                 Ok((stream, latency)) => {
                     streams.push(stream);
                     match (&mut all, latency) {
-                        (Some(all), Some(latency)) => all.add(latency).expect("histograms of one job have equal bounds"),
+                        (Some(all), Some(latency)) => {
+                            all.add(latency).expect("histograms of one job have equal bounds")
+                        }
                         (none, latency) => *none = latency.or(none.take()),
                     }
                 }

@@ -62,7 +62,11 @@ pub fn tcp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let before = tcp_info(lane.socket).retransmits;
     let outcome = drive(lane, |lane| {
         let answered = write_all(lane, &request)? && read_all(lane, &mut response)? == Took::All;
-        if answered || lane.control.stopped() { Ok(answered) } else { Err(lane.failed("the server closed the connection")) }
+        if answered || lane.control.stopped() {
+            Ok(answered)
+        } else {
+            Err(lane.failed("the server closed the connection"))
+        }
     });
     let (elapsed_ns, latencies) = outcome?;
     let mut tcp = tcp_info(lane.socket);
@@ -187,7 +191,9 @@ fn exchange(
             lane.tally.calls += 1;
             match stream.read(response) {
                 // An answer to an earlier request that was sent twice is passed over.
-                Ok(length) if length == response.len() - 1 && response[..marked] == request[..marked] => return Ok(true),
+                Ok(length) if length == response.len() - 1 && response[..marked] == request[..marked] => {
+                    return Ok(true);
+                }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if is_pause(&error) => break,

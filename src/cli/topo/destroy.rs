@@ -67,7 +67,8 @@ pub fn remove(names: &[String], root: &StateRoot, as_json: bool, removal: Remova
             Err(error) => {
                 talk(&format!("error: {name}: {error}"));
                 let error_text = Some(error.to_string());
-                outcomes.push(output::Destroyed { error: error_text, ..output::Destroyed::new(name, Removed::default()) });
+                outcomes
+                    .push(output::Destroyed { error: error_text, ..output::Destroyed::new(name, Removed::default()) });
                 first_error.get_or_insert(error);
             }
         }

@@ -37,7 +37,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let blind = args.offline || require_privilege("topo plan").is_err();
     let steps = if blind {
         if !args.offline {
-            talk("note: without privilege the namespaces of this host cannot be read; this is the plan for an empty one");
+            talk(
+                "note: without privilege the namespaces of this host cannot be read; this is the plan for an empty one",
+            );
         }
         offline(desired)?
     } else {

@@ -154,7 +154,9 @@ fn fill(draft: &mut Draft<'_>, group: &Group, lacking: &[usize], net: IpNet) {
     let written = group.ifaces.iter().flat_map(|&iface| &draft.ifaces[iface].written);
     let used: HashSet<IpAddr> = written.map(|(net, _)| net.addr()).collect();
     let (first, last) = match net {
-        IpNet::V4(net) if net.prefix_len() >= 31 => (u32::from(net.network()).into(), u32::from(net.broadcast()).into()),
+        IpNet::V4(net) if net.prefix_len() >= 31 => {
+            (u32::from(net.network()).into(), u32::from(net.broadcast()).into())
+        }
         IpNet::V4(net) => (u128::from(u32::from(net.network())) + 1, u128::from(u32::from(net.broadcast())) - 1),
         IpNet::V6(net) => (u128::from(net.network()) + 1, u128::from(net.broadcast())),
     };
@@ -163,7 +165,8 @@ fn fill(draft: &mut Draft<'_>, group: &Group, lacking: &[usize], net: IpNet) {
         let address = loop {
             if next > last {
                 let span = draft.ifaces[iface].span.clone();
-                let message = format!("{net} has no address left for `{}`", draft.owner_name(draft.ifaces[iface].owner));
+                let message =
+                    format!("{net} has no address left for `{}`", draft.owner_name(draft.ifaces[iface].owner));
                 draft.error(Code::AddressesExhausted, &span, message);
                 return;
             }

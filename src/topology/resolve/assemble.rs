@@ -4,15 +4,16 @@ use super::{Draft, Iface, Medium, Owner, interfaces, nodes, settings};
 use crate::topology::{
     ast::{Fdb, Kind},
     model::{
-        Attach, End, EndAt, Host, Nic, NicPort, Node, Port, PortSettings, Switch, SwitchKind, Topology, Tunnel, TunnelEnd,
-        Wire,
+        Attach, End, EndAt, Host, Nic, NicPort, Node, Port, PortSettings, Switch, SwitchKind, Topology, Tunnel,
+        TunnelEnd, Wire,
     },
 };
 
 /// Builds the model. `None` only where a mistake was reported.
 pub fn topology(draft: &mut Draft<'_>) -> Option<Topology> {
     let test = nodes::test_defaults(draft);
-    let mut switches: Vec<Switch> = (0..draft.switches.len()).map(|index| switch(draft, index)).collect::<Option<_>>()?;
+    let mut switches: Vec<Switch> =
+        (0..draft.switches.len()).map(|index| switch(draft, index)).collect::<Option<_>>()?;
     let mut nic_ports: Vec<Option<NicPort>> = vec![None; draft.nodes.len()];
     for iface in &draft.ifaces {
         match (iface.medium, iface.owner) {
@@ -35,7 +36,8 @@ pub fn topology(draft: &mut Draft<'_>) -> Option<Topology> {
     let links = draft.links.iter().flatten().map(|&[a, b]| wire(draft, a, b)).collect::<Option<_>>()?;
     let tunnels = (0..draft.tunnels.len()).map(|index| tunnel(draft, index)).collect::<Option<_>>()?;
     let nics = (0..draft.names.nics.len()).map(|index| nic(draft, index)).collect();
-    let nodes = draft.nodes.iter().enumerate().zip(nic_ports).map(|((index, _), nic)| node(draft, index, nic)).collect();
+    let nodes =
+        draft.nodes.iter().enumerate().zip(nic_ports).map(|((index, _), nic)| node(draft, index, nic)).collect();
     let hosts = draft.hosts.iter().zip(&draft.names.hosts).map(|(parts, (name, _))| Host {
         name: name.value.clone(),
         sysctl: parts.sysctl.clone(),

@@ -46,7 +46,9 @@ pub fn resolve(draft: &mut Draft<'_>) {
                 let mut diagnostic = Diagnostic::error(mistake.code, span, mistake.message);
                 diagnostic.help = mistake.help;
                 if !declared {
-                    diagnostic.help.push("without a `[[flow]]` the first two nodes of the file talk to each other".into());
+                    diagnostic
+                        .help
+                        .push("without a `[[flow]]` the first two nodes of the file talk to each other".into());
                 }
                 draft.report(diagnostic);
             }
@@ -125,7 +127,9 @@ fn outside(draft: &Draft<'_>, map: &Map, from: usize, to: usize, names: [String;
         if address(node).is_none() {
             let (message, help) = match draft.nodes[node].attach {
                 None => (format!("`{name}` is on no switch and no wire"), "put it in the `ports` of a switch"),
-                Some(_) => (format!("the address of `{name}` is not known"), "write its `address`, or put it on a switch"),
+                Some(_) => {
+                    (format!("the address of `{name}` is not known"), "write its `address`, or put it on a switch")
+                }
             };
             return Err(Mistake { code: Code::NoPath, message, help: vec![help.into()] });
         }
@@ -223,7 +227,10 @@ fn walk(draft: &Draft<'_>, map: &Map, from: usize, to: usize, target: IpAddr, pa
         let segment = draft.segments.find(draft.ifaces[out].point);
         let reached = holder.filter(|&iface| draft.segments.find(draft.ifaces[iface].point) == segment);
         let Some(reached) = reached else {
-            let message = format!("`{}` sends packets for {target} to {next}, where nobody has that address", draft.owner_name(at));
+            let message = format!(
+                "`{}` sends packets for {target} to {next}, where nobody has that address",
+                draft.owner_name(at)
+            );
             return Err(Mistake { code: Code::NoRoute, message, help: Vec::new() });
         };
         let mtu = draft.ifaces[out].settings.mtu.min(draft.ifaces[reached].settings.mtu).min(medium_mtu(draft, out));

@@ -190,7 +190,8 @@ fn count_ports(draft: &mut Draft<'_>, index: usize) {
     let count = draft.ifaces.iter().filter(|iface| ends(iface)).count() + parts.uplinks.len() + tunnels.count();
     let span = switch.ports.first().map_or(&name.span, |port| &port.span).clone();
     if count > switches::BRIDGE_PORTS {
-        let message = format!("bridge `{}` would have {count} ports, the kernel allows {}", name.value, switches::BRIDGE_PORTS);
+        let message =
+            format!("bridge `{}` would have {count} ports, the kernel allows {}", name.value, switches::BRIDGE_PORTS);
         let help = &mut draft.error(Code::TooManyPorts, &span, message).help;
         help.push("shard it: several bridges joined by links, each with at most 1022 nodes".into());
         help.push("or use `kind = \"ovs\"`, which takes 65 thousand ports, where this version has it".into());
@@ -344,7 +345,8 @@ fn node_addresses(draft: &mut Draft<'_>) {
             None => draft.nodes[node].addresses = written.into_iter().map(|(net, _)| net).collect(),
             Some(&iface) if draft.ifaces[iface].written.is_empty() => draft.ifaces[iface].written = written,
             Some(&iface) => {
-                let message = format!("the first interface of `{}` has an address already", draft.names.nodes[node].name);
+                let message =
+                    format!("the first interface of `{}` has an address already", draft.names.nodes[node].name);
                 let label = (draft.ifaces[iface].written[0].1.clone(), "given here".to_owned());
                 draft.error(Code::Conflict, span, message).labels.push(label);
             }

@@ -83,7 +83,10 @@ fn tunnel(draft: &mut Draft<'_>, index: usize) -> Option<TunnelParts> {
     let [Some(host_a), Some(host_b)] = hosts else {
         let (switch, span) = if hosts[0].is_none() { &ends[0] } else { &ends[1] };
         if draft.names.switches[*switch].1.host.is_none() {
-            let message = format!("switch `{}` is on no host, so it has no wire for a tunnel", draft.names.switches[*switch].0.value);
+            let message = format!(
+                "switch `{}` is on no host, so it has no wire for a tunnel",
+                draft.names.switches[*switch].0.value
+            );
             no_underlay(draft, span, message, "give both switches a `host` and join the hosts with a `[[link]]`");
         }
         return None;
@@ -99,7 +102,8 @@ fn tunnel(draft: &mut Draft<'_>, index: usize) -> Option<TunnelParts> {
         let owned = move |(_, iface): &(usize, &super::Iface)| iface.owner == Owner::Host(host);
         draft.ifaces.iter().enumerate().filter(owned).map(|(at, iface)| (at, draft.segments.find(iface.point)))
     };
-    let pair = of(host_a).find_map(|(at, segment)| of(host_b).find(|(_, other)| *other == segment).map(|(other, _)| [at, other]));
+    let pair = of(host_a)
+        .find_map(|(at, segment)| of(host_b).find(|(_, other)| *other == segment).map(|(other, _)| [at, other]));
     let Some(below) = pair else {
         let message = format!("no wire joins the hosts `{name_a}` and `{name_b}`");
         let help = format!("add one:\n[[link]]\nends = [\"{name_a}:wire\", \"{name_b}:wire\"]");
@@ -109,7 +113,12 @@ fn tunnel(draft: &mut Draft<'_>, index: usize) -> Option<TunnelParts> {
     let has_v4 = |iface: usize| draft.ifaces[iface].settings.addresses.iter().any(|net| matches!(net, IpNet::V4(_)));
     let names = [*a, *b].map(|switch| device_name(draft, switch, index));
     let [Some(first), Some(second)] = names else { return None };
-    Some(TunnelParts { switches: [*a, *b], ipv4: below.iter().all(|&iface| has_v4(iface)), below, names: [first, second] })
+    Some(TunnelParts {
+        switches: [*a, *b],
+        ipv4: below.iter().all(|&iface| has_v4(iface)),
+        below,
+        names: [first, second],
+    })
 }
 
 /// `vx0`, `vx1`, …: the first that no switch or interface on the host has.
@@ -268,7 +277,9 @@ fn check_media(draft: &mut Draft<'_>) {
     }
     for switch in 0..draft.switches.len() {
         let (_, declared) = draft.names.switches[switch];
-        if let (Kind::Macvlan, Some(mtu), Some(nic)) = (draft.switches[switch].kind, &declared.mtu, draft.switches[switch].nic) {
+        if let (Kind::Macvlan, Some(mtu), Some(nic)) =
+            (draft.switches[switch].kind, &declared.mtu, draft.switches[switch].nic)
+        {
             if mtu.value > draft.nic_mtu[nic] {
                 parent_mtu(draft, &mtu.span, mtu.value, nic);
             }
@@ -299,7 +310,10 @@ fn check_wires(draft: &mut Draft<'_>) {
                 if let (None, Some(written)) = (&near.written_mtu, &far.written_mtu) {
                     if written.value != mtu {
                         let name = draft.names.switches[switch].0;
-                        let message = format!("this wire has MTU {}, the switch `{}` it leads to has {mtu}", written.value, name.value);
+                        let message = format!(
+                            "this wire has MTU {}, the switch `{}` it leads to has {mtu}",
+                            written.value, name.value
+                        );
                         let label = (name.span.clone(), format!("MTU {mtu}"));
                         draft.error(Code::MtuMismatch, &written.span, message).labels.push(label);
                     }
@@ -327,7 +341,8 @@ fn check_bridges(draft: &mut Draft<'_>) {
         if mtu != other {
             let ((name, declared), (other_name, _)) = (draft.names.switches[switch], draft.names.switches[reference]);
             let span = declared.mtu.as_ref().map_or(&name.span, |mtu| &mtu.span);
-            let message = format!("`{}` has MTU {mtu}, `{}` on the same medium has {other}", name.value, other_name.value);
+            let message =
+                format!("`{}` has MTU {mtu}, `{}` on the same medium has {other}", name.value, other_name.value);
             let label = (other_name.span.clone(), format!("MTU {other}"));
             draft.error(Code::MtuMismatch, span, message).labels.push(label);
         }
@@ -344,7 +359,10 @@ fn check_cables(draft: &mut Draft<'_>) {
         if let (Some(a), Some(b)) = (&declared.mtu, &other_nic.mtu) {
             let both_say = other_nic.cable.as_ref().is_some_and(|cable| cable.value == name.value);
             if a.value != b.value && !(both_say && other < nic) {
-                let message = format!("NICs `{}` and `{}` on one cable have MTU {} and {}", name.value, other_name.value, a.value, b.value);
+                let message = format!(
+                    "NICs `{}` and `{}` on one cable have MTU {} and {}",
+                    name.value, other_name.value, a.value, b.value
+                );
                 draft.error(Code::MtuMismatch, &a.span, message).labels.push((b.span.clone(), "the other end".into()));
             }
         }

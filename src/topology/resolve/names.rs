@@ -126,9 +126,8 @@ impl<'f> Names<'f> {
         let unknown = |message: String| Diagnostic::error(Code::Dangling, span.clone(), message);
         let diagnostic = match self.index.get(name) {
             Some((thing, _)) if wanted.contains(&thing.word()) => return Ok(*thing),
-            Some((thing, declared)) => {
-                unknown(format!("`{shown}` is a {}, not a {kinds}", thing.word())).label(declared.clone(), "declared here")
-            }
+            Some((thing, declared)) => unknown(format!("`{shown}` is a {}, not a {kinds}", thing.word()))
+                .label(declared.clone(), "declared here"),
             None if self.suggestions.get() == 0 => unknown(format!("there is no {kinds} `{shown}`")),
             None => {
                 self.suggestions.set(self.suggestions.get() - 1);

@@ -82,7 +82,10 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
                 _ => "sriov",
             };
             let message = format!("switches of kind `{word}` are not available in this version");
-            draft.error(Code::NotAvailable, &switch.kind.span, message).help.push("available: `bridge`, `macvlan`".into());
+            draft
+                .error(Code::NotAvailable, &switch.kind.span, message)
+                .help
+                .push("available: `bridge`, `macvlan`".into());
             ""
         }
     };
@@ -217,7 +220,10 @@ fn nic_itself(draft: &mut Draft<'_>, name: &Text, nic: &ast::Nic) {
         draft.error(Code::BadEnd, &cable.span, "a cable has two ends: this one comes back to its own NIC");
     } else if let Some(back) = other_nic.cable.as_ref().filter(|back| back.value != name.value) {
         let message = format!("NIC `{}` says its cable leads elsewhere", other_name.value.escape_debug());
-        draft.error(Code::BadEnd, &cable.span, message).labels.push((back.span.clone(), "the other end says this".into()));
+        draft
+            .error(Code::BadEnd, &cable.span, message)
+            .labels
+            .push((back.span.clone(), "the other end says this".into()));
     } else if (nic.ifname.is_some() || nic.pci.is_some()) != (other_nic.ifname.is_some() || other_nic.pci.is_some()) {
         draft.error(Code::BadEnd, &cable.span, "a cable cannot lead from a real NIC to a stand-in");
     } else {
@@ -234,7 +240,11 @@ pub fn interface_name(draft: &mut Draft<'_>, text: &Text) -> Option<IfName> {
     match text.value.parse::<IfName>() {
         Ok(name) if !matches!(name.as_str(), "lo" | "all" | "default") => Some(name),
         Ok(name) => {
-            draft.error(Code::BadName, &text.span, format!("`{name}` cannot name an interface: the kernel uses the word"));
+            draft.error(
+                Code::BadName,
+                &text.span,
+                format!("`{name}` cannot name an interface: the kernel uses the word"),
+            );
             None
         }
         Err(error) => {
