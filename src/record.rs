@@ -32,6 +32,12 @@ pub struct RunRecord {
     pub rootless: bool,
     /// The machine.
     pub machine: Machine,
+    /// The MTU of every path, proved with packets before the measurement.
+    pub proofs: Vec<MtuProof>,
+    /// How long the kernel took to become quiet after the topology was made, milliseconds.
+    pub quiet_ms: f64,
+    /// Length of the measurement, seconds.
+    pub elapsed_s: f64,
     /// By flow, in order of declaration.
     pub flows: Vec<FlowRecord>,
     /// What a reader should know before trusting the figures.
@@ -51,6 +57,9 @@ impl RunRecord {
             topology,
             rootless: false,
             machine,
+            proofs: Vec::new(),
+            quiet_ms: 0.0,
+            elapsed_s: 0.0,
             flows: Vec::new(),
             warnings: Vec::new(),
             interrupted: false,
@@ -61,6 +70,21 @@ impl RunRecord {
     pub fn is_valid(&self) -> bool {
         self.flows.iter().flat_map(|flow| &flow.tests).all(|test| test.verdict.valid)
     }
+}
+
+/// A path whose MTU was probed: packets with DF of exactly the MTU must arrive, longer ones must not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct MtuProof {
+    /// Client.
+    pub from: String,
+    /// Server.
+    pub to: String,
+    /// Declared MTU, bytes of the IP packet.
+    pub mtu: u32,
+    /// Did it hold both ways?
+    pub holds: bool,
+    /// What was seen, in a line.
+    pub text: String,
 }
 
 /// A topology by name and content.

@@ -140,7 +140,8 @@ impl<'a> Executor<'a> {
             && !self.is_own(&peer.at.ns)
         {
             let marks = self.marks(&peer.at);
-            kernel::link::set_alias(ns, peer.at.name.as_str(), marks.alias.as_deref().unwrap_or_default())?;
+            let index = kernel::link::index(ns, peer.at.name.as_str())?;
+            kernel::link::set_alias(ns, index, marks.alias.as_deref().unwrap_or_default())?;
             kernel::link::add_altname(ns, peer.at.name.as_str(), marks.altname.as_deref().unwrap_or_default())?;
         }
         Ok(())

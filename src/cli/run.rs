@@ -22,7 +22,7 @@ use crate::{
         desired::{FlowPath, LinkRef, NsId},
         path::Network,
     },
-    record::{RunRecord, TopologyRef},
+    record::{MtuProof, RunRecord, TopologyRef},
     report,
     topology::model::{Attach, Topology},
     ui::{self, ProgressLine},
@@ -114,7 +114,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
     let (world, applied) = apply::apply(declared, &root)?;
     let mut record = new_record(&loaded, is_rootless);
-    let measured = measure(&mut record, &world, &loaded, &flows, &options, &mut line, &interrupt);
+    let measured = measure(&mut record, &world, &flows, &options, &mut line, &interrupt);
     line.clear();
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
@@ -226,7 +226,6 @@ fn new_record(loaded: &Loaded, is_rootless: bool) -> RunRecord {
 fn measure(
     record: &mut RunRecord,
     world: &World,
-    loaded: &Loaded,
     flows: &[FlowPath],
     options: &Options,
     line: &mut ProgressLine,
@@ -237,7 +236,13 @@ fn measure(
         if !proof.holds() {
             record.warnings.push(proof.text());
         }
-        record.proofs.push(proof.into());
+        record.proofs.push(MtuProof {
+            from: proof.from.clone(),
+            to: proof.to.clone(),
+            mtu: proof.mtu,
+            holds: proof.holds(),
+            text: proof.text(),
+        });
     }
     let quiet = prove::quiet_point(world)?;
     record.quiet_ms = quiet.waited_ms;

@@ -75,8 +75,8 @@ mod tests {
     fn groups_expand_and_single_features_win() {
         let words = BTreeMap::from([("tso".to_owned(), true), ("tx-tcp6-segmentation".to_owned(), false)]);
         let features = expand(&words);
-        assert_eq!(features["tx-tcp-segmentation"], true);
-        assert_eq!(features["tx-tcp6-segmentation"], false);
+        assert!(features["tx-tcp-segmentation"]);
+        assert!(!features["tx-tcp6-segmentation"]);
         assert_eq!(kernel_names("generic-receive-offload"), ["rx-gro"]);
         assert_eq!(kernel_names("tx-nocache-copy"), ["tx-nocache-copy"]);
     }

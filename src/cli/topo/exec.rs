@@ -7,7 +7,7 @@ use anyhow::Context;
 use super::super::{Exit, declared, outcome::require_privilege, talk};
 use crate::{
     apply::{journal::StateRoot, world::World},
-    plan::desired::NsId,
+    plan::desired::{NsId, NsOrigin},
 };
 
 /// Run a command in the namespace of a node, host or the fabric.
@@ -40,7 +40,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         talk(&format!("error: the namespace of {id} is not there; `netbench topo apply` makes it"));
         return Ok(Exit::CannotHere);
     }
-    world.get(&id)?.enter_for_exec()?;
+    let name = match &ns.origin {
+        NsOrigin::Own(name) => Some(name.as_str()),
+        _ => None,
+    };
+    world.get(&id)?.enter_for_exec(name)?;
     let error = Command::new(&args.command[0]).args(&args.command[1..]).exec();
     Err(error).with_context(|| format!("cannot run `{}` in {id}", args.command[0]))
 }

@@ -43,8 +43,9 @@ pub fn create(
 ) -> Result<()> {
     let (kind, data) = match &link.kind {
         LinkKind::Bridge { stp, vlan_filtering, multicast_snooping } => {
-            let mut options =
-                vec![InfoBridge::StpState(u32::from(*stp).into()), InfoBridge::VlanFiltering(*vlan_filtering)];
+            let mut options = vec![InfoBridge::StpState(u32::from(*stp).into())];
+            // A kernel without CONFIG_BRIDGE_VLAN_FILTERING refuses the attribute even where it says "off".
+            options.extend(vlan_filtering.then_some(InfoBridge::VlanFiltering(true)));
             options.extend(multicast_snooping.map(InfoBridge::MulticastSnooping));
             (InfoKind::Bridge, InfoData::Bridge(options))
         }
