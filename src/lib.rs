@@ -6,10 +6,24 @@
 pub mod units;
 
 pub mod facts;
+pub mod measured;
+pub mod stats;
 pub mod topology;
 
 pub mod plan;
 
-//pub mod apply;
+pub mod kernel;
 
-pub mod cli;
+pub mod apply;
+
+pub mod traffic;
+
+pub mod agent;
+
+pub mod record;
+pub mod report;
+
+pub mod experiment;
+
+pub mod ui;
+

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     apply::{ApplyError, world::World},
     kernel::{df_probe, quiet},
-    plan::desired::{Desired, NsId},
+    plan::desired::{Desired, FlowPath, NsId},
 };
 
 /// The proof of one path's MTU, both ways.
@@ -52,9 +52,14 @@ impl MtuProof {
 
 /// Sends the probes of every declared path that is not loopback.
 pub fn mtu(world: &World, desired: &Desired) -> Result<Vec<MtuProof>, ApplyError> {
+    paths(world, &desired.flows)
+}
+
+/// Sends the probes of these paths, but not of loopback (no UDP datagram fills its 65536 bytes).
+pub fn paths(world: &World, flows: &[FlowPath]) -> Result<Vec<MtuProof>, ApplyError> {
     let mut paths = Vec::new();
     let mut proofs = Vec::new();
-    for path in desired.flows.iter().filter(|path| !path.flow.to_address.is_loopback()) {
+    for path in flows.iter().filter(|path| !path.flow.to_address.is_loopback()) {
         let flow = &path.flow;
         paths.push(df_probe::Path {
             from: world.get(&path.from_ns)?,

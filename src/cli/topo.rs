@@ -8,6 +8,7 @@ pub mod gc;
 pub mod graph;
 pub mod list;
 pub mod new;
+pub mod output;
 pub mod plan;
 pub mod show;
 pub mod verify;

@@ -7,8 +7,11 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::desired::{Desired, Direction, Hop, Link, LinkKind, LinkRef, NsId};
-use crate::{topology::model::MacvlanMode, units::IfName};
+use super::desired::{Desired, Direction, FlowPath, Hop, Link, LinkKind, LinkRef, NsId};
+use crate::{
+    topology::model::{Flow, MacvlanMode},
+    units::IfName,
+};
 
 /// Routers a packet may cross before the way is called a loop.
 const MAX_ROUTERS: usize = 32;
@@ -24,6 +27,9 @@ pub enum NoPath {
         /// Address that was looked for.
         to: IpAddr,
     },
+    /// A namespace without an address.
+    #[error("{0} has no address")]
+    NoAddress(NsId),
     /// Nobody holds the address.
     #[error("no interface holds {0}")]
     NoOwner(IpAddr),
@@ -98,6 +104,31 @@ impl<'a> Network<'a> {
             here = next.at.ns.clone();
         }
         Err(NoPath::Loop(to))
+    }
+
+    /// A flow between two namespaces that the file did not declare: addresses of a common network where there is one.
+    pub fn between(&self, from: (&str, &NsId), to: (&str, &NsId)) -> Result<FlowPath, NoPath> {
+        let addresses = |ns: &NsId| -> Vec<IpNet> {
+            self.desired.links.iter().filter(|link| link.at.ns == *ns).flat_map(|l| l.addresses.clone()).collect()
+        };
+        let (near, far) = (addresses(from.1), addresses(to.1));
+        let shared = far.iter().find(|net| near.iter().any(|own| own.contains(&net.addr())));
+        let Some(target) = shared.or(far.first()).map(IpNet::addr) else {
+            return Err(NoPath::NoAddress(to.1.clone()));
+        };
+        let hops = self.hops(from.1, target)?;
+        let (out, _) = self.route(from.1, target)?;
+        let source = out.addresses.iter().find(|net| net.addr().is_ipv4() == target.is_ipv4());
+        let source = source.map(IpNet::addr).ok_or_else(|| NoPath::NoAddress(from.1.clone()))?;
+        let mtu = hops.iter().filter(|hop| hop.mtu > 0).map(|hop| hop.mtu - hop.overhead.min(hop.mtu)).min();
+        let flow = Flow {
+            from: from.0.to_owned(),
+            to: to.0.to_owned(),
+            from_address: source,
+            to_address: target,
+            mtu: mtu.unwrap_or(0),
+        };
+        Ok(FlowPath { flow, from_ns: from.1.clone(), to_ns: to.1.clone(), hops })
     }
 
     /// The outgoing interface and the next hop's address: connected networks first, then the longest prefix.

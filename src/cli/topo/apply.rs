@@ -1,8 +1,9 @@
 //! `netbench topo apply`: makes a topology and keeps it.
 
-use serde_json::json;
-
-use super::super::{Exit, data, declared, outcome::require_privilege, talk};
+use super::{
+    super::{Exit, data, declared, outcome::require_privilege, talk},
+    output,
+};
 use crate::{
     apply::{self, Declared, interrupt, journal::StateRoot, prove},
     plan::{desired::Desired, step::Step, text::kind_word},
@@ -36,14 +37,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let proved = proofs.iter().all(prove::MtuProof::holds);
     let elapsed_ms = applied.elapsed.as_secs_f64() * 1e3;
     if args.json {
-        data(&json!({
-            "topology": desired.topology,
-            "steps": applied.steps.len(),
-            "actions": applied.steps.iter().map(Step::to_string).collect::<Vec<_>>(),
-            "elapsed_ms": elapsed_ms,
-            "verified": true,
-            "proofs": proofs.iter().map(|p| json!({"text": p.text(), "holds": p.holds(), "proof": p})).collect::<Vec<_>>(),
-        }))?;
+        data(&output::Apply {
+            topology: desired.topology.clone(),
+            steps: applied.steps.len(),
+            actions: applied.steps.iter().map(Step::to_string).collect(),
+            elapsed_ms,
+            verified: true,
+            proofs: proofs.iter().map(output::Proof::from).collect(),
+        })?;
     } else {
         let what = summary(desired);
         match applied.steps.len() {

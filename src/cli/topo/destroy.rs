@@ -1,8 +1,9 @@
 //! `netbench topo destroy`: removes what netbench made, and nothing else.
 
-use serde_json::json;
-
-use super::super::{Exit, data, declared, outcome::require_privilege, talk};
+use super::{
+    super::{Exit, data, declared, outcome::require_privilege, talk},
+    output,
+};
 use crate::apply::{
     ApplyError,
     destroy::{self, Removed},
@@ -61,25 +62,18 @@ pub fn remove(names: &[String], root: &StateRoot, as_json: bool, removal: Remova
                 if !as_json {
                     say(name, removed.as_ref());
                 }
-                let removed = removed.unwrap_or_default();
-                outcomes.push(json!({
-                    "topology": name,
-                    "namespaces": removed.namespaces,
-                    "links": removed.links,
-                    "pinned": removed.pinned.iter().map(|(ns, pid, command)| {
-                        json!({"netns": ns, "pid": pid, "command": command})
-                    }).collect::<Vec<_>>(),
-                }));
+                outcomes.push(output::Destroyed::new(name, removed.unwrap_or_default()));
             }
             Err(error) => {
                 talk(&format!("error: {name}: {error}"));
-                outcomes.push(json!({"topology": name, "error": error.to_string()}));
+                let error_text = Some(error.to_string());
+                outcomes.push(output::Destroyed { error: error_text, ..output::Destroyed::new(name, Removed::default()) });
                 first_error.get_or_insert(error);
             }
         }
     }
     if as_json {
-        data(&json!(outcomes))?;
+        data(&outcomes)?;
     } else if names.is_empty() {
         talk("nothing of ours is here");
     }

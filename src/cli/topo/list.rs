@@ -1,8 +1,9 @@
 //! `netbench topo list`: the topologies that are up.
 
-use serde_json::json;
-
-use super::super::{Exit, data, print, table, talk};
+use super::{
+    super::{Exit, data, print, table, talk},
+    output,
+};
 use crate::apply::journal::StateRoot;
 
 /// List the topologies that are up, and those that an interrupted command left.
@@ -31,11 +32,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         rows.push(row);
     }
     if args.json {
-        let list: Vec<_> = rows
-            .iter()
-            .map(|[name, state, what, source]| json!({"name": name, "state": state, "what": what, "source": source}))
-            .collect();
-        data(&json!(list))?;
+        let listed = |[name, state, what, source]: [String; 4]| output::Listed { name, state, what, source };
+        data(&rows.into_iter().map(listed).collect::<Vec<_>>())?;
     } else if rows.is_empty() {
         talk("no topology is up");
     } else {

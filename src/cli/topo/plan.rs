@@ -1,8 +1,9 @@
 //! `netbench topo plan`: what an apply would do.
 
-use serde_json::json;
-
-use super::super::{Exit, data, declared, outcome::require_privilege, print, talk};
+use super::{
+    super::{Exit, data, declared, outcome::require_privilege, print, talk},
+    output,
+};
 use crate::{
     apply::{self, journal::StateRoot},
     plan::{
@@ -10,7 +11,6 @@ use crate::{
         diff::{self, Context},
         observed::{Observed, ObservedNs},
         step::Step,
-        text::kind_word,
     },
 };
 
@@ -44,7 +44,12 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         apply::plan(desired, &StateRoot::from_environment())?
     };
     if args.json {
-        data(&as_json(desired, &steps))?;
+        data(&output::Plan {
+            topology: desired.topology.clone(),
+            steps: steps.iter().map(output::PlannedStep::from).collect(),
+            interfaces: output::interfaces(desired),
+            paths: output::paths(desired),
+        })?;
     } else {
         print(&as_text(desired, &steps))?;
     }
@@ -59,23 +64,6 @@ pub fn offline(desired: &Desired) -> anyhow::Result<Vec<Step>> {
     }
     diff::diff(desired, &observed, Context::default())
         .map_err(|conflicts| crate::apply::ApplyError::Conflicts(conflicts).into())
-}
-
-fn as_json(desired: &Desired, steps: &[Step]) -> serde_json::Value {
-    json!({
-        "topology": desired.topology,
-        "steps": steps.iter().map(|step| json!({"text": step.to_string(), "step": step})).collect::<Vec<_>>(),
-        "interfaces": desired.links.iter().map(|link| json!({
-            "netns": link.at.ns,
-            "name": link.at.name,
-            "kind": kind_word(link),
-            "mtu": link.mtu,
-            "mac": link.mac,
-            "master": link.master,
-            "addresses": link.addresses,
-        })).collect::<Vec<_>>(),
-        "paths": desired.flows,
-    })
 }
 
 fn as_text(desired: &Desired, steps: &[Step]) -> String {
@@ -96,15 +84,11 @@ fn as_text(desired: &Desired, steps: &[Step]) -> String {
 
 /// A table of every interface with kind, MTU and addresses.
 pub fn interfaces(desired: &Desired) -> String {
-    let rows: Vec<[String; 4]> = desired
-        .links
-        .iter()
-        .map(|link| {
-            let addresses: Vec<String> = link.addresses.iter().map(ToString::to_string).collect();
-            let mtu = link.mtu.map_or("as found".to_owned(), |mtu| mtu.to_string());
-            [link.at.to_string(), kind_word(link).to_owned(), mtu, addresses.join(" ")]
-        })
-        .collect();
+    let row = |i: output::Interface| {
+        let mtu = i.mtu.map_or("as found".to_owned(), |mtu| mtu.to_string());
+        [format!("{}/{}", i.netns, i.name), i.kind, mtu, i.addresses.join(" ")]
+    };
+    let rows: Vec<[String; 4]> = output::interfaces(desired).into_iter().map(row).collect();
     let header = ["interface", "kind", "mtu", "addresses"].map(str::to_owned);
     super::super::table(&header, &rows)
 }

@@ -1,12 +1,10 @@
 //! `netbench topo show`: one topology that is up.
 
-use serde_json::json;
-
-use super::super::{Exit, data, declared, print};
-use crate::{
-    apply::{journal::StateRoot, world::netns_path},
-    plan::desired::NsOrigin,
+use super::{
+    super::{Exit, data, declared, print},
+    output,
 };
+use crate::apply::journal::StateRoot;
 
 /// Show a topology that is up: namespaces, interfaces, paths.
 #[derive(Debug, clap::Args)]
@@ -25,20 +23,19 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     if args.json {
-        data(&json!(desired))?;
+        data(&output::Show {
+            topology: desired.topology.clone(),
+            namespaces: output::namespaces(&desired),
+            interfaces: output::interfaces(&desired),
+            paths: output::paths(&desired),
+        })?;
         return Ok(Exit::Ok);
     }
     let mut text = format!("{}: {}\n\n", desired.topology, super::apply::summary(&desired));
-    for ns in &desired.namespaces {
-        let place = match &ns.origin {
-            NsOrigin::Own(name) => netns_path(name).display().to_string(),
-            NsOrigin::This => "where netbench was started".to_owned(),
-            NsOrigin::Path(path) => path.display().to_string(),
-            NsOrigin::Pid(pid) => format!("process {pid}"),
-            NsOrigin::Container { engine, name } => format!("{engine} container {name}"),
-        };
-        text.push_str(&format!("{:<16} {place}\n", ns.id));
+    for ns in output::namespaces(&desired) {
+        text.push_str(&format!("{:<16} {}\n", ns.role, ns.place));
     }
+    text.push('\n');
     text.push_str(&super::plan::interfaces(&desired));
     print(&text)?;
     Ok(Exit::Ok)

@@ -1,8 +1,9 @@
 //! `netbench topo verify`: reads back and compares field by field.
 
-use serde_json::json;
-
-use super::super::{Exit, data, declared, outcome::require_privilege, print, talk};
+use super::{
+    super::{Exit, data, declared, outcome::require_privilege, print, talk},
+    output,
+};
 use crate::apply::{self, journal::StateRoot, prove, world::World};
 
 /// Compare what is there with what is declared, field by field; exit 1 on drift.
@@ -35,8 +36,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     let holds = proofs.iter().all(prove::MtuProof::holds);
     if args.json {
-        let texts: Vec<_> = proofs.iter().map(|p| json!({"text": p.text(), "holds": p.holds()})).collect();
-        data(&json!({"topology": desired.topology, "drift": drift, "proofs": texts}))?;
+        let proofs = proofs.iter().map(output::Proof::from).collect();
+        data(&output::Verify { topology: desired.topology.clone(), drift: drift.clone(), proofs })?;
     } else if drift.is_empty() {
         talk(&format!("{}: all is as declared", desired.topology));
         proofs.iter().for_each(|proof| talk(&proof.text()));

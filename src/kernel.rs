@@ -1,0 +1,19 @@
+//! The only module that speaks netlink, ethtool, sysfs, `/proc` and namespaces.
+//!
+//! Everything works through a [`netns::Netns`] handle: a netlink socket belongs for life to the namespace in which
+//! `socket()` ran, so a handle keeps one that was opened by a thread inside, and no caller ever changes its own
+//! namespace.
+
+pub mod error;
+pub mod netlink;
+
+pub mod link;
+pub mod netns;
+pub mod observe;
+
+pub use error::Error;
+pub use netns::Netns;
+pub use observe::{Wanted, counters, machine, observe};
+
+/// Results of this module.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

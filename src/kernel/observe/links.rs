@@ -1,0 +1,226 @@
+//! The link table.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
+
+use crate::{
+    facts::LinkCounters,
+    kernel::{
+        Result,
+        error::Operation,
+        link::RTM_GETLINK,
+        netlink::{
+            Failure, bytes,
+            nla::{attributes, find, text, u32_at, u64_at},
+        },
+        netns::Netns,
+    },
+    plan::observed::{LinkDetail, ObservedLink},
+    topology::model::MacvlanMode,
+    units::{IfName, MacAddr},
+};
+
+const IFF_UP: u32 = 1;
+const IFF_LOWER_UP: u32 = 1 << 16;
+/// `struct ifinfomsg`
+const HEADER: usize = 16;
+
+/// A link as dumped, with what only this module needs.
+#[derive(Debug, Clone)]
+pub(in crate::kernel) struct LinkRow {
+    pub name: IfName,
+    pub link: ObservedLink,
+    /// Kind of the root qdisc.
+    pub qdisc: String,
+    pub permanent_mac: Option<MacAddr>,
+    /// Bus and name of the parent device.
+    pub parent: Option<(String, String)>,
+}
+
+impl LinkRow {
+    /// Is it a bridge that filters VLANs?
+    pub fn filters_vlans(&self) -> bool {
+        matches!(self.link.detail, LinkDetail::Bridge { vlan_filtering: true, .. })
+    }
+}
+
+/// All links of a namespace.
+pub(in crate::kernel) fn rows(ns: &Netns) -> Result<Vec<LinkRow>, Failure> {
+    let bodies = ns.route().dump(RTM_GETLINK, &dump_request(&[LinkExtentMask::SkipStats]))?;
+    Ok(bodies.iter().filter_map(|body| row(body)).collect())
+}
+
+/// Names of the links in a group.
+pub(in crate::kernel) fn group_members(ns: &Netns, group: u32) -> Result<Vec<IfName>> {
+    let rows = rows(ns).map_err(|failure| Operation::of("read", "links", ns.label()).failed(failure))?;
+    Ok(rows.into_iter().filter(|row| row.link.group == group).map(|row| row.name).collect())
+}
+
+/// Counters of all links of a namespace.
+pub fn counters(ns: &Netns) -> Result<BTreeMap<IfName, LinkCounters>> {
+    let bodies = ns
+        .route()
+        .dump(RTM_GETLINK, &dump_request(&[]))
+        .map_err(|failure| Operation::of("read", "link counters", ns.label()).failed(failure))?;
+    Ok(bodies.iter().filter_map(|body| counted(body)).collect())
+}
+
+fn dump_request(mask: &[LinkExtentMask]) -> Vec<u8> {
+    let mut message = LinkMessage::default();
+    if !mask.is_empty() {
+        message.attributes.push(LinkAttribute::ExtMask(mask.to_vec()));
+    }
+    bytes(&message)
+}
+
+/// `struct rtnl_link_stats64` of include/uapi/linux/if_link.h.
+fn counted(body: &[u8]) -> Option<(IfName, LinkCounters)> {
+    const IFLA_IFNAME: u16 = 3;
+    const IFLA_STATS64: u16 = 23;
+    let rest = body.get(HEADER..)?;
+    let name = text(find(rest, IFLA_IFNAME)?).parse().ok()?;
+    let stats = find(rest, IFLA_STATS64)?;
+    let field = |number: usize| u64_at(stats, number * 8);
+    let counters = LinkCounters {
+        rx_packets: field(0)?,
+        tx_packets: field(1)?,
+        rx_bytes: field(2)?,
+        tx_bytes: field(3)?,
+        rx_errors: field(4)?,
+        tx_errors: field(5)?,
+        rx_dropped: field(6)?,
+        tx_dropped: field(7)?,
+    };
+    Some((name, counters))
+}
+
+/// A link message; `None` for one without a name, which the kernel does not send.
+fn row(body: &[u8]) -> Option<LinkRow> {
+    let flags = u32_at(body, 8)?;
+    let mut link = ObservedLink {
+        index: u32_at(body, 4)?,
+        up: flags & IFF_UP != 0,
+        carrier: flags & IFF_LOWER_UP != 0,
+        ..ObservedLink::default()
+    };
+    let (mut name, mut qdisc, mut permanent_mac) = (None, String::new(), None);
+    let (mut parent_name, mut parent_bus) = (None, None);
+    for (kind, value) in attributes(body.get(HEADER..)?) {
+        // IFLA_* of include/uapi/linux/if_link.h.
+        match kind {
+            1 => link.mac = mac(value),
+            3 => name = text(value).parse().ok(),
+            4 => link.mtu = u32_at(value, 0)?,
+            5 => link.link = u32_at(value, 0).filter(|&index| index != 0),
+            6 => qdisc = text(value),
+            10 => link.master = u32_at(value, 0),
+            18 => read_info(value, &mut link),
+            20 => link.alias = Some(text(value)),
+            27 => link.group = u32_at(value, 0)?,
+            41 => link.gso_max_size = u32_at(value, 0)?,
+            51 => link.max_mtu = u32_at(value, 0)?,
+            // IFLA_PROP_LIST of IFLA_ALT_IFNAME.
+            52 => link.altnames = attributes(value).filter(|(kind, _)| *kind == 53).map(|(_, v)| text(v)).collect(),
+            54 => permanent_mac = mac(value),
+            56 => parent_name = Some(text(value)),
+            57 => parent_bus = Some(text(value)),
+            _ => {}
+        }
+    }
+    Some(LinkRow { name: name?, link, qdisc, permanent_mac, parent: parent_bus.zip(parent_name) })
+}
+
+fn mac(value: &[u8]) -> Option<MacAddr> {
+    value.try_into().ok().map(MacAddr)
+}
+
+fn read_info(value: &[u8], link: &mut ObservedLink) {
+    const IFLA_INFO_KIND: u16 = 1;
+    const IFLA_INFO_DATA: u16 = 2;
+    link.kind = find(value, IFLA_INFO_KIND).map(text).unwrap_or_default();
+    let Some(data) = find(value, IFLA_INFO_DATA) else { return };
+    let byte = |kind: u16| find(data, kind).and_then(|value| value.first().copied()).unwrap_or_default();
+    let long = |kind: u16| find(data, kind).and_then(|value| u32_at(value, 0)).unwrap_or_default();
+    link.detail = match link.kind.as_str() {
+        // IFLA_BR_STP_STATE, IFLA_BR_VLAN_FILTERING, IFLA_BR_MCAST_SNOOPING
+        "bridge" => {
+            LinkDetail::Bridge { stp: long(5) != 0, vlan_filtering: byte(7) != 0, multicast_snooping: byte(23) != 0 }
+        }
+        // IFLA_MACVLAN_MODE
+        "macvlan" => LinkDetail::Macvlan { mode: macvlan_mode(long(1)) },
+        "vxlan" => vxlan(data, byte, long),
+        _ => LinkDetail::None,
+    };
+}
+
+/// `MACVLAN_MODE_*`
+fn macvlan_mode(mode: u32) -> Option<MacvlanMode> {
+    match mode {
+        1 => Some(MacvlanMode::Private),
+        2 => Some(MacvlanMode::Vepa),
+        4 => Some(MacvlanMode::Bridge),
+        8 => Some(MacvlanMode::Passthru),
+        _ => None,
+    }
+}
+
+/// `IFLA_VXLAN_*`
+fn vxlan(data: &[u8], byte: impl Fn(u16) -> u8, long: impl Fn(u16) -> u32) -> LinkDetail {
+    let port = find(data, 15).and_then(|value| value.first_chunk()).map_or(0, |port| u16::from_be_bytes(*port));
+    LinkDetail::Vxlan {
+        vni: long(1),
+        local: find(data, 4).or_else(|| find(data, 17)).and_then(address),
+        remote: find(data, 2).or_else(|| find(data, 16)).and_then(address),
+        port,
+        dev: long(3),
+        udp_checksum: byte(18) != 0,
+        udp6_zero_checksum: byte(19) != 0,
+        gbp: find(data, 25).is_some(),
+        learning: byte(7) != 0,
+    }
+}
+
+/// An address of either family, by its length.
+pub(super) fn address(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(value).ok()?)),
+        16 => Some(IpAddr::from(<[u8; 16]>::try_from(value).ok()?)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::netlink::nla::Writer;
+
+    #[test]
+    fn a_link_message_is_read_with_attributes_of_unknown_types_in_it() {
+        let mut header = [0; HEADER];
+        header[4] = 7;
+        header[8] = 1;
+        let mut message = Writer::after(&header);
+        message.text(3, "vx0").u32(4, 8950).put(1, &[2, 0, 0, 0, 0, 1]).u32(4000, 1).u32(27, 5);
+        message.nest(18, |info| {
+            info.text(1, "vxlan").nest(2, |data| {
+                data.u32(1, 42).put(2, &[10, 0, 0, 2]).put(15, &4789u16.to_be_bytes()).put(25, &[]).u8(7, 1);
+            });
+        });
+        let row = row(&message.finish()).unwrap();
+        assert_eq!((row.name.as_str(), row.link.index, row.link.mtu, row.link.up), ("vx0", 7, 8950, true));
+        match row.link.detail {
+            LinkDetail::Vxlan { vni: 42, remote: Some(remote), port: 4789, gbp: true, learning: true, .. } => {
+                assert_eq!(remote.to_string(), "10.0.0.2");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = (row(&bytes), counted(&bytes));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Addresses, routes and forwarding entries.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::links::address;
+use crate::{
+    kernel::{
+        netlink::{
+            Failure,
+            nla::{attributes, find, u32_at},
+        },
+        netns::Netns,
+    },
+    plan::observed::ObservedRoute,
+    units::MacAddr,
+};
+
+const RTM_GETADDR: u16 = 22;
+const RTM_GETROUTE: u16 = 26;
+const RTM_GETNEIGH: u16 = 30;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_KERNEL: u8 = 2;
+const RTN_UNICAST: u8 = 1;
+/// `RTM_F_CLONED`: an entry of a cache, not a route.
+const RTM_F_CLONED: u32 = 0x200;
+
+/// An address and the link it is on.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::kernel) struct AddressRow {
+    pub index: u32,
+    pub address: IpNet,
+}
+
+impl AddressRow {
+    /// An IPv6 link-local address: the kernel's own.
+    pub fn is_link_local(&self) -> bool {
+        matches!(self.address.addr(), IpAddr::V6(address) if address.is_unicast_link_local())
+    }
+}
+
+/// All addresses of a namespace, in the kernel's order: the first of a link and family is its primary one.
+pub(in crate::kernel) fn addresses(ns: &Netns) -> Result<Vec<AddressRow>, Failure> {
+    let bodies = ns.route().dump(RTM_GETADDR, &[0; 8])?;
+    Ok(bodies.iter().filter_map(|body| address_row(body)).collect())
+}
+
+/// `struct ifaddrmsg`: family, prefix length, flags, scope, index.
+fn address_row(body: &[u8]) -> Option<AddressRow> {
+    const IFA_ADDRESS: u16 = 1;
+    const IFA_LOCAL: u16 = 2;
+    let rest = body.get(8..)?;
+    // On a point-to-point link IFA_ADDRESS is the other end's.
+    let value = find(rest, IFA_LOCAL).or_else(|| find(rest, IFA_ADDRESS))?;
+    Some(AddressRow { index: u32_at(body, 4)?, address: IpNet::new(address(value)?, body[1]).ok()? })
+}
+
+/// A route with all that is needed to make it again.
+#[derive(Debug, Clone)]
+pub(in crate::kernel) struct RouteRow {
+    pub route: ObservedRoute,
+    pub source: Option<IpAddr>,
+    pub scope: u8,
+    pub table: u32,
+}
+
+/// Routes of the main table that someone made; those of the kernel (proto kernel) come with the addresses.
+pub(super) fn main_routes(ns: &Netns, ipv6: bool) -> Result<Vec<ObservedRoute>, Failure> {
+    let mut found = Vec::new();
+    let families: &[i32] = if ipv6 { &[libc::AF_INET, libc::AF_INET6] } else { &[libc::AF_INET] };
+    for &family in families {
+        let rows = routes(ns, family, RT_TABLE_MAIN)?;
+        found.extend(rows.into_iter().map(|row| row.route).filter(|route| route.protocol != RTPROT_KERNEL));
+    }
+    Ok(found)
+}
+
+/// Unicast routes of a table, or of all tables for 0.
+pub(in crate::kernel) fn routes(ns: &Netns, family: i32, table: u8) -> Result<Vec<RouteRow>, Failure> {
+    // `struct rtmsg`; with strict checking the kernel filters by table.
+    let mut request = [0; 12];
+    request[0] = family as u8;
+    request[4] = table;
+    match ns.route().dump(RTM_GETROUTE, &request) {
+        Ok(bodies) => {
+            let wanted = |row: &RouteRow| table == 0 || row.table == u32::from(table);
+            Ok(bodies.iter().filter_map(|body| route_row(body)).filter(wanted).collect())
+        }
+        // A table comes into being with its first route (`inet_dump_fib()`); a family may be switched off.
+        Err(failure) if matches!(failure.errno(), Some(libc::ENOENT | libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => {
+            Ok(Vec::new())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// `struct rtmsg`: family, prefix length of destination and source, tos, table, protocol, scope, type, flags.
+fn route_row(body: &[u8]) -> Option<RouteRow> {
+    let &[family, prefix, _, _, table, protocol, scope, kind] = body.first_chunk()?;
+    if kind != RTN_UNICAST || u32_at(body, 8)? & RTM_F_CLONED != 0 {
+        return None;
+    }
+    let any = match i32::from(family) {
+        libc::AF_INET => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        libc::AF_INET6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => return None,
+    };
+    let mut row = RouteRow {
+        route: ObservedRoute { to: IpNet::new(any, prefix).ok()?, via: None, oif: None, protocol, metric: 0 },
+        source: None,
+        scope,
+        table: u32::from(table),
+    };
+    for (kind, value) in attributes(body.get(12..)?) {
+        // RTA_* of include/uapi/linux/rtnetlink.h.
+        match kind {
+            1 => row.route.to = IpNet::new(address(value)?, prefix).ok()?,
+            4 => row.route.oif = u32_at(value, 0),
+            5 => row.route.via = address(value),
+            6 => row.route.metric = u32_at(value, 0)?,
+            7 => row.source = address(value),
+            15 => row.table = u32_at(value, 0)?,
+            // RTA_VIA: a gateway of the other family.
+            18 => row.route.via = address(value.get(2..)?),
+            _ => {}
+        }
+    }
+    Some(row)
+}
+
+/// Static entries of a VXLAN device, but the all-zero one, which is its default remote.
+pub(super) fn static_fdb(ns: &Netns, index: u32) -> Result<Vec<(MacAddr, IpAddr)>, Failure> {
+    // `struct ndmsg`: family, padding, index, state, flags, type; the kernel filters by index.
+    let mut request = [0; 12];
+    request[0] = libc::AF_BRIDGE as u8;
+    request[4..8].copy_from_slice(&index.to_ne_bytes());
+    let bodies = ns.route().dump(RTM_GETNEIGH, &request)?;
+    let mut found: Vec<_> = bodies.iter().filter_map(|body| static_entry(body, index)).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn static_entry(body: &[u8], index: u32) -> Option<(MacAddr, IpAddr)> {
+    const NDA_DST: u16 = 1;
+    const NDA_LLADDR: u16 = 2;
+    const NUD_NOARP_OR_PERMANENT: u16 = 0x40 | 0x80;
+    let state = u16::from_ne_bytes(*body.get(8..)?.first_chunk()?);
+    if u32_at(body, 4)? != index || state & NUD_NOARP_OR_PERMANENT == 0 {
+        return None;
+    }
+    let rest = body.get(12..)?;
+    let mac: [u8; 6] = find(rest, NDA_LLADDR)?.try_into().ok()?;
+    (mac != [0; 6]).then_some((MacAddr(mac), address(find(rest, NDA_DST)?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = (address_row(&bytes), route_row(&bytes).is_some(), static_entry(&bytes, 1));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Pictures of a resolved topology: Mermaid, Graphviz and SVG.
