@@ -31,7 +31,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("doctor", &["units", "facts", "topology", "plan", "kernel", "ovs"]),
-    ("ui", &["units"]),
+    // The printer renders what an experiment says of itself while it runs.
+    ("ui", &["units", "stats", "measured", "record", "experiment"]),
     (
         "cli",
         &[

@@ -99,7 +99,12 @@ impl Lab {
             command.args(["-U", "--preserve-credentials"]);
         }
         command.arg("--").arg(program);
-        command.stdin(Stdio::null()).env("LC_ALL", "C").env("NO_COLOR", "1").env_remove("NETBENCH_STRICT");
+        command
+            .stdin(Stdio::null())
+            .env("LC_ALL", "C")
+            .env("NO_COLOR", "1")
+            .env_remove("NETBENCH_STRICT")
+            .env_remove("NETBENCH_STATE_DIR");
         command
     }
 
