@@ -7,9 +7,19 @@
 pub mod error;
 pub mod netlink;
 
+pub mod ethtool;
 pub mod link;
 pub mod netns;
 pub mod observe;
+pub mod qdisc;
+
+pub mod nic;
+
+pub mod container;
+pub mod rootless;
+
+pub mod df_probe;
+pub mod quiet;
 
 pub use error::Error;
 pub use netns::Netns;

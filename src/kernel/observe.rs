@@ -67,6 +67,7 @@ pub fn observe(ns: &Netns, wanted: &Wanted) -> Result<ObservedNs> {
     observed.mark = rows.iter().find(|row| row.link.index == 1).and_then(|row| row.link.alias.clone());
     let filtering = rows.iter().any(LinkRow::filters_vlans);
     let vxlans: Vec<u32> = rows.iter().filter(|row| row.link.kind == "vxlan").map(|row| row.link.index).collect();
+    let shaped = rows.iter().any(|row| !super::qdisc::is_default(&row.qdisc));
     for row in rows {
         observed.links.insert(row.name, row.link);
     }
@@ -97,6 +98,22 @@ pub fn observe(ns: &Netns, wanted: &Wanted) -> Result<ObservedNs> {
                 let entries = tables::static_fdb(ns, index).map_err(failed("forwarding entries"))?;
                 observed.fdb.extend(entries.into_iter().map(|(mac, remote)| (name.clone(), mac, remote)));
             }
+        }
+    }
+    if wanted.qdiscs && shaped {
+        for (index, qdisc) in super::qdisc::roots(ns).map_err(failed("qdiscs"))? {
+            if let Some(link) = names.get(&index).and_then(|name| observed.links.get_mut(name)) {
+                link.qdisc = Some(qdisc);
+            }
+        }
+    }
+    for (name, link) in &mut observed.links {
+        if wanted.features.contains(name) {
+            let features = super::ethtool::features(ns, name)?;
+            link.features = features.into_iter().map(|(name, feature)| (name, feature.active)).collect();
+        }
+        if wanted.ethtool.contains(name) {
+            link.ethtool = super::ethtool::parameters(ns, name)?;
         }
     }
     if !wanted.sysctl.is_empty() {

@@ -11,8 +11,8 @@ use super::{RTM_NEWLINK, RTM_SETLINK, add_altname, index, named, vlan};
 use crate::{
     kernel::{
         Result,
-        error::Operation,
-        netlink::{CREATE, EXCL},
+        error::{Error, Operation},
+        netlink::{CREATE, EXCL, Failure},
         netns::Netns,
     },
     plan::desired::{Link, LinkKind, Vxlan},
@@ -44,7 +44,7 @@ pub fn create(
     let (kind, data) = match &link.kind {
         LinkKind::Bridge { stp, vlan_filtering, multicast_snooping } => {
             let mut options = vec![InfoBridge::StpState(u32::from(*stp).into())];
-            // A kernel without CONFIG_BRIDGE_VLAN_FILTERING refuses the attribute even where it says "off".
+            // Off is the default, and a kernel without the feature refuses even to switch it off.
             options.extend(vlan_filtering.then_some(InfoBridge::VlanFiltering(true)));
             options.extend(multicast_snooping.map(InfoBridge::MulticastSnooping));
             (InfoKind::Bridge, InfoData::Bridge(options))
@@ -78,7 +78,7 @@ pub fn create(
         }
         None => ns,
     };
-    asked.route().send(RTM_NEWLINK, CREATE | EXCL, &message).map_err(|failure| operation(ns, link).failed(failure))?;
+    asked.route().send(RTM_NEWLINK, CREATE | EXCL, &message).map_err(|failure| refused(ns, link, failure))?;
     finish(ns, link, marks, false)?;
     if let Some(altname) = &marks.altname {
         add_altname(ns, link.at.name.as_str(), altname)?;
@@ -98,6 +98,21 @@ fn operation(ns: &Netns, link: &Link) -> Operation {
         LinkKind::Borrowed { .. } => "borrowed device",
     };
     Operation::of(format!("create {kind}"), &link.at.name, ns.label())
+}
+
+/// Names the kernel option where the kernel does not know the kind or one of its features.
+fn refused(ns: &Netns, link: &Link, failure: Failure) -> Error {
+    let (errno, operation) = (failure.errno().unwrap_or_default(), operation(ns, link));
+    match (&link.kind, errno) {
+        (LinkKind::Bridge { vlan_filtering: true, .. }, libc::EOPNOTSUPP) => {
+            operation.unsupported("CONFIG_BRIDGE_VLAN_FILTERING (or CONFIG_BRIDGE)", errno)
+        }
+        (LinkKind::Bridge { .. }, libc::EOPNOTSUPP) => operation.unsupported("CONFIG_BRIDGE", errno),
+        (LinkKind::Veth { .. }, libc::EOPNOTSUPP) => operation.unsupported("CONFIG_VETH", errno),
+        (LinkKind::Macvlan { .. }, libc::EOPNOTSUPP) => operation.unsupported("CONFIG_MACVLAN", errno),
+        (LinkKind::Vxlan(_), libc::EOPNOTSUPP) => operation.unsupported("CONFIG_VXLAN", errno),
+        _ => operation.failed(failure),
+    }
 }
 
 fn push_common(message: &mut LinkMessage, link: &Link, marks: &Marks) {

@@ -53,13 +53,6 @@ impl Writer {
         self.put(kind | NESTED, &inner.0)
     }
 
-    /// A nest without the flag, as the older families write it.
-    pub fn plain_nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) -> &mut Self {
-        let mut inner = Self::default();
-        fill(&mut inner);
-        self.put(kind, &inner.0)
-    }
-
     /// The bytes.
     pub fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)

@@ -1,0 +1,176 @@
+//! ethtool over generic netlink: an own codec of the few messages needed.
+//!
+//! Numbers are those of include/uapi/linux/ethtool_netlink.h; generated bindings were tried and number the commands
+//! wrongly.
+
+mod parameters;
+mod short;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, OnceLock},
+};
+
+pub use parameters::{parameters, set_parameters};
+pub use short::{applicable, expand};
+
+use super::{
+    Result,
+    error::Operation,
+    netlink::{
+        Failure,
+        nla::{Writer, attributes, find, text, u32_at},
+    },
+    netns::Netns,
+};
+use crate::units::IfName;
+
+const STRSET_GET: u8 = 1;
+const FEATURES_GET: u8 = 11;
+const FEATURES_SET: u8 = 12;
+/// `ETHTOOL_FLAG_COMPACT_BITSETS`
+const COMPACT: u32 = 1;
+/// `ETH_SS_FEATURES`
+const FEATURE_NAMES: u32 = 4;
+
+/// A feature of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Feature {
+    /// In force.
+    pub active: bool,
+    /// Asked for; what it depends on may keep it from being active.
+    pub wanted: bool,
+    /// Can it be switched?
+    pub changeable: bool,
+}
+
+/// All features of a link, by kernel name.
+pub fn features(ns: &Netns, name: &IfName) -> Result<BTreeMap<String, Feature>> {
+    let operation = || Operation::of("read features of", name, ns.label());
+    let names = feature_names(ns).map_err(|failure| operation().failed(failure))?;
+    let answer = call(ns, FEATURES_GET, name, COMPACT, |_| {}).map_err(|failure| operation().failed(failure))?;
+    // ETHTOOL_A_FEATURES_HW, WANTED, ACTIVE, NOCHANGE
+    let [hw, wanted, active, fixed] = [2, 3, 4, 5].map(|kind| find(&answer, kind).map(bits).unwrap_or_default());
+    let read = |(number, name): (usize, &String)| {
+        let has = |set: &[u32]| set.get(number / 32).is_some_and(|word| word >> (number % 32) & 1 == 1);
+        let feature = Feature { active: has(&active), wanted: has(&wanted), changeable: has(&hw) && !has(&fixed) };
+        (name.clone(), feature)
+    };
+    Ok(names.iter().enumerate().filter(|(_, name)| !name.is_empty()).map(read).collect())
+}
+
+/// Switches features. The kernel acknowledges a set even where it refuses a bit, so what is in force is read back: a
+/// bit that is not as asked is an error.
+pub fn set_features(ns: &Netns, name: &IfName, asked: &BTreeMap<String, bool>) -> Result<()> {
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let list = || asked.iter().map(|(name, on)| format!("{name} {}", on_off(*on))).collect::<Vec<_>>().join(", ");
+    let operation = || Operation::on(format!("set {}", list()), name, ns.label());
+    call(ns, FEATURES_SET, name, COMPACT, |message| {
+        // ETHTOOL_A_FEATURES_WANTED, a verbose bitset: the bits named are the mask, those with a value are on.
+        message.nest(3, |set| {
+            set.nest(3, |bits| {
+                for (name, &on) in asked {
+                    bits.nest(1, |bit| {
+                        bit.text(2, name);
+                        if on {
+                            bit.put(3, &[]);
+                        }
+                    });
+                }
+            });
+        });
+    })
+    .map_err(|failure| operation().failed(failure))?;
+    let now = features(ns, name)?;
+    let refused: Vec<String> = asked
+        .iter()
+        .filter(|(name, on)| now.get(*name).is_some_and(|feature| feature.active != **on))
+        .map(|(name, on)| {
+            let why = match now.get(name) {
+                Some(feature) if !feature.changeable => "the device has it fixed",
+                Some(feature) if feature.wanted == *on => "something it depends on is off",
+                _ => "the driver refused",
+            };
+            format!("{name} stays {} ({why})", on_off(!on))
+        })
+        .collect();
+    if refused.is_empty() { Ok(()) } else { Err(operation().conflict(refused.join(", "))) }
+}
+
+fn on_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+/// The words of a compact bitset.
+fn bits(set: &[u8]) -> Vec<u32> {
+    const ETHTOOL_A_BITSET_VALUE: u16 = 4;
+    let value = find(set, ETHTOOL_A_BITSET_VALUE).unwrap_or_default();
+    value.chunks_exact(4).filter_map(|word| u32_at(word, 0)).collect()
+}
+
+/// Sends a command about a device and returns the attributes of the answer (none for a command that has none).
+fn call(
+    ns: &Netns,
+    command: u8,
+    name: &IfName,
+    flags: u32,
+    fill: impl FnOnce(&mut Writer),
+) -> Result<Vec<u8>, Failure> {
+    // All requests of the family begin with ETHTOOL_A_*_HEADER (1): DEV_NAME (2), FLAGS (3).
+    let mut message = Writer::after(&[command, 1, 0, 0]);
+    message.nest(1, |header| drop(header.text(2, name.as_str()).u32(3, flags)));
+    fill(&mut message);
+    send(ns, &message.finish())
+}
+
+fn send(ns: &Netns, message: &[u8]) -> Result<Vec<u8>, Failure> {
+    let family = family(ns)?;
+    let answer = ns.generic()?.request(family, 0, message)?;
+    Ok(answer.into_iter().next().map(|body| body.get(4..).unwrap_or_default().to_vec()).unwrap_or_default())
+}
+
+/// The number of the `ethtool` family: the same in all namespaces of a running kernel.
+fn family(ns: &Netns) -> Result<u16, Failure> {
+    const GENL_ID_CTRL: u16 = 16;
+    const CTRL_CMD_GETFAMILY: u8 = 3;
+    const CTRL_ATTR_FAMILY_ID: u16 = 1;
+    const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+    static FAMILY: OnceLock<u16> = OnceLock::new();
+    if let Some(&family) = FAMILY.get() {
+        return Ok(family);
+    }
+    let message = Writer::after(&[CTRL_CMD_GETFAMILY, 1, 0, 0]).text(CTRL_ATTR_FAMILY_NAME, "ethtool").finish();
+    let answer = ns.generic()?.request(GENL_ID_CTRL, 0, &message)?;
+    let id = answer.first().and_then(|body| find(body.get(4..)?, CTRL_ATTR_FAMILY_ID)?.first_chunk().copied());
+    let id = u16::from_ne_bytes(id.ok_or_else(|| Failure::Malformed("no family number in the answer".into()))?);
+    Ok(*FAMILY.get_or_init(|| id))
+}
+
+/// Names of the feature bits, in order; asked once.
+fn feature_names(ns: &Netns) -> Result<Vec<String>, Failure> {
+    static NAMES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut names = NAMES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if names.is_empty() {
+        // ETHTOOL_A_STRSET_STRINGSETS (2): STRINGSET (1): ID (1). The feature names belong to no device.
+        let mut message = Writer::after(&[STRSET_GET, 1, 0, 0]);
+        message.nest(1, |_| {}).nest(2, |sets| drop(sets.nest(1, |set| drop(set.u32(1, FEATURE_NAMES)))));
+        *names = strings(&send(ns, &message.finish())?);
+    }
+    Ok(names.clone())
+}
+
+/// The strings of the first set in an answer: STRINGSETS (2): STRINGSET (1): STRINGS (3): STRING (1): INDEX (1), VALUE (2).
+fn strings(answer: &[u8]) -> Vec<String> {
+    let set = find(answer, 2).and_then(|sets| find(sets, 1)).and_then(|set| find(set, 3)).unwrap_or_default();
+    let mut found = Vec::new();
+    for (_, string) in attributes(set) {
+        let number = find(string, 1).and_then(|value| u32_at(value, 0)).unwrap_or_default() as usize;
+        if number < 4096 {
+            found.resize(found.len().max(number + 1), String::new());
+            found[number] = find(string, 2).map(text).unwrap_or_default();
+        }
+    }
+    found
+}
