@@ -323,10 +323,7 @@ mod tests {
 
     #[test]
     fn test_names_are_forgiving_in_case_and_precise_in_error() {
-        assert_eq!(
-            Test::parse_list("tcp_stream, UDP-RR,TCP_STREAM").unwrap(),
-            [Test::TcpStream, Test::UdpRr]
-        );
+        assert_eq!(Test::parse_list("tcp_stream, UDP-RR,TCP_STREAM").unwrap(), [Test::TcpStream, Test::UdpRr]);
         assert_eq!(serde_json::to_string(&Test::TcpRr).unwrap(), "\"TCP_RR\"");
         for test in Test::ALL {
             assert_eq!(serde_json::to_string(&test).unwrap(), format!("\"{test}\""));

@@ -102,7 +102,10 @@ mod tests {
         let step =
             Step { number: 2, of: 6, from: "client", to: "server", test: Test::TcpStream, round: 1, seconds: 3.0 };
         let interval = Interval { start_ns: 0, end_ns: 1_000_000_000, bytes: 1_175_000_000, units: 0 };
-        assert_eq!(line(&step, Some(&interval), 1.02), "[2/6] client → server TCP_STREAM round 1: 9.40 Gbit/s  1 of 3 s");
+        assert_eq!(
+            line(&step, Some(&interval), 1.02),
+            "[2/6] client → server TCP_STREAM round 1: 9.40 Gbit/s  1 of 3 s"
+        );
         let rr = Step { test: Test::UdpRr, ..step };
         let interval = Interval { units: 17_000, ..interval };
         assert!(line(&rr, Some(&interval), 0.0).contains("17000 trans/s"));

@@ -213,7 +213,8 @@ impl<'a> Workers<'a> {
         }
         // The thread that keeps stderr may need a moment after the end of the process.
         std::thread::sleep(Duration::from_millis(20));
-        let kept = worker.stderr.lock().map(|kept| String::from_utf8_lossy(&kept).trim().to_owned()).unwrap_or_default();
+        let kept =
+            worker.stderr.lock().map(|kept| String::from_utf8_lossy(&kept).trim().to_owned()).unwrap_or_default();
         let stderr = if kept.is_empty() { kept } else { format!("; it wrote: {kept}") };
         AgentError::Died { ns: ns.to_owned(), how, stderr }
     }

@@ -148,9 +148,9 @@ fn conclude(
     if let Some(missing) = path.hops.iter().find(|hop| !deltas.contains_key(&hop.at)) {
         return not(format!("{} is not there to count", missing.at));
     }
-    let went = strays.first().map(|stray| {
-        format!("{} carried {} bytes and is not on it", stray.at, stray.rx_bytes.max(stray.tx_bytes))
-    });
+    let went = strays
+        .first()
+        .map(|stray| format!("{} carried {} bytes and is not on it", stray.at, stray.rx_bytes.max(stray.tx_bytes)));
     match (hops.iter().find(|hop| !hop.ok), went) {
         (Some(hop), Some(went)) => not(format!("{}; {went}", fault(hop, carried))),
         (Some(hop), None) => not(fault(hop, carried)),
@@ -266,7 +266,9 @@ mod tests {
         let mut both = after(101_000_000);
         both.insert(link("client", "eth1"), LinkCounters { tx_bytes: 9_000_000, ..LinkCounters::default() });
         let evidence = judge(&path(), &after(0), &both, SENT);
-        assert!(matches!(evidence.verdict, PathVerdict::NotProved { reason } if reason.starts_with("client/eth1 carried")));
+        assert!(
+            matches!(evidence.verdict, PathVerdict::NotProved { reason } if reason.starts_with("client/eth1 carried"))
+        );
     }
 
     #[test]
@@ -276,18 +278,19 @@ mod tests {
         let mut gone = after(101_000_000);
         gone.remove(&link("fabric", "server-0"));
         let evidence = judge(&path(), &after(0), &gone, SENT);
-        assert!(matches!(evidence.verdict, PathVerdict::NotProved { reason } if reason == "fabric/server-0 is not there to count"));
+        assert!(
+            matches!(evidence.verdict, PathVerdict::NotProved { reason } if reason == "fabric/server-0 is not there to count")
+        );
     }
 
     #[test]
     fn loss_on_the_way_is_within_bounds() {
         // The first hops carry what was sent, the last what came.
         let mut lossy = after(100_500_000);
-        lossy.insert(link("server", "eth0"), LinkCounters {
-            rx_bytes: 60_500_000,
-            rx_packets: 1,
-            ..LinkCounters::default()
-        });
+        lossy.insert(
+            link("server", "eth0"),
+            LinkCounters { rx_bytes: 60_500_000, rx_packets: 1, ..LinkCounters::default() },
+        );
         let carried = Carried::Stream { sent: 100_000_000, received: 60_000_000, per_packet: 1448 };
         assert_eq!(judge(&path(), &after(0), &lossy, carried).verdict, PathVerdict::Proved);
     }
@@ -304,7 +307,9 @@ mod tests {
         let none = seen.keys().map(|at| (at.clone(), LinkCounters::default())).collect();
         assert_eq!(judge(&path(), &none, &seen, carried(70)).verdict, PathVerdict::Proved);
         let evidence = judge(&path(), &none, &seen, carried(71));
-        assert!(matches!(evidence.verdict, PathVerdict::NotProved { reason } if reason.contains("for 71 transactions")));
+        assert!(
+            matches!(evidence.verdict, PathVerdict::NotProved { reason } if reason.contains("for 71 transactions"))
+        );
         assert!(matches!(judge(&path(), &none, &seen, carried(0)).verdict, PathVerdict::NotProved { .. }));
     }
 

@@ -73,7 +73,8 @@ impl Options {
         };
         let duration = asked.duration.or(file.duration).unwrap_or(Span(Duration::from_secs(1)));
         // A second, but at least ten intervals of a short window and at most a thousand of a long one.
-        let interval = (duration.0 / 10).min(Duration::from_secs(1)).max(duration.0 / 1000).max(Duration::from_millis(10));
+        let interval =
+            (duration.0 / 10).min(Duration::from_secs(1)).max(duration.0 / 1000).max(Duration::from_millis(10));
         Ok(Self {
             tests,
             duration,

@@ -106,7 +106,8 @@ impl Round<'_> {
         let (client_ns, server_ns) = (&self.path.from_ns.0, &self.path.to_ns.0);
         let (client_job, server_job) = (self.job, self.job + 1);
         let flow = &self.path.flow;
-        let prepare = FromDriver::PrepareServer { job: server_job, spec: self.server.clone(), address: flow.to_address };
+        let prepare =
+            FromDriver::PrepareServer { job: server_job, spec: self.server.clone(), address: flow.to_address };
         workers.send(server_ns, &prepare)?;
         let ports = workers.expect(server_ns, PREPARE, "bind", |message| match message {
             FromWorker::Bound { job, ports } if job == server_job => Ok(ports),

@@ -186,7 +186,9 @@ fn conclude(record: &mut RunRecord) {
         }
         for test in &mut flow.tests {
             summary::refresh(test);
-            warnings.extend(summary::warnings(test).into_iter().map(|w| format!("{} {} → {}: {w}", test.test, flow.from, flow.to)));
+            warnings.extend(
+                summary::warnings(test).into_iter().map(|w| format!("{} {} → {}: {w}", test.test, flow.from, flow.to)),
+            );
         }
     }
     record.warnings.extend(warnings);

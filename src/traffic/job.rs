@@ -313,7 +313,9 @@ impl Running {
                 Ok((stream, latency)) => {
                     streams.push(stream);
                     match (&mut all, latency) {
-                        (Some(all), Some(latency)) => all.add(latency).expect("histograms of one job have equal bounds"),
+                        (Some(all), Some(latency)) => {
+                            all.add(latency).expect("histograms of one job have equal bounds")
+                        }
                         (none, latency) => *none = latency.or(none.take()),
                     }
                 }
@@ -331,6 +333,8 @@ fn run_lane(role: Role, mut lane: Lane<'_>, together: &Barrier) -> Outcome {
     let pinned = lane.spec.cpu_of(lane.stream).map(pin).transpose();
     together.wait();
     let pinned = pinned?;
+    // Now: a connection that both ends have closed no longer knows its peer.
+    let (local, peer) = socket::names(lane.socket);
     let before = sys::thread_usage();
     let ended = match (lane.spec.test, role) {
         (Test::TcpStream, Role::Client) => tcp_stream::send(&mut lane),
@@ -343,7 +347,6 @@ fn run_lane(role: Role, mut lane: Lane<'_>, together: &Barrier) -> Outcome {
         (Test::UdpRr, Role::Server) => rr::udp_server(&mut lane),
     }?;
     let after = sys::thread_usage();
-    let (local, peer) = socket::names(lane.socket);
     let stream = Stream {
         stream: lane.stream,
         local,

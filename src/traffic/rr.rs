@@ -62,7 +62,11 @@ pub fn tcp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let before = tcp_info(lane.socket).retransmits;
     let outcome = drive(lane, |lane| {
         let answered = write_all(lane, &request)? && read_all(lane, &mut response)? == Took::All;
-        if answered || lane.control.stopped() { Ok(answered) } else { Err(lane.failed("the server closed the connection")) }
+        if answered || lane.control.stopped() {
+            Ok(answered)
+        } else {
+            Err(lane.failed("the server closed the connection"))
+        }
     });
     let (elapsed_ns, latencies) = outcome?;
     let mut tcp = tcp_info(lane.socket);
@@ -177,20 +181,22 @@ fn exchange(
     let mut stream = lane.socket;
     loop {
         lane.tally.calls += 1;
-        if let Err(error) = lane.socket.send(request)
-            && !is_pause(&error)
-            && error.raw_os_error() != Some(libc::ENOBUFS)
-        {
-            return Err(unreachable(lane, &error));
+        let sent = lane.socket.send(request);
+        match &sent {
+            Ok(_) => {}
+            Err(error) if is_lost(error) => std::thread::sleep(POLL),
+            Err(error) => return Err(unreachable(lane, error)),
         }
-        loop {
+        while sent.is_ok() {
             lane.tally.calls += 1;
             match stream.read(response) {
                 // An answer to an earlier request that was sent twice is passed over.
-                Ok(length) if length == response.len() - 1 && response[..marked] == request[..marked] => return Ok(true),
+                Ok(length) if length == response.len() - 1 && response[..marked] == request[..marked] => {
+                    return Ok(true);
+                }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if is_pause(&error) => break,
+                Err(error) if is_lost(&error) => break,
                 Err(error) => return Err(unreachable(lane, &error)),
             }
         }
@@ -199,6 +205,14 @@ fn exchange(
         }
         *retries += 1;
     }
+}
+
+/// No answer, or one of a router (or of our own neighbour table) that may change its mind: a lost request, not an end.
+fn is_lost(error: &std::io::Error) -> bool {
+    use ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
+    is_pause(error)
+        || error.raw_os_error() == Some(libc::ENOBUFS)
+        || matches!(error.kind(), HostUnreachable | NetworkUnreachable | NetworkDown)
 }
 
 fn unreachable(lane: &Lane<'_>, error: &std::io::Error) -> Error {

@@ -115,7 +115,10 @@ mod tests {
     #[test]
     fn in_order_is_neither_loss_nor_reorder() {
         let window = run(&(0..5_000_000).collect::<Vec<_>>());
-        assert_eq!((window.received, window.reordered, window.duplicates, window.lost(5_000_000)), (5_000_000, 0, 0, 0));
+        assert_eq!(
+            (window.received, window.reordered, window.duplicates, window.lost(5_000_000)),
+            (5_000_000, 0, 0, 0)
+        );
     }
 
     #[test]

@@ -41,10 +41,8 @@ impl Batch {
             // SAFETY: i < BATCH, the blocks are live and nobody else knows them yet.
             unsafe {
                 let pair = &raw mut (*iovecs.as_ptr())[i];
-                (*pair)[0] = libc::iovec {
-                    iov_base: (&raw mut (*headers.as_ptr())[i]).cast(),
-                    iov_len: DATAGRAM_HEADER,
-                };
+                (*pair)[0] =
+                    libc::iovec { iov_base: (&raw mut (*headers.as_ptr())[i]).cast(), iov_len: DATAGRAM_HEADER };
                 (*pair)[1] = libc::iovec { iov_base: payload.as_ptr().cast(), iov_len: tail };
                 let header = &raw mut (*messages.as_ptr())[i].msg_hdr;
                 (*header).msg_iov = pair.cast();
@@ -119,9 +117,8 @@ pub fn get_option(fd: BorrowedFd<'_>, level: i32, name: i32, buffer: &mut [u8]) 
 /// Sets a socket option from the bytes of its value.
 pub fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length describe `value`, which the kernel only reads.
-    let result = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), value.len() as libc::socklen_t)
-    };
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, value.as_ptr().cast(), value.len() as libc::socklen_t) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
