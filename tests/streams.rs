@@ -131,6 +131,56 @@ fn a_paced_stream_keeps_its_rate_and_loses_nothing() {
 }
 
 #[test]
+fn one_worker_plays_both_ends_of_a_loopback() {
+    let Some(lab) = Lab::new(0) else { return };
+    let mut flow = lab.flow(0, false);
+    flow.to_ns = flow.from_ns.clone();
+    flow.flow.from_address = "127.0.0.1".parse().unwrap();
+    flow.flow.to_address = "127.0.0.1".parse().unwrap();
+    flow.flow.mtu = 65536;
+    flow.hops.clear();
+    let record = measure(&lab, flow, &options(&Test::ALL, 100));
+    assert!(record.is_valid(), "{:?}", record.flows);
+    assert!(record.flows[0].tests.iter().all(|test| test.rounds[0].path.verdict == PathVerdict::NoHops));
+}
+
+#[test]
+fn a_path_narrower_than_declared_is_said() {
+    let Some(lab) = Lab::new(1) else { return };
+    lab.ip("client", "link set eth0 mtu 1500");
+    let record = measure(&lab, lab.flow(0, false), &options(&[Test::UdpStream], 100));
+    let test = &record.flows[0].tests[0];
+    let reason = &test.verdict.reasons[0];
+    assert!(reason.contains("a datagram of 8972 bytes does not fit the path (EMSGSIZE)"), "{reason}");
+    assert!(!test.verdict.valid && test.rounds.is_empty());
+}
+
+#[test]
+fn rounds_are_interleaved_and_summarised() {
+    let Some(lab) = Lab::new(1) else { return };
+    let options = Options { rounds: 6, ..options(&[Test::TcpStream, Test::UdpRr], 50) };
+    let (mut record, mut order) = (record(), Vec::new());
+    let mut snapshot = || Ok(lab.counters());
+    let mut progress = |progress: Progress<'_>| {
+        if let Progress::Begin(step) = progress {
+            order.push((step.round, step.test));
+        }
+    };
+    let never = AtomicBool::new(false);
+    run(&mut record, &[lab.flow(0, false)], &options, &mut lab.workers(), &mut snapshot, &mut progress, &never)
+        .unwrap();
+    let expected: Vec<_> = (1..=6).flat_map(|round| [(round, Test::TcpStream), (round, Test::UdpRr)]).collect();
+    assert_eq!(order, expected);
+    for test in &record.flows[0].tests {
+        check(test, 1);
+        let spread = test.summary.as_ref().unwrap().headline;
+        let interval = spread.interval.expect("six rounds give an interval");
+        assert!(spread.samples == 6 && interval.low <= spread.median && spread.median <= interval.high);
+        assert!(interval.coverage > 0.95);
+    }
+}
+
+#[test]
 fn traffic_on_another_wire_is_no_result() {
     let Some(lab) = Lab::new(2) else { return };
     // Declared to cross eth0, addressed to eth1.

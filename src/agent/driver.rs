@@ -140,7 +140,25 @@ impl<'a> Workers<'a> {
             Some(stdin) => frame::write(stdin, message),
             None => Err(FrameError::Pipe(io::ErrorKind::BrokenPipe.into())),
         };
-        outcome.map_err(|error| self.autopsy(ns, Some(error)))
+        outcome.map_err(|error| match self.last_words(ns) {
+            Some(Event::Said(FromWorker::Error { what, .. })) => {
+                self.dismiss(ns);
+                AgentError::Refused { ns: ns.to_owned(), what }
+            }
+            Some(Event::Gone(Some(broken))) => self.autopsy(ns, Some(broken)),
+            _ => self.autopsy(ns, Some(error)),
+        })
+    }
+
+    /// What a worker that no longer listens said at its end: that tells more than a broken pipe does.
+    fn last_words(&mut self, ns: &str) -> Option<Event> {
+        let deadline = Instant::now() + EXIT_TIMEOUT;
+        while let Ok((from, event)) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if from == ns && matches!(event, Event::Gone(_) | Event::Said(FromWorker::Error { .. })) {
+                return Some(event);
+            }
+        }
+        None
     }
 
     /// The next thing any worker says; `None` when nobody says anything before the deadline.
