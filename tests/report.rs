@@ -1,5 +1,7 @@
 //! The report of a fixed record: golden text, columns, schema.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use netbench::{
     facts::{LinkCounters, Machine},
     measured::*,

@@ -1,5 +1,7 @@
 //! The traffic engine, its workers and the path evidence on the real kernel, in namespaces of the test's own.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod lab;
 
 use std::{
