@@ -221,6 +221,8 @@ pub struct SocketFacts {
 pub struct TcpInfo {
     /// Segments sent again in the window.
     pub retransmits: Option<u32>,
+    /// Bytes sent again since the connection was made.
+    pub bytes_retransmitted: Option<u64>,
     /// Smoothed round trip, microseconds.
     pub rtt_us: Option<u32>,
     /// Its variation, microseconds.

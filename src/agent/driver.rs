@@ -126,8 +126,8 @@ impl<'a> Workers<'a> {
         std::thread::spawn(move || keep_tail(stderr, &kept));
         self.send(ns, &FromDriver::Hello { protocol: PROTOCOL, build: BUILD.to_owned() })?;
         self.expect(ns, HELLO_TIMEOUT, "say hello", |message| match message {
-            FromWorker::Hello { protocol: PROTOCOL, build, .. } if build == BUILD => Ok(()),
-            other => Err(other),
+            FromWorker::Hello { protocol: PROTOCOL, build, .. } if build == BUILD => Some(()),
+            _ => None,
         })
     }
 
@@ -140,7 +140,25 @@ impl<'a> Workers<'a> {
             Some(stdin) => frame::write(stdin, message),
             None => Err(FrameError::Pipe(io::ErrorKind::BrokenPipe.into())),
         };
-        outcome.map_err(|error| self.autopsy(ns, Some(error)))
+        outcome.map_err(|error| match self.last_words(ns) {
+            Some(Event::Said(FromWorker::Error { what, .. })) => {
+                self.dismiss(ns);
+                AgentError::Refused { ns: ns.to_owned(), what }
+            }
+            Some(Event::Gone(Some(broken))) => self.autopsy(ns, Some(broken)),
+            _ => self.autopsy(ns, Some(error)),
+        })
+    }
+
+    /// What a worker that no longer listens said at its end: that tells more than a broken pipe does.
+    fn last_words(&mut self, ns: &str) -> Option<Event> {
+        let deadline = Instant::now() + EXIT_TIMEOUT;
+        while let Ok((from, event)) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if from == ns && matches!(event, Event::Gone(_) | Event::Said(FromWorker::Error { .. })) {
+                return Some(event);
+            }
+        }
+        None
     }
 
     /// The next thing any worker says; `None` when nobody says anything before the deadline.
@@ -157,22 +175,21 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// Waits for a message of one worker. `pick` takes it or gives it back; given-back errors end the wait, other messages
-    /// are passed over.
+    /// Waits for the message of one worker that `pick` wants. An error of any worker ends the wait; all else is passed over.
     pub fn expect<T>(
         &mut self,
         ns: &str,
         patience: Duration,
         what: &str,
-        mut pick: impl FnMut(FromWorker) -> Result<T, FromWorker>,
+        mut pick: impl FnMut(&FromWorker) -> Option<T>,
     ) -> Result<T, AgentError> {
         let deadline = Instant::now() + patience;
         while let Some((from, message)) = self.next(deadline)? {
-            match pick(message) {
-                Ok(found) if from == ns => return Ok(found),
-                Ok(_) => {}
-                Err(FromWorker::Error { what, .. }) => return Err(AgentError::Refused { ns: from, what }),
-                Err(_) => {}
+            if let FromWorker::Error { what, .. } = message {
+                return Err(AgentError::Refused { ns: from, what });
+            }
+            if let Some(found) = pick(&message).filter(|_| from == ns) {
+                return Ok(found);
             }
         }
         Err(AgentError::Silent { ns: ns.to_owned(), what: what.to_owned(), seconds: patience.as_secs() })

@@ -3,8 +3,8 @@
 //! Tolerances, and where they come from:
 //! - Interface counters hold the link-layer header and every header above, once per packet. A GSO super-packet counts as one
 //!   packet with one set of headers on a virtual interface, so the floor of a hop is the payload delivered; the ceiling adds
-//!   the headers of full-sized segments, as a NIC that segments would count them, a tenth of slack for retransmission and
-//!   resent headers, and 64 KiB for handshakes, ARP, ND and whatever else a quiet namespace says in a few seconds.
+//!   the headers of full-sized segments, as a NIC that segments would count them, what TCP says it sent again, a tenth of
+//!   slack, and 64 KiB for handshakes, ARP, ND and whatever else a quiet namespace says in a few seconds.
 //! - What was sent and lost is counted up to where it got lost: the ceiling is taken from what the sender sent, the floor
 //!   from what the receiver got.
 //! - A request/response test is judged by packets: at least one each way per transaction. Its bytes are noise.
@@ -29,7 +29,7 @@ const NOISE: u64 = 64 << 10;
 pub enum Carried {
     /// A stream from client to server.
     Stream {
-        /// Payload bytes that left the client's socket.
+        /// Payload bytes that left the client's socket, those sent again counted again.
         sent: u64,
         /// Payload bytes that arrived.
         received: u64,

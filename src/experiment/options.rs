@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     measured::{Test, UnknownTest},
     topology::model::{Flow, TestDefaults},
-    traffic::Spec,
+    traffic::{self, Spec},
     units::{BitRate, ByteSize, CpuList, Span},
 };
 
@@ -90,6 +90,12 @@ impl Options {
         })
     }
 
+    /// Refuses what no worker would agree to, before anything is applied: a usage error.
+    pub fn check(&self, flows: &[Flow]) -> Result<(), traffic::Error> {
+        let jobs = flows.iter().flat_map(|flow| self.tests.iter().map(move |&test| self.spec(test, flow)));
+        jobs.map(|spec| spec.validate()).find(Result::is_err).unwrap_or(Ok(()))
+    }
+
     /// The job of one test on one flow, without CPUs (those differ between the sides).
     pub fn spec(&self, test: Test, flow: &Flow) -> Spec {
         let length = self.length.unwrap_or(ByteSize(match test {
@@ -161,5 +167,8 @@ mod tests {
         let long = Options { length: Some(ByteSize(4000)), ..options };
         flow.mtu = 1500;
         assert!(!long.spec(Test::UdpStream, &flow).dont_fragment);
+        assert!(long.check(std::slice::from_ref(&flow)).is_ok());
+        let crowd = Options { streams: 1000, ..long };
+        assert_eq!(crowd.check(&[flow]).unwrap_err().to_string(), "1000 streams: allowed are 1 to 256");
     }
 }

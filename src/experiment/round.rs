@@ -91,8 +91,8 @@ impl Round<'_> {
         let peers = self.connect(workers)?;
         workers.send(server_ns, &FromDriver::Start { job: server_job, peers })?;
         workers.expect(server_ns, PREPARE, "accept the streams", |message| match message {
-            FromWorker::Started { job } if job == server_job => Ok(()),
-            other => Err(other),
+            FromWorker::Started { job } if *job == server_job => Some(()),
+            _ => None,
         })?;
         let before = snapshot().map_err(RoundError::Counters)?;
         workers.send(client_ns, &FromDriver::Start { job: client_job, peers: Vec::new() })?;
@@ -110,8 +110,8 @@ impl Round<'_> {
             FromDriver::PrepareServer { job: server_job, spec: self.server.clone(), address: flow.to_address };
         workers.send(server_ns, &prepare)?;
         let ports = workers.expect(server_ns, PREPARE, "bind", |message| match message {
-            FromWorker::Bound { job, ports } if job == server_job => Ok(ports),
-            other => Err(other),
+            FromWorker::Bound { job, ports } if *job == server_job => Some(ports.clone()),
+            _ => None,
         })?;
         let targets = ports.iter().map(|&port| SocketAddr::new(flow.to_address, port)).collect();
         let prepare =
@@ -119,8 +119,8 @@ impl Round<'_> {
         workers.send(client_ns, &prepare)?;
         // Streams connect one after the other, each with its own time-out.
         workers.expect(client_ns, PREPARE * 2, "connect", |message| match message {
-            FromWorker::Connected { job, locals } if job == client_job => Ok(locals),
-            other => Err(other),
+            FromWorker::Connected { job, locals } if *job == client_job => Some(locals.clone()),
+            _ => None,
         })
     }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     agent::{AgentError, Workers},
-    measured::{Interval, Test},
+    measured::{Interval, Side, Test},
     plan::desired::FlowPath,
     record::{FlowRecord, PathVerdict, RoundRecord, RunRecord, Settings, TestRecord, Verdict},
     traffic::Spec,
@@ -72,7 +72,7 @@ pub fn run(
     let jobs: Vec<(usize, &FlowPath, Test)> =
         flows.iter().enumerate().flat_map(|(i, path)| options.tests.iter().map(move |&test| (i, path, test))).collect();
     record.flows = flows.iter().map(|path| flow_record(path, options)).collect();
-    let of = options.rounds * jobs.len() as u32;
+    let of = options.rounds.saturating_mul(jobs.len() as u32);
     let mut number = 0;
     for round in 1..=options.rounds {
         for &(flow, path, test) in &jobs {
@@ -155,7 +155,7 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, measu
     let Measured { client, server, before, after } = measured;
     let carried = match spec.test {
         Test::TcpStream | Test::UdpStream => Carried::Stream {
-            sent: client.all_bytes(),
+            sent: client.all_bytes() + resent(&client),
             received: server.all_bytes(),
             per_packet: if spec.test.is_udp() {
                 spec.length.0.min(u64::from(path.flow.mtu.max(576)))
@@ -174,6 +174,11 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, measu
     result.verdict.reasons.extend(doubts.into_iter().map(|doubt| format!("round {round}: {doubt}")));
     let headline = if spec.test.is_rr() { client.units_per_second() } else { server.bits_per_second() };
     result.rounds.push(RoundRecord { round, headline, client, server, path: evidence });
+}
+
+/// Payload bytes that TCP sent more than once.
+fn resent(client: &Side) -> u64 {
+    client.streams.iter().filter_map(|s| s.tcp.as_ref()?.bytes_retransmitted).sum()
 }
 
 /// Gives every test its final word and the record its warnings.

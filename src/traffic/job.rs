@@ -333,6 +333,8 @@ fn run_lane(role: Role, mut lane: Lane<'_>, together: &Barrier) -> Outcome {
     let pinned = lane.spec.cpu_of(lane.stream).map(pin).transpose();
     together.wait();
     let pinned = pinned?;
+    // Now: a connection that both ends have closed no longer knows its peer.
+    let (local, peer) = socket::names(lane.socket);
     let before = sys::thread_usage();
     let ended = match (lane.spec.test, role) {
         (Test::TcpStream, Role::Client) => tcp_stream::send(&mut lane),
@@ -345,7 +347,6 @@ fn run_lane(role: Role, mut lane: Lane<'_>, together: &Barrier) -> Outcome {
         (Test::UdpRr, Role::Server) => rr::udp_server(&mut lane),
     }?;
     let after = sys::thread_usage();
-    let (local, peer) = socket::names(lane.socket);
     let stream = Stream {
         stream: lane.stream,
         local,
@@ -395,5 +396,65 @@ fn percentiles(histogram: &Histogram<u64>) -> Latency {
         p99_9_ns: at(0.999),
         p99_99_ns: at(0.9999),
         max_ns: histogram.max(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpStream, sync::mpsc::channel};
+
+    use super::*;
+    use crate::traffic::spec::example;
+
+    const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn pair(spec: &Spec) -> (Server, Client) {
+        let server = Server::bind(spec.clone(), LOCAL).unwrap();
+        let targets: Vec<_> = server.ports().iter().map(|&port| (LOCAL, port).into()).collect();
+        (server, Client::connect(spec.clone(), LOCAL, &targets).unwrap())
+    }
+
+    #[test]
+    fn a_stranger_is_not_let_in() {
+        let spec =
+            Spec { streams: 2, duration: crate::units::Span(Duration::from_millis(20)), ..example(Test::TcpStream) };
+        let server = Server::bind(spec.clone(), LOCAL).unwrap();
+        let mut stranger = TcpStream::connect((LOCAL, server.ports()[0])).unwrap();
+        let targets: Vec<_> = server.ports().iter().map(|&port| (LOCAL, port).into()).collect();
+        let client = Client::connect(spec, LOCAL, &targets).unwrap();
+        let (sender, done) = channel();
+        let done_too = sender.clone();
+        let running = server.start(client.locals(), Arc::new(move || _ = sender.send(()))).unwrap();
+        let sending = client.start(Arc::new(move || _ = done_too.send(()))).unwrap();
+        done.recv().unwrap();
+        done.recv().unwrap();
+        assert_eq!(std::io::Read::read(&mut stranger, &mut [0; 1]).unwrap_or(0), 0, "the stranger was hung up on");
+        let (sent, received) = (sending.collect().unwrap().0, running.collect().unwrap().0);
+        for (a, b) in sent.iter().zip(&received) {
+            assert_eq!((&a.local, a.bytes), (&b.peer, b.bytes));
+        }
+    }
+
+    #[test]
+    fn a_stop_wakes_every_kind_of_thread() {
+        for test in Test::ALL {
+            let (server, client) = pair(&example(test));
+            // Nothing is ever sent: the server waits for its first byte.
+            let running = server.start(client.locals(), Arc::new(|| {})).unwrap();
+            let asked = Instant::now();
+            running.stop();
+            running.collect().unwrap();
+            assert!(asked.elapsed() < Duration::from_secs(1), "{test}");
+        }
+    }
+
+    #[test]
+    fn latencies_of_parallel_streams_are_one_distribution() {
+        let spec = Spec { streams: 3, ..example(Test::TcpRr) };
+        let (server, client) = pair(&spec);
+        let running = server.start(client.locals(), Arc::new(|| {})).unwrap();
+        let (streams, latency) = client.start(Arc::new(|| {})).unwrap().collect().unwrap();
+        assert_eq!(latency.unwrap().count, streams.iter().map(|s| s.units).sum::<u64>());
+        running.collect().unwrap();
     }
 }

@@ -181,13 +181,13 @@ fn exchange(
     let mut stream = lane.socket;
     loop {
         lane.tally.calls += 1;
-        if let Err(error) = lane.socket.send(request)
-            && !is_pause(&error)
-            && error.raw_os_error() != Some(libc::ENOBUFS)
-        {
-            return Err(unreachable(lane, &error));
+        let sent = lane.socket.send(request);
+        match &sent {
+            Ok(_) => {}
+            Err(error) if is_lost(error) => std::thread::sleep(POLL),
+            Err(error) => return Err(unreachable(lane, error)),
         }
-        loop {
+        while sent.is_ok() {
             lane.tally.calls += 1;
             match stream.read(response) {
                 // An answer to an earlier request that was sent twice is passed over.
@@ -196,7 +196,7 @@ fn exchange(
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if is_pause(&error) => break,
+                Err(error) if is_lost(&error) => break,
                 Err(error) => return Err(unreachable(lane, &error)),
             }
         }
@@ -205,6 +205,14 @@ fn exchange(
         }
         *retries += 1;
     }
+}
+
+/// No answer, or one of a router (or of our own neighbour table) that may change its mind: a lost request, not an end.
+fn is_lost(error: &std::io::Error) -> bool {
+    use ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
+    is_pause(error)
+        || error.raw_os_error() == Some(libc::ENOBUFS)
+        || matches!(error.kind(), HostUnreachable | NetworkUnreachable | NetworkDown)
 }
 
 fn unreachable(lane: &Lane<'_>, error: &std::io::Error) -> Error {

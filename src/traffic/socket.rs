@@ -138,6 +138,7 @@ fn parse_tcp_info(bytes: &[u8]) -> TcpInfo {
         busy_us: u64_at(168),
         rwnd_limited_us: u64_at(176),
         sndbuf_limited_us: u64_at(184),
+        bytes_retransmitted: u64_at(208),
     }
 }
 

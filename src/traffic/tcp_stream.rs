@@ -35,7 +35,9 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let mut tcp = tcp_info(lane.socket);
     drain(lane);
     // What was in flight at the end may have been sent again since.
-    let retransmitted = tcp_info(lane.socket).retransmits.max(tcp.retransmits);
+    let drained = tcp_info(lane.socket);
+    let retransmitted = drained.retransmits.max(tcp.retransmits);
+    tcp.bytes_retransmitted = drained.bytes_retransmitted.max(tcp.bytes_retransmitted);
     tcp.retransmits = retransmitted.zip(retransmitted_before).map(|(after, before)| after.saturating_sub(before));
     Ok(Ended { elapsed_ns: ended - opened, tcp: Some(tcp), ..Ended::default() })
 }
