@@ -21,7 +21,8 @@ fn check(text: &str) -> Option<Topology> {
 }
 
 fn addresses(topology: &Topology) -> Vec<IpAddr> {
-    let ports = topology.switches.iter().flat_map(|switch| switch.ports.iter().flat_map(|port| &port.settings.addresses));
+    let ports =
+        topology.switches.iter().flat_map(|switch| switch.ports.iter().flat_map(|port| &port.settings.addresses));
     let devices = topology.switches.iter().flat_map(|switch| &switch.addresses);
     let ends = topology.links.iter().flat_map(|link| link.ends.iter().flat_map(|end| &end.settings.addresses));
     let nics = topology.nodes.iter().filter_map(|node| node.nic.as_ref()).flat_map(|nic| &nic.settings.addresses);
@@ -30,9 +31,30 @@ fn addresses(topology: &Topology) -> Vec<IpAddr> {
 
 /// Words that a mutation puts somewhere: much of the language, and what breaks naive code.
 const WORDS: [&str; 24] = [
-    "\"", "[", "]]", "{", "}", "=", "\n", "\u{0}", "é", "9999999999999999999", "-1", "[[link]]\n", "[node.c]\ncount = 65536\n",
-    "ends = [\"client\", \"server\"]\n", "\"*\"", "vlan = 5", "stp = true\n", "address = \"198.18.0.1/24\"\n", "mtu = 68\n",
-    "'''", "\\u0007", "a.b.c.", "1979-05-27", "kind = \"ovs\"\n",
+    "\"",
+    "[",
+    "]]",
+    "{",
+    "}",
+    "=",
+    "\n",
+    "\u{0}",
+    "é",
+    "9999999999999999999",
+    "-1",
+    "[[link]]\n",
+    "[node.c]\ncount = 65536\n",
+    "ends = [\"client\", \"server\"]\n",
+    "\"*\"",
+    "vlan = 5",
+    "stp = true\n",
+    "address = \"198.18.0.1/24\"\n",
+    "mtu = 68\n",
+    "'''",
+    "\\u0007",
+    "a.b.c.",
+    "1979-05-27",
+    "kind = \"ovs\"\n",
 ];
 
 proptest! {

@@ -145,6 +145,9 @@ full: write a shorter prefix or use fewer nodes."
     "A wire ends in a node, a host, or a bridge; its two ends are in different places."
     42 OtherHost "a node on a switch of another host"
     "The node says it runs on one host, the switch is on another. Join hosts with a `[[link]]` or a `[[tunnel]]`."
+    43 SameVni "a VNI twice on one host"
+    "A namespace has one VXLAN device for each VNI and UDP port; the kernel refuses the second (EEXIST). Give each tunnel of a
+host its own `vni`."
 }
 
 impl fmt::Display for Code {
@@ -159,7 +162,8 @@ impl std::str::FromStr for Code {
     /// Reads `NB012`, `nb12` or `12`.
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.trim().trim_start_matches(['N', 'n']).trim_start_matches(['B', 'b']);
-        let number: u16 = digits.parse().map_err(|_| format!("`{}` is not a code; codes look like NB012", text.escape_debug()))?;
+        let number: u16 =
+            digits.parse().map_err(|_| format!("`{}` is not a code; codes look like NB012", text.escape_debug()))?;
         Code::ALL.iter().copied().find(|&code| code as u16 == number).ok_or_else(|| {
             format!("there is no code NB{number:03}; they run from NB001 to {}", Code::ALL[Code::ALL.len() - 1])
         })

@@ -150,9 +150,10 @@ impl Report {
         let mut group = match &diagnostic.span {
             None => annotate_snippets::Group::with_title(title),
             Some(span) => {
-                let mut snippet = Snippet::source(self.source.text.as_str()).path(self.source.name.as_str()).annotation(
-                    AnnotationKind::Primary.span(self.source.clamp(span)).label(diagnostic.note.as_deref()),
-                );
+                let mut snippet =
+                    Snippet::source(self.source.text.as_str()).path(self.source.name.as_str()).annotation(
+                        AnnotationKind::Primary.span(self.source.clamp(span)).label(diagnostic.note.as_deref()),
+                    );
                 for (span, text) in &diagnostic.labels {
                     snippet = snippet
                         .annotation(AnnotationKind::Context.span(self.source.clamp(span)).label(Some(text.as_str())));

@@ -5,7 +5,10 @@ use std::fmt::Write;
 use super::{Picture, Role};
 
 pub fn render(picture: &Picture) -> String {
-    let mut out = format!("graph {} {{\n  rankdir=LR; node [fontname=\"sans-serif\"]; edge [fontname=\"sans-serif\", fontsize=10];\n", quote(&[&picture.title]));
+    let mut out = format!(
+        "graph {} {{\n  rankdir=LR; node [fontname=\"sans-serif\"]; edge [fontname=\"sans-serif\", fontsize=10];\n",
+        quote(&[&picture.title])
+    );
     for (index, shape) in picture.shapes.iter().enumerate() {
         let form = match shape.role {
             Role::Node => "box, style=rounded",

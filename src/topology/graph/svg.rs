@@ -119,14 +119,16 @@ fn block(out: &mut String, shape: &Shape, at: Placed) {
     )
     .expect("a string takes all");
     for (row, line) in shape.lines.iter().enumerate() {
-        writeln!(out, "<text x=\"{middle}\" y=\"{}\">{}</text>", y + LINE * (row + 2), escape(line)).expect("a string takes all");
+        writeln!(out, "<text x=\"{middle}\" y=\"{}\">{}</text>", y + LINE * (row + 2), escape(line))
+            .expect("a string takes all");
     }
 }
 
 fn wire(out: &mut String, line: &Line, placed: &[Placed]) {
     let ((x1, y1), (x2, y2)) = (placed[line.from].middle(), placed[line.to].middle());
     let class = if line.dashed { "tunnel" } else { "wire" };
-    writeln!(out, "<line class=\"{class}\" x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\"/>").expect("a string takes all");
+    writeln!(out, "<line class=\"{class}\" x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\"/>")
+        .expect("a string takes all");
 }
 
 /// The label stands in the gap between the boxes; several lines between the same two boxes stack.
@@ -137,10 +139,13 @@ fn label(out: &mut String, picture: &Picture, index: usize, line: &Line, placed:
     let ((x1, y1), (x2, y2)) = (left.middle(), right.middle());
     let share = if x1 == x2 { 0.5 } else { (x as f64 - x1 as f64) / (x2 as f64 - x1 as f64) };
     let y = (y1 as f64 + (y2 as f64 - y1 as f64) * share) as usize;
-    let same = |other: &&Line| (other.from, other.to) == (line.from, line.to) || (other.to, other.from) == (line.from, line.to);
+    let same = |other: &&Line| {
+        (other.from, other.to) == (line.from, line.to) || (other.to, other.from) == (line.from, line.to)
+    };
     let before: usize = picture.lines[..index].iter().filter(same).map(|other| other.label.len()).sum();
     for (row, text) in line.label.iter().enumerate() {
         let y = y + (before + row) * 13 - (line.label.len() * 13 / 2).min(y);
-        writeln!(out, "<text class=\"small\" x=\"{x}\" y=\"{}\">{}</text>", y + 9, escape(text)).expect("a string takes all");
+        writeln!(out, "<text class=\"small\" x=\"{x}\" y=\"{}\">{}</text>", y + 9, escape(text))
+            .expect("a string takes all");
     }
 }

@@ -1,14 +1,16 @@
 //! MTU of everything: the topology's on the wire, what encapsulation leaves of it in an overlay, and proof that they fit.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use ipnet::IpNet;
 
-use super::{Code, Draft, Medium, Owner, Thing};
+use super::{Code, Draft, Medium, Owner, Thing, routes};
 use crate::{topology::ast::Kind, units::IfName};
 
 /// Outer Ethernet is not part of an MTU; IPv4 (20) + UDP (8) + VXLAN (8) + inner Ethernet (14) are.
 pub const VXLAN_OVER_V4: u32 = 50;
+/// UDP port of VXLAN (IANA).
+pub const VXLAN_PORT: u16 = 4789;
 /// As over IPv4, with 40 bytes of IPv6.
 pub const VXLAN_OVER_V6: u32 = 70;
 
@@ -32,7 +34,9 @@ impl TunnelParts {
 
 /// Decides every MTU.
 pub fn decide(draft: &mut Draft<'_>) {
-    draft.tunnels = (0..draft.file.tunnel.len()).map(|index| tunnel(draft, index)).collect();
+    let owned = routes::by_owner(draft);
+    draft.tunnels = (0..draft.file.tunnel.len()).map(|index| tunnel(draft, &owned, index)).collect();
+    same_vni(draft);
     draft.nic_mtu = (0..draft.names.nics.len()).map(|nic| nic_mtu(draft, nic)).collect();
     // An overlay may lie on an overlay: each round settles one more layer.
     let mut rounds = 0;
@@ -56,7 +60,7 @@ pub fn decide(draft: &mut Draft<'_>) {
     check_ipv6(draft);
 }
 
-fn tunnel(draft: &mut Draft<'_>, index: usize) -> Option<TunnelParts> {
+fn tunnel(draft: &mut Draft<'_>, owned: &HashMap<Owner, Vec<usize>>, index: usize) -> Option<TunnelParts> {
     let declared = &draft.file.tunnel[index];
     let mut ends = Vec::new();
     for end in &declared.value.ends {
@@ -83,7 +87,10 @@ fn tunnel(draft: &mut Draft<'_>, index: usize) -> Option<TunnelParts> {
     let [Some(host_a), Some(host_b)] = hosts else {
         let (switch, span) = if hosts[0].is_none() { &ends[0] } else { &ends[1] };
         if draft.names.switches[*switch].1.host.is_none() {
-            let message = format!("switch `{}` is on no host, so it has no wire for a tunnel", draft.names.switches[*switch].0.value);
+            let message = format!(
+                "switch `{}` is on no host, so it has no wire for a tunnel",
+                draft.names.switches[*switch].0.value
+            );
             no_underlay(draft, span, message, "give both switches a `host` and join the hosts with a `[[link]]`");
         }
         return None;
@@ -96,10 +103,11 @@ fn tunnel(draft: &mut Draft<'_>, index: usize) -> Option<TunnelParts> {
         return None;
     }
     let of = |host: usize| {
-        let owned = move |(_, iface): &(usize, &super::Iface)| iface.owner == Owner::Host(host);
-        draft.ifaces.iter().enumerate().filter(owned).map(|(at, iface)| (at, draft.segments.find(iface.point)))
+        let ifaces = owned.get(&Owner::Host(host)).map(Vec::as_slice).unwrap_or_default();
+        ifaces.iter().map(|&at| (at, draft.segments.find(draft.ifaces[at].point)))
     };
-    let pair = of(host_a).find_map(|(at, segment)| of(host_b).find(|(_, other)| *other == segment).map(|(other, _)| [at, other]));
+    let pair = of(host_a)
+        .find_map(|(at, segment)| of(host_b).find(|(_, other)| *other == segment).map(|(other, _)| [at, other]));
     let Some(below) = pair else {
         let message = format!("no wire joins the hosts `{name_a}` and `{name_b}`");
         let help = format!("add one:\n[[link]]\nends = [\"{name_a}:wire\", \"{name_b}:wire\"]");
@@ -109,7 +117,29 @@ fn tunnel(draft: &mut Draft<'_>, index: usize) -> Option<TunnelParts> {
     let has_v4 = |iface: usize| draft.ifaces[iface].settings.addresses.iter().any(|net| matches!(net, IpNet::V4(_)));
     let names = [*a, *b].map(|switch| device_name(draft, switch, index));
     let [Some(first), Some(second)] = names else { return None };
-    Some(TunnelParts { switches: [*a, *b], ipv4: below.iter().all(|&iface| has_v4(iface)), below, names: [first, second] })
+    Some(TunnelParts {
+        switches: [*a, *b],
+        ipv4: below.iter().all(|&iface| has_v4(iface)),
+        below,
+        names: [first, second],
+    })
+}
+
+/// The kernel refuses a second VXLAN device with the same VNI and port in one namespace (EEXIST).
+fn same_vni(draft: &mut Draft<'_>) {
+    let mut seen: HashMap<(usize, u32, u16), Range<usize>> = HashMap::new();
+    for index in 0..draft.tunnels.len() {
+        let Some(parts) = draft.tunnels[index].clone() else { continue };
+        let declared = &draft.file.tunnel[index].value;
+        let port = declared.port.as_ref().map_or(VXLAN_PORT, |port| port.value);
+        for host in parts.switches.map(|switch| draft.switches[switch].host).into_iter().flatten() {
+            if let Some(first) = seen.insert((host, declared.vni.value, port), declared.vni.span.clone()) {
+                let name = &draft.names.hosts[host].0.value;
+                let message = format!("host `{name}` has VNI {} on port {port} twice", declared.vni.value);
+                draft.error(Code::SameVni, &declared.vni.span, message).labels.push((first, "first here".into()));
+            }
+        }
+    }
 }
 
 /// `vx0`, `vx1`, …: the first that no switch or interface on the host has.
@@ -268,10 +298,11 @@ fn check_media(draft: &mut Draft<'_>) {
     }
     for switch in 0..draft.switches.len() {
         let (_, declared) = draft.names.switches[switch];
-        if let (Kind::Macvlan, Some(mtu), Some(nic)) = (draft.switches[switch].kind, &declared.mtu, draft.switches[switch].nic) {
-            if mtu.value > draft.nic_mtu[nic] {
-                parent_mtu(draft, &mtu.span, mtu.value, nic);
-            }
+        if let (Kind::Macvlan, Some(mtu), Some(nic)) =
+            (draft.switches[switch].kind, &declared.mtu, draft.switches[switch].nic)
+            && mtu.value > draft.nic_mtu[nic]
+        {
+            parent_mtu(draft, &mtu.span, mtu.value, nic);
         }
     }
     check_wires(draft);
@@ -296,13 +327,16 @@ fn check_wires(draft: &mut Draft<'_>) {
             for (near, far) in [(&a, &b), (&b, &a)] {
                 let Owner::Switch(switch) = near.owner else { continue };
                 let mtu = draft.switches[switch].mtu;
-                if let (None, Some(written)) = (&near.written_mtu, &far.written_mtu) {
-                    if written.value != mtu {
-                        let name = draft.names.switches[switch].0;
-                        let message = format!("this wire has MTU {}, the switch `{}` it leads to has {mtu}", written.value, name.value);
-                        let label = (name.span.clone(), format!("MTU {mtu}"));
-                        draft.error(Code::MtuMismatch, &written.span, message).labels.push(label);
-                    }
+                if let (None, Some(written)) = (&near.written_mtu, &far.written_mtu)
+                    && written.value != mtu
+                {
+                    let name = draft.names.switches[switch].0;
+                    let message = format!(
+                        "this wire has MTU {}, the switch `{}` it leads to has {mtu}",
+                        written.value, name.value
+                    );
+                    let label = (name.span.clone(), format!("MTU {mtu}"));
+                    draft.error(Code::MtuMismatch, &written.span, message).labels.push(label);
                 }
             }
             continue;
@@ -327,7 +361,8 @@ fn check_bridges(draft: &mut Draft<'_>) {
         if mtu != other {
             let ((name, declared), (other_name, _)) = (draft.names.switches[switch], draft.names.switches[reference]);
             let span = declared.mtu.as_ref().map_or(&name.span, |mtu| &mtu.span);
-            let message = format!("`{}` has MTU {mtu}, `{}` on the same medium has {other}", name.value, other_name.value);
+            let message =
+                format!("`{}` has MTU {mtu}, `{}` on the same medium has {other}", name.value, other_name.value);
             let label = (other_name.span.clone(), format!("MTU {other}"));
             draft.error(Code::MtuMismatch, span, message).labels.push(label);
         }
@@ -344,7 +379,10 @@ fn check_cables(draft: &mut Draft<'_>) {
         if let (Some(a), Some(b)) = (&declared.mtu, &other_nic.mtu) {
             let both_say = other_nic.cable.as_ref().is_some_and(|cable| cable.value == name.value);
             if a.value != b.value && !(both_say && other < nic) {
-                let message = format!("NICs `{}` and `{}` on one cable have MTU {} and {}", name.value, other_name.value, a.value, b.value);
+                let message = format!(
+                    "NICs `{}` and `{}` on one cable have MTU {} and {}",
+                    name.value, other_name.value, a.value, b.value
+                );
                 draft.error(Code::MtuMismatch, &a.span, message).labels.push((b.span.clone(), "the other end".into()));
             }
         }

@@ -60,7 +60,8 @@ fn read(draft: &Draft<'_>, owned: &Owned, owner: Owner, text: &str) -> Result<Ve
             let has = mine.iter().any(|&iface| draft.ifaces[iface].ifname.as_ref() == Some(&dev));
             let attached = matches!(owner, Owner::Node(node) if draft.nodes[node].attach.is_some());
             if !has && !attached {
-                let names: Vec<String> = mine.iter().filter_map(|&i| draft.ifaces[i].ifname.as_ref().map(|n| format!("`{n}`"))).collect();
+                let names: Vec<String> =
+                    mine.iter().filter_map(|&i| draft.ifaces[i].ifname.as_ref().map(|n| format!("`{n}`"))).collect();
                 let why = format!("`{}` has no interface `{target}`", draft.owner_name(owner));
                 return Err((why, Some(format!("its interfaces are {}", names.join(", ")))));
             }
@@ -96,7 +97,9 @@ fn destination(draft: &Draft<'_>, owned: &Owned, text: &str) -> Result<Vec<IpNet
     if let Ok(net) = text.parse::<IpNet>() {
         return match net.trunc() == net {
             true => Ok(vec![net]),
-            false => Err((format!("{net} has bits set beyond its prefix"), Some(format!("the network is {}", net.trunc())))),
+            false => {
+                Err((format!("{net} has bits set beyond its prefix"), Some(format!("the network is {}", net.trunc()))))
+            }
         };
     }
     if let Ok(address) = text.parse::<IpAddr>() {
@@ -124,7 +127,13 @@ fn namespace(draft: &Draft<'_>, name: &str) -> Result<Owner, Mistake> {
 }
 
 /// An address on a subnet of ours, or a node's addresses on a segment that we share.
-fn gateways(draft: &Draft<'_>, owned: &Owned, owner: Owner, mine: &[usize], text: &str) -> Result<Vec<IpAddr>, Mistake> {
+fn gateways(
+    draft: &Draft<'_>,
+    owned: &Owned,
+    owner: Owner,
+    mine: &[usize],
+    text: &str,
+) -> Result<Vec<IpAddr>, Mistake> {
     if let Ok(address) = text.parse::<IpAddr>() {
         let near = mine.iter().flat_map(|&i| &draft.ifaces[i].settings.addresses).any(|net| net.contains(&address));
         let attached = matches!(owner, Owner::Node(node) if draft.nodes[node].attach.is_some());

@@ -82,7 +82,10 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
                 _ => "sriov",
             };
             let message = format!("switches of kind `{word}` are not available in this version");
-            draft.error(Code::NotAvailable, &switch.kind.span, message).help.push("available: `bridge`, `macvlan`".into());
+            draft
+                .error(Code::NotAvailable, &switch.kind.span, message)
+                .help
+                .push("available: `bridge`, `macvlan`".into());
             ""
         }
     };
@@ -98,7 +101,7 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
         mode: switch.mode.as_ref().map_or(MacvlanMode::Bridge, |mode| mode.value),
         nic: None,
         uplinks: Vec::new(),
-        written: settings::addresses(draft, switch.address.as_ref()),
+        written: settings::addresses(draft, switch.address.as_ref(), false),
         mtu: 0,
     };
     if let (Kind::Bridge, Some(stp)) = (kind, switch.stp.as_ref().filter(|stp| stp.value)) {
@@ -186,12 +189,12 @@ fn nic_itself(draft: &mut Draft<'_>, name: &Text, nic: &ast::Nic) {
     if let Some(ifname) = &nic.ifname {
         interface_name(draft, ifname);
     }
-    if let Some(pci) = &nic.pci {
-        if !is_pci_address(&pci.value) {
-            let message = format!("`{}` is not a PCI address", pci.value.escape_debug());
-            let help = "write domain, bus, device and function: `0000:01:00.0`";
-            draft.error(Code::Malformed, &pci.span, message).help.push(help.into());
-        }
+    if let Some(pci) = &nic.pci
+        && !is_pci_address(&pci.value)
+    {
+        let message = format!("`{}` is not a PCI address", pci.value.escape_debug());
+        let help = "write domain, bus, device and function: `0000:01:00.0`";
+        draft.error(Code::Malformed, &pci.span, message).help.push(help.into());
     }
     if let Some(address) = nic.address.as_ref().and_then(|list| list.0.first()) {
         let used = draft.names.get(&name.value).and_then(|thing| match thing {
@@ -217,7 +220,10 @@ fn nic_itself(draft: &mut Draft<'_>, name: &Text, nic: &ast::Nic) {
         draft.error(Code::BadEnd, &cable.span, "a cable has two ends: this one comes back to its own NIC");
     } else if let Some(back) = other_nic.cable.as_ref().filter(|back| back.value != name.value) {
         let message = format!("NIC `{}` says its cable leads elsewhere", other_name.value.escape_debug());
-        draft.error(Code::BadEnd, &cable.span, message).labels.push((back.span.clone(), "the other end says this".into()));
+        draft
+            .error(Code::BadEnd, &cable.span, message)
+            .labels
+            .push((back.span.clone(), "the other end says this".into()));
     } else if (nic.ifname.is_some() || nic.pci.is_some()) != (other_nic.ifname.is_some() || other_nic.pci.is_some()) {
         draft.error(Code::BadEnd, &cable.span, "a cable cannot lead from a real NIC to a stand-in");
     } else {
@@ -234,11 +240,16 @@ pub fn interface_name(draft: &mut Draft<'_>, text: &Text) -> Option<IfName> {
     match text.value.parse::<IfName>() {
         Ok(name) if !matches!(name.as_str(), "lo" | "all" | "default") => Some(name),
         Ok(name) => {
-            draft.error(Code::BadName, &text.span, format!("`{name}` cannot name an interface: the kernel uses the word"));
+            draft.error(
+                Code::BadName,
+                &text.span,
+                format!("`{name}` cannot name an interface: the kernel uses the word"),
+            );
             None
         }
         Err(error) => {
-            draft.error(Code::BadName, &text.span, error.to_string());
+            let message = format!("`{}` cannot name an interface: {}", text.value.escape_debug(), error.why);
+            draft.error(Code::BadName, &text.span, message);
             None
         }
     }
