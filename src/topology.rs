@@ -47,7 +47,7 @@ pub fn load(argument: &str) -> Result<Loaded, Box<Report>> {
 pub fn read(argument: &str) -> Result<Source, Box<Diagnostic>> {
     let path = Path::new(argument);
     if argument.contains('/') || argument.ends_with(".toml") || path.is_file() {
-        return Source::read(path).map_err(Box::new);
+        return Source::read(path);
     }
     if let Some(shipped) = shipped::find(argument) {
         return Ok(Source::new(format!("{argument} (shipped)"), shipped.text));
@@ -79,7 +79,7 @@ pub fn check(source: Source) -> Result<Loaded, Box<Report>> {
     let mut diagnostics = parsed.diagnostics;
     let mut topology = None;
     if let Some(file) = &parsed.file {
-        let (resolved, found) = resolve::resolve(file);
+        let (resolved, found) = resolve::resolve(file, diagnostics.is_empty());
         topology = resolved;
         diagnostics.extend(found);
     }

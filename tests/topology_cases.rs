@@ -4,7 +4,12 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use netbench::topology::{self, diagnostic::Code, source::Source};
+use netbench::topology::{
+    self,
+    diagnostic::Code,
+    model::{EndAt, PortSettings, Topology},
+    source::Source,
+};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/topology")
@@ -13,18 +18,61 @@ fn folder() -> PathBuf {
 /// Every case by name, with the report it gives (or the resolved topology's outline, when it is sound).
 fn cases() -> Vec<(String, String, BTreeSet<Code>)> {
     let mut cases = Vec::new();
-    for entry in fs::read_dir(folder()).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        let text = fs::read_to_string(folder().join(&name).join("topology.toml")).unwrap();
+    for entry in fs::read_dir(folder()).expect("a case") {
+        let name = entry.expect("a case").file_name().into_string().expect("a case");
+        let text = fs::read_to_string(folder().join(&name).join("topology.toml")).expect("a case");
         let (report, said) = match topology::check(Source::new("topology.toml", text)) {
-            Ok(loaded) => (loaded.report, "sound\n"),
-            Err(report) => (*report, ""),
+            Ok(loaded) => (loaded.report, outline(&loaded.topology)),
+            Err(report) => (*report, String::new()),
         };
         let codes = report.diagnostics.iter().map(|d| d.code).collect();
         cases.push((name, format!("{}{said}", report.render(false)), codes));
     }
     cases.sort();
     cases
+}
+
+/// A sound topology in a line for each interface (the first eight of a switch), tunnel and flow.
+fn outline(topology: &Topology) -> String {
+    let mut out = format!("sound: {}\n", topology.name);
+    let port = |place: &str, name: &dyn std::fmt::Display, settings: &PortSettings| {
+        let addresses: Vec<String> = settings.addresses.iter().map(ToString::to_string).collect();
+        format!("{place} {name} MTU {} {}", settings.mtu, addresses.join(" ")).trim_end().to_owned()
+    };
+    for switch in &topology.switches {
+        out += &format!("{} {:?} MTU {} {:?}\n", switch.name, switch.kind, switch.mtu, switch.addresses);
+        for at in switch.ports.iter().take(8) {
+            out += &format!(
+                "  {}{}\n",
+                port(&at.node, &at.ifname, &at.settings),
+                at.vlan.map_or(String::new(), |v| format!(" VLAN {v}"))
+            );
+        }
+    }
+    for link in &topology.links {
+        let [a, b] = link.ends.each_ref().map(|end| {
+            let (EndAt::Node(place) | EndAt::Host(place) | EndAt::Switch(place)) = &end.at;
+            port(place, &end.ifname, &end.settings)
+        });
+        out += &format!("{a} = {b}\n");
+    }
+    for tunnel in &topology.tunnels {
+        let [a, b] = tunnel
+            .ends
+            .each_ref()
+            .map(|end| format!("{} {} MTU {} {} by {}", end.switch, end.ifname, end.mtu, end.local, end.dev));
+        out += &format!("vni {} port {}: {a} = {b}\n", tunnel.vni, tunnel.port);
+    }
+    for node in topology.nodes.iter().filter(|node| !(node.routes.is_empty() && node.sysctl.is_empty())) {
+        let routes: Vec<String> =
+            node.routes.iter().map(|r| format!("{} via {:?} dev {:?}", r.to, r.via, r.dev)).collect();
+        out += &format!("{}: {} {:?}\n", node.name, routes.join(", "), node.sysctl);
+    }
+    for flow in &topology.flows {
+        out +=
+            &format!("flow {} {} to {} {} MTU {}\n", flow.from, flow.from_address, flow.to, flow.to_address, flow.mtu);
+    }
+    out
 }
 
 #[test]
@@ -71,7 +119,7 @@ fn files_that_cannot_be_used() {
         ("brigde", Code::UnknownTopology, "did you mean `bridge`?"),
         ("a\u{1b}[31mb", Code::UnknownTopology, "\\u{1b}"),
     ] {
-        let report = topology::load(argument).unwrap_err();
+        let report = topology::load(argument).expect_err("a mistake");
         assert_eq!(report.diagnostics[0].code, code, "{argument}");
         let text = report.render(false);
         assert!(text.contains(says), "{text}");
@@ -83,13 +131,14 @@ fn files_that_cannot_be_used() {
 
 fn tempdir() -> PathBuf {
     let path = std::env::temp_dir().join(format!("netbench-topology-cases-{}", std::process::id()));
-    fs::create_dir_all(&path).unwrap();
+    fs::create_dir_all(&path).expect("a temporary folder");
     path
 }
 
 #[test]
 fn json_has_places() {
-    let report = topology::check(Source::new("t.toml", "name = \"x\"\nmtu = 9000\ncolour = 1\n")).unwrap_err();
+    let report =
+        topology::check(Source::new("t.toml", "name = \"x\"\nmtu = 9000\ncolour = 1\n")).expect_err("a mistake");
     let json = serde_json::to_value(report.to_json()).unwrap();
     assert_eq!(json[0]["code"], "NB005");
     assert_eq!(json[0]["severity"], "error");

@@ -145,6 +145,9 @@ full: write a shorter prefix or use fewer nodes."
     "A wire ends in a node, a host, or a bridge; its two ends are in different places."
     42 OtherHost "a node on a switch of another host"
     "The node says it runs on one host, the switch is on another. Join hosts with a `[[link]]` or a `[[tunnel]]`."
+    43 SameVni "a VNI twice on one host"
+    "A namespace has one VXLAN device for each VNI and UDP port; the kernel refuses the second (EEXIST). Give each tunnel of a
+host its own `vni`."
 }
 
 impl fmt::Display for Code {

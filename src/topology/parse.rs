@@ -50,7 +50,9 @@ fn syntax(error: &toml::de::Error, text: &str) -> Diagnostic {
     let span = error.span().unwrap_or(text.len()..text.len());
     let message = error.message().lines().collect::<Vec<_>>().join("; ");
     let message = match message.as_str() {
-        "recursion limit" => "tables are nested more than 80 deep".to_owned(),
+        "recursion limit" | "cannot recurse further; max recursion depth met" => {
+            "tables are nested more than 80 deep".to_owned()
+        }
         other => other.escape_debug().to_string().replace("\\'", "'").replace("\\\"", "\""),
     };
     Diagnostic::error(Code::Syntax, span, message)

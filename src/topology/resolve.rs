@@ -28,8 +28,8 @@ use crate::units::IfName;
 use names::{Names, Thing};
 use segments::Segments;
 
-/// Resolves a file.
-pub fn resolve(file: &ast::File) -> (Option<Topology>, Vec<Diagnostic>) {
+/// Resolves a file. `whole` says that nothing was left out of it by mistake, so that paths through it mean something.
+pub fn resolve(file: &ast::File, whole: bool) -> (Option<Topology>, Vec<Diagnostic>) {
     let mut draft = Draft::new(file);
     names::check(&mut draft);
     nodes::check(&mut draft);
@@ -40,10 +40,13 @@ pub fn resolve(file: &ast::File) -> (Option<Topology>, Vec<Diagnostic>) {
     addresses::assign(&mut draft);
     mtu::decide(&mut draft);
     routes::resolve(&mut draft);
-    if draft.is_sound() {
-        flows::resolve(&mut draft);
+    let test = nodes::test_defaults(&mut draft);
+    let nics = assemble::nics(&mut draft);
+    let wanted = flows::wanted(&mut draft);
+    if draft.is_sound() && whole {
+        flows::resolve(&mut draft, wanted);
     }
-    let topology = if draft.is_sound() { assemble::topology(&mut draft) } else { None };
+    let topology = if draft.is_sound() { assemble::topology(&draft, nics, test) } else { None };
     let sound = draft.is_sound();
     (topology.filter(|_| sound), draft.diagnostics)
 }

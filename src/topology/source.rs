@@ -26,7 +26,7 @@ impl Source {
     ///
     /// # Errors
     /// NB001 when it cannot be read as UTF-8 text, NB003 when it is too large.
-    pub fn read(path: &Path) -> Result<Self, Diagnostic> {
+    pub fn read(path: &Path) -> Result<Self, Box<Diagnostic>> {
         let name = path.display().to_string();
         let shown = name.escape_debug();
         let unreadable =
@@ -36,7 +36,7 @@ impl Source {
         let limit = MAX_BYTES as u64 + 1;
         file.take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
         if bytes.len() > MAX_BYTES {
-            return Err(Self::too_large(&name));
+            return Err(Box::new(Self::too_large(&name)));
         }
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();

@@ -5,7 +5,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     if word.len() > 64 {
         return None;
     }
-    let limit = (word.chars().count().max(3)) / 3;
+    let letters = word.chars().count();
+    let limit = (letters.max(3) / 3).min(letters.saturating_sub(1));
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= 64)
@@ -49,5 +50,6 @@ mod tests {
         assert_eq!(nearest("vlan-filtering", words), Some("vlan_filtering"));
         assert_eq!(nearest("colour", words), None);
         assert_eq!(nearest("", words), None);
+        assert_eq!(nearest("c", ["a", "b"]), None, "one letter is no likeness");
     }
 }

@@ -50,13 +50,17 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         let flows = topology.flows.iter().map(|flow| format!("{} to {} (MTU {})", flow.from, flow.to, flow.mtu));
         let flows: Vec<String> = flows.take(4).collect();
         anstream::eprintln!(
-            "{}: sound; {} nodes, {} switches, {} links; {}",
+            "{}: sound; {}, {}, {}; {}",
             topology.name,
-            topology.nodes.len(),
-            topology.switches.len(),
-            topology.links.len(),
+            count(topology.nodes.len(), "node", "nodes"),
+            count(topology.switches.len(), "switch", "switches"),
+            count(topology.links.len(), "link", "links"),
             if flows.is_empty() { "no flow".to_owned() } else { flows.join(", ") }
         );
     }
     Ok(exit)
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }

@@ -10,7 +10,7 @@ use std::{
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Code, Draft, Owner};
+use super::{Code, Draft, Owner, routes};
 
 /// First and last address of 198.18.0.0/15.
 const POOL: (u32, u32) = (0xC612_0000, 0xC613_FFFF);
@@ -65,6 +65,7 @@ pub fn assign(draft: &mut Draft<'_>) {
         }
     }
     order(draft);
+    ambiguous(draft);
 }
 
 /// Segments in order of the first interface on them.
@@ -189,6 +190,29 @@ fn fill(draft: &mut Draft<'_>, group: &Group, lacking: &[usize], net: IpNet) {
 fn order(draft: &mut Draft<'_>) {
     for iface in &mut draft.ifaces {
         iface.settings.addresses.sort_by_key(|net| matches!(net, IpNet::V6(_)));
+    }
+}
+
+/// Reports a node that is in one subnet on two segments: it could not say where a neighbour is.
+fn ambiguous(draft: &mut Draft<'_>) {
+    let mut found = Vec::new();
+    for (owner, ifaces) in routes::by_owner(draft) {
+        for (nth, &a) in ifaces.iter().enumerate() {
+            for &b in ifaces[..nth].iter().take(16) {
+                let segments = [a, b].map(|iface| draft.segments.find(draft.ifaces[iface].point));
+                let nets = |iface: usize| draft.ifaces[iface].settings.addresses.iter().map(IpNet::trunc);
+                let same = nets(a).find(|net| nets(b).any(|other| other.contains(net) || net.contains(&other)));
+                if let (Some(net), true) = (same, segments[0] != segments[1]) {
+                    let place = |iface: usize| draft.ifaces[iface].written.first().map(|(_, span)| span.clone());
+                    let span = place(a).or_else(|| place(b)).unwrap_or_else(|| draft.ifaces[a].span.clone());
+                    found.push((span, format!("`{}` is in {net} on two segments", draft.owner_name(owner))));
+                }
+            }
+        }
+    }
+    for (span, message) in found {
+        let help = "routes between them could not tell one from the other: give each segment a subnet of its own";
+        draft.error(Code::AddressClash, &span, message).help.push(help.into());
     }
 }
 

@@ -1,22 +1,26 @@
 //! The draft, complete and sound, becomes the model.
 
-use super::{Draft, Iface, Medium, Owner, interfaces, nodes, settings};
+use super::{Draft, Iface, Medium, Owner, interfaces, mtu, settings, switches::NicUser};
 use crate::topology::{
     ast::{Fdb, Kind},
     model::{
-        Attach, End, EndAt, Host, Nic, NicPort, Node, Port, PortSettings, Switch, SwitchKind, Topology, Tunnel,
-        TunnelEnd, Wire,
+        Attach, End, EndAt, Host, Nic, NicPort, Node, Port, PortSettings, Switch, SwitchKind, TestDefaults, Topology,
+        Tunnel, TunnelEnd, Wire,
     },
 };
 
 /// Builds the model. `None` only where a mistake was reported.
-pub fn topology(draft: &mut Draft<'_>) -> Option<Topology> {
-    let test = nodes::test_defaults(draft);
+pub fn topology(draft: &Draft<'_>, nics: Vec<Nic>, test: TestDefaults) -> Option<Topology> {
+    let mut with_interface = vec![false; draft.nodes.len()];
     let mut switches: Vec<Switch> =
         (0..draft.switches.len()).map(|index| switch(draft, index)).collect::<Option<_>>()?;
     let mut nic_ports: Vec<Option<NicPort>> = vec![None; draft.nodes.len()];
     for iface in &draft.ifaces {
+        if let Owner::Node(node) = iface.owner {
+            with_interface[node] = true;
+        }
         match (iface.medium, iface.owner) {
+            (Medium::Device(switch), _) => switches[switch].addresses = iface.settings.addresses.clone(),
             (Medium::Port(switch), owner) => switches[switch].ports.push(Port {
                 node: draft.owner_name(owner).to_owned(),
                 ifname: iface.ifname.clone()?,
@@ -35,9 +39,8 @@ pub fn topology(draft: &mut Draft<'_>) -> Option<Topology> {
     }
     let links = draft.links.iter().flatten().map(|&[a, b]| wire(draft, a, b)).collect::<Option<_>>()?;
     let tunnels = (0..draft.tunnels.len()).map(|index| tunnel(draft, index)).collect::<Option<_>>()?;
-    let nics = (0..draft.names.nics.len()).map(|index| nic(draft, index)).collect();
     let nodes =
-        draft.nodes.iter().enumerate().zip(nic_ports).map(|((index, _), nic)| node(draft, index, nic)).collect();
+        nic_ports.into_iter().enumerate().map(|(index, nic)| node(draft, index, nic, with_interface[index])).collect();
     let hosts = draft.hosts.iter().zip(&draft.names.hosts).map(|(parts, (name, _))| Host {
         name: name.value.clone(),
         sysctl: parts.sysctl.clone(),
@@ -58,12 +61,10 @@ pub fn topology(draft: &mut Draft<'_>) -> Option<Topology> {
     })
 }
 
-fn node(draft: &Draft<'_>, index: usize, nic: Option<NicPort>) -> Node {
+fn node(draft: &Draft<'_>, index: usize, nic: Option<NicPort>, with_interface: bool) -> Node {
     let (decl, parts) = (&draft.names.nodes[index], &draft.nodes[index]);
-    let owner = Owner::Node(index);
-    let without_interface = !draft.ifaces.iter().any(|iface| iface.owner == owner);
     let mut addresses = parts.addresses.clone();
-    if parts.attach == Some(Attach::This) && without_interface && addresses.is_empty() {
+    if parts.attach == Some(Attach::This) && !with_interface && addresses.is_empty() {
         addresses.push(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::LOCALHOST, 8).into());
     }
     Node {
@@ -86,13 +87,12 @@ fn switch(draft: &Draft<'_>, index: usize) -> Option<Switch> {
         Kind::Macvlan => SwitchKind::Macvlan { nic: nic_name(draft, parts.nic?), mode: parts.mode },
         _ => SwitchKind::Bridge(parts.options.clone()),
     };
-    let device = draft.ifaces.iter().find(|iface| iface.medium == Medium::Device(index));
     Some(Switch {
         name: name.value.parse().ok()?,
         host: parts.host.map(|host| draft.names.hosts[host].0.value.clone()),
         kind,
         mtu: parts.mtu,
-        addresses: device.map(|iface| iface.settings.addresses.clone()).unwrap_or_default(),
+        addresses: Vec::new(),
         ports: Vec::new(),
         uplinks: parts.uplinks.iter().map(|&nic| nic_name(draft, nic)).collect(),
     })
@@ -131,7 +131,7 @@ fn tunnel(draft: &Draft<'_>, index: usize) -> Option<Tunnel> {
     Some(Tunnel {
         kind: declared.kind.value,
         vni: declared.vni.value,
-        port: declared.port.as_ref().map_or(4789, |port| port.value),
+        port: declared.port.as_ref().map_or(mtu::VXLAN_PORT, |port| port.value),
         ends: [end(0)?, end(1)?],
         udp_checksum: declared.udp_checksum,
         udp6_zero_checksum: declared.udp6_zero_checksum,
@@ -141,11 +141,21 @@ fn tunnel(draft: &Draft<'_>, index: usize) -> Option<Tunnel> {
     })
 }
 
+/// The NICs themselves; mistakes in their settings are reported.
+pub fn nics(draft: &mut Draft<'_>) -> Vec<Nic> {
+    (0..draft.names.nics.len()).map(|index| nic(draft, index)).collect()
+}
+
 fn nic(draft: &mut Draft<'_>, index: usize) -> Nic {
     let (name, declared) = draft.names.nics[index];
     let mtu = draft.nic_mtu[index];
     let own = declared.settings();
+    let before = draft.diagnostics.len();
     let settings = PortSettings { mtu, ..settings::resolve(draft, &own) };
+    if draft.nic_uses[index].as_ref().is_some_and(|used| used.by == NicUser::Node) {
+        // The node's interface has said them already.
+        draft.diagnostics.truncate(before);
+    }
     Nic {
         name: name.value.clone(),
         ifname: declared.ifname.as_ref().and_then(|ifname| ifname.value.parse().ok()),

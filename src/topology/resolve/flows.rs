@@ -16,10 +16,18 @@ const LOOPBACK_MTU: u32 = 65_536;
 /// Routers on a path, at most.
 const MAX_HOPS: usize = 64;
 
-/// Resolves the declared flows, or the one between the first two nodes.
-pub fn resolve(draft: &mut Draft<'_>) {
-    let map = Map::new(draft);
-    let mut wanted: Vec<(usize, usize, Range<usize>, bool)> = Vec::new();
+/// A flow by its nodes, not yet followed.
+pub struct Wanted {
+    from: usize,
+    to: usize,
+    span: Range<usize>,
+    /// Written in the file, not the default.
+    declared: bool,
+}
+
+/// The declared flows, or the one between the first two nodes.
+pub fn wanted(draft: &mut Draft<'_>) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = Vec::new();
     for flow in &draft.file.flow {
         let ends = [&flow.value.from, &flow.value.to];
         let found = ends.map(|end| draft.names.find(&end.value, &end.span, &["node"]));
@@ -28,7 +36,9 @@ pub fn resolve(draft: &mut Draft<'_>) {
                 let message = format!("a flow from `{}` to itself", ends[0].value.escape_debug());
                 draft.error(Code::FlowToItself, &ends[1].span, message);
             }
-            [Ok(Thing::Node(a)), Ok(Thing::Node(b))] => wanted.push((a, b, flow.span.clone(), true)),
+            [Ok(Thing::Node(from)), Ok(Thing::Node(to))] => {
+                wanted.push(Wanted { from, to, span: flow.span.clone(), declared: true });
+            }
             [a, b] => {
                 for diagnostic in [a.err(), b.err()].into_iter().flatten() {
                     draft.report(*diagnostic);
@@ -37,9 +47,15 @@ pub fn resolve(draft: &mut Draft<'_>) {
         }
     }
     if draft.file.flow.is_empty() && draft.nodes.len() >= 2 {
-        wanted.push((0, 1, draft.names.nodes[0].span.clone(), false));
+        wanted.push(Wanted { from: 0, to: 1, span: draft.names.nodes[0].span.clone(), declared: false });
     }
-    for (from, to, span, declared) in wanted {
+    wanted
+}
+
+/// Follows the packets of every flow.
+pub fn resolve(draft: &mut Draft<'_>, wanted: Vec<Wanted>) {
+    let map = Map::new(draft);
+    for Wanted { from, to, span, declared } in wanted {
         match flow(draft, &map, from, to) {
             Ok(flow) => draft.flows.push(flow),
             Err(mistake) => {
@@ -94,8 +110,7 @@ fn flow(draft: &Draft<'_>, map: &Map, from: usize, to: usize) -> Result<Flow, Mi
     }
     let Some(path) = shortest(draft, map, from, to) else {
         let message = format!("nothing joins `{}` and `{}`", names[0], names[1]);
-        let help = "put both on one switch, or a node with `forward = true` between them".into();
-        return Err(Mistake { code: Code::NoPath, message, help: vec![help] });
+        return Err(Mistake { code: Code::NoPath, message, help: vec![apart(draft, map, from, to)] });
     };
     let Some(to_address) = draft.ifaces[path.last].first_address().map(|net| net.addr()) else {
         let message = format!("`{}` has no address", names[1]);
@@ -113,6 +128,19 @@ fn flow(draft: &Draft<'_>, map: &Map, from: usize, to: usize) -> Result<Flow, Mi
     Ok(Flow { from, to, from_address, to_address, mtu: there.mtu.min(back.mtu) })
 }
 
+/// Why two nodes do not reach each other, said as a way out.
+fn apart(draft: &Draft<'_>, map: &Map, from: usize, to: usize) -> String {
+    let of = |node: usize| map.owned(Owner::Node(node)).iter().map(|&iface| (draft.ifaces[iface].medium, iface));
+    let shared = of(from).find_map(|(medium, a)| of(to).find(|(other, _)| *other == medium).map(|(_, b)| (a, b)));
+    match shared {
+        Some((a, _)) if isolated(draft, a) => {
+            "children of a macvlan in this `mode` reach each other only through a switch outside; `mode = \"bridge\"` joins them".into()
+        }
+        Some((a, b)) if draft.ifaces[a].vlan != draft.ifaces[b].vlan => "they are in different VLANs of one switch".into(),
+        _ => "put both on one switch, or a node with `forward = true` between them".into(),
+    }
+}
+
 /// A flow of which one end has no interface of ours: over loopback, or through what is there already.
 fn outside(draft: &Draft<'_>, map: &Map, from: usize, to: usize, names: [String; 2]) -> Result<Flow, Mistake> {
     let loopback: IpNet = IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::LOCALHOST, 8));
@@ -124,15 +152,20 @@ fn outside(draft: &Draft<'_>, map: &Map, from: usize, to: usize, names: [String;
         ours.or(written).or(own_loopback).filter(|_| parts.attach.is_some())
     };
     for (node, name) in [from, to].into_iter().zip(&names) {
-        if address(node).is_none() {
-            let (message, help) = match draft.nodes[node].attach {
-                None => (format!("`{name}` is on no switch and no wire"), "put it in the `ports` of a switch"),
-                Some(_) => {
-                    (format!("the address of `{name}` is not known"), "write its `address`, or put it on a switch")
-                }
-            };
-            return Err(Mistake { code: Code::NoPath, message, help: vec![help.into()] });
+        let ours = !map.owned(Owner::Node(node)).is_empty();
+        if ours
+            || address(node).is_some()
+                && map.owned(Owner::Node(from)).is_empty() == map.owned(Owner::Node(to)).is_empty()
+        {
+            continue;
         }
+        let (message, help) = match draft.nodes[node].attach {
+            Some(_) if address(node).is_none() => {
+                (format!("the address of `{name}` is not known"), "write its `address`, or put it on a switch")
+            }
+            _ => (format!("`{name}` is on no switch and no wire"), "put it in the `ports` of a switch"),
+        };
+        return Err(Mistake { code: Code::NoPath, message, help: vec![help.into()] });
     }
     let both_here = [from, to].iter().all(|&node| draft.nodes[node].attach == Some(Attach::This));
     let (Some(a), Some(b)) = (address(from), address(to)) else {

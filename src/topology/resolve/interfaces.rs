@@ -47,8 +47,20 @@ pub fn declare(draft: &mut Draft<'_>) {
             Item::NodeNic(index) => node_nic(draft, index),
         }
     }
-    for switch in 0..draft.switches.len() {
-        count_ports(draft, switch);
+    let mut ports = vec![0; draft.switches.len()];
+    for iface in &draft.ifaces {
+        match (iface.medium, iface.owner) {
+            (Medium::Port(switch), _) | (Medium::Wire(_), Owner::Switch(switch)) => ports[switch] += 1,
+            _ => {}
+        }
+    }
+    for end in draft.file.tunnel.iter().flat_map(|tunnel| &tunnel.value.ends) {
+        if let Some(Thing::Switch(switch)) = draft.names.get(&end.value) {
+            ports[switch] += 1;
+        }
+    }
+    for (switch, count) in ports.into_iter().enumerate() {
+        count_ports(draft, switch, count);
     }
     node_addresses(draft);
 }
@@ -68,7 +80,8 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
         };
         let owners = port_owners(draft, &node);
         let own = table.map(|table| table.settings()).unwrap_or_default();
-        if owners.len() > 1 {
+        let shared = owners.len() > 1;
+        if shared {
             shared_settings(draft, &own, &node, owners.len());
         }
         let vlan = table.and_then(|table| table.vlan.as_ref());
@@ -82,7 +95,8 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
         }
         let written_name = table.and_then(|table| table.ifname.clone());
         let settings = settings::resolve(draft, &own);
-        let written = settings::addresses(draft, own.address.as_ref());
+        let written = settings::addresses(draft, own.address.as_ref(), false);
+        let written = if shared { Vec::new() } else { written };
         let vlan = vlan.map(|vlan| vlan.value);
         let point = draft.segments.point(Point::Switch(index, vlan.unwrap_or(1)));
         for owner in owners {
@@ -179,15 +193,13 @@ fn other_host(draft: &mut Draft<'_>, owner: Owner, switch: usize, span: &Range<u
     }
 }
 
-fn count_ports(draft: &mut Draft<'_>, index: usize) {
+fn count_ports(draft: &mut Draft<'_>, index: usize, declared: usize) {
     let parts = &draft.switches[index];
     if parts.kind != Kind::Bridge {
         return;
     }
     let (name, switch) = draft.names.switches[index];
-    let ends = |iface: &Iface| iface.medium == Medium::Port(index) || is_wire_end_of(iface, index);
-    let tunnels = draft.file.tunnel.iter().flat_map(|tunnel| &tunnel.value.ends).filter(|end| end.value == name.value);
-    let count = draft.ifaces.iter().filter(|iface| ends(iface)).count() + parts.uplinks.len() + tunnels.count();
+    let count = declared + parts.uplinks.len();
     let span = switch.ports.first().map_or(&name.span, |port| &port.span).clone();
     if count > switches::BRIDGE_PORTS {
         let message =
@@ -200,14 +212,10 @@ fn count_ports(draft: &mut Draft<'_>, index: usize) {
         let backlog = (count * 4).next_power_of_two();
         let help = format!(
             "sysctl -w net.core.netdev_max_backlog={backlog} net.ipv4.neigh.default.gc_thresh3={0} net.ipv6.neigh.default.gc_thresh3={0}",
-            (count * count).next_power_of_two().min(1 << 21)
+            (count * 8).next_power_of_two()
         );
         draft.report(Diagnostic::warning(Code::ManyPorts, span, message).help(help));
     }
-}
-
-fn is_wire_end_of(iface: &Iface, switch: usize) -> bool {
-    matches!(iface.medium, Medium::Wire(_)) && iface.owner == Owner::Switch(switch)
 }
 
 fn link(draft: &mut Draft<'_>, index: usize) {
@@ -221,16 +229,14 @@ fn link(draft: &mut Draft<'_>, index: usize) {
         offload: declared.value.offload.clone(),
         ..Settings::default()
     };
-    let known: HashSet<usize> = (0..draft.diagnostics.len()).collect();
+    let before = draft.diagnostics.len();
     let ends: Vec<Option<Iface>> =
         declared.value.ends.iter().map(|entry| end(draft, index, entry, common.clone())).collect();
     // What the link says for both ends is reported once.
     let mut seen: HashSet<(Range<usize>, Code)> = HashSet::new();
-    let mut at = 0;
-    draft.diagnostics.retain(|diagnostic| {
-        at += 1;
-        known.contains(&(at - 1)) || diagnostic.span.clone().is_none_or(|span| seen.insert((span, diagnostic.code)))
-    });
+    let mut found = draft.diagnostics.split_off(before);
+    found.retain(|diagnostic| diagnostic.span.clone().is_none_or(|span| seen.insert((span, diagnostic.code))));
+    draft.diagnostics.extend(found);
     let [Some(a), Some(b)] = &ends[..] else { return };
     if a.owner == b.owner {
         let shown = draft.owner_name(a.owner).escape_debug().to_string();
@@ -289,7 +295,7 @@ fn end(draft: &mut Draft<'_>, link: usize, entry: &Located<EndEntry>, common: Se
             draft.error(Code::Conflict, &address.span, message).help.push(help.into());
         }
     }
-    let written = settings::addresses(draft, own.address.as_ref());
+    let written = settings::addresses(draft, own.address.as_ref(), false);
     let own = own.or(common);
     let settings = settings::resolve(draft, &own);
     Some(Iface {
@@ -314,7 +320,7 @@ fn node_nic(draft: &mut Draft<'_>, node: usize) {
     let (_, nic): (&Text, &ast::Nic) = draft.names.nics[index];
     let own = nic.settings();
     let settings = settings::resolve(draft, &own);
-    let written = settings::addresses(draft, own.address.as_ref());
+    let written = settings::addresses(draft, own.address.as_ref(), false);
     let point = draft.segments.point(Point::Nic(index));
     draft.ifaces.push(Iface {
         owner: Owner::Node(node),

@@ -1,14 +1,16 @@
 //! MTU of everything: the topology's on the wire, what encapsulation leaves of it in an overlay, and proof that they fit.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use ipnet::IpNet;
 
-use super::{Code, Draft, Medium, Owner, Thing};
+use super::{Code, Draft, Medium, Owner, Thing, routes};
 use crate::{topology::ast::Kind, units::IfName};
 
 /// Outer Ethernet is not part of an MTU; IPv4 (20) + UDP (8) + VXLAN (8) + inner Ethernet (14) are.
 pub const VXLAN_OVER_V4: u32 = 50;
+/// UDP port of VXLAN (IANA).
+pub const VXLAN_PORT: u16 = 4789;
 /// As over IPv4, with 40 bytes of IPv6.
 pub const VXLAN_OVER_V6: u32 = 70;
 
@@ -32,7 +34,9 @@ impl TunnelParts {
 
 /// Decides every MTU.
 pub fn decide(draft: &mut Draft<'_>) {
-    draft.tunnels = (0..draft.file.tunnel.len()).map(|index| tunnel(draft, index)).collect();
+    let owned = routes::by_owner(draft);
+    draft.tunnels = (0..draft.file.tunnel.len()).map(|index| tunnel(draft, &owned, index)).collect();
+    same_vni(draft);
     draft.nic_mtu = (0..draft.names.nics.len()).map(|nic| nic_mtu(draft, nic)).collect();
     // An overlay may lie on an overlay: each round settles one more layer.
     let mut rounds = 0;
@@ -56,7 +60,7 @@ pub fn decide(draft: &mut Draft<'_>) {
     check_ipv6(draft);
 }
 
-fn tunnel(draft: &mut Draft<'_>, index: usize) -> Option<TunnelParts> {
+fn tunnel(draft: &mut Draft<'_>, owned: &HashMap<Owner, Vec<usize>>, index: usize) -> Option<TunnelParts> {
     let declared = &draft.file.tunnel[index];
     let mut ends = Vec::new();
     for end in &declared.value.ends {
@@ -99,8 +103,8 @@ fn tunnel(draft: &mut Draft<'_>, index: usize) -> Option<TunnelParts> {
         return None;
     }
     let of = |host: usize| {
-        let owned = move |(_, iface): &(usize, &super::Iface)| iface.owner == Owner::Host(host);
-        draft.ifaces.iter().enumerate().filter(owned).map(|(at, iface)| (at, draft.segments.find(iface.point)))
+        let ifaces = owned.get(&Owner::Host(host)).map(Vec::as_slice).unwrap_or_default();
+        ifaces.iter().map(|&at| (at, draft.segments.find(draft.ifaces[at].point)))
     };
     let pair = of(host_a)
         .find_map(|(at, segment)| of(host_b).find(|(_, other)| *other == segment).map(|(other, _)| [at, other]));
@@ -119,6 +123,23 @@ fn tunnel(draft: &mut Draft<'_>, index: usize) -> Option<TunnelParts> {
         below,
         names: [first, second],
     })
+}
+
+/// The kernel refuses a second VXLAN device with the same VNI and port in one namespace (EEXIST).
+fn same_vni(draft: &mut Draft<'_>) {
+    let mut seen: HashMap<(usize, u32, u16), Range<usize>> = HashMap::new();
+    for index in 0..draft.tunnels.len() {
+        let Some(parts) = draft.tunnels[index].clone() else { continue };
+        let declared = &draft.file.tunnel[index].value;
+        let port = declared.port.as_ref().map_or(VXLAN_PORT, |port| port.value);
+        for host in parts.switches.map(|switch| draft.switches[switch].host).into_iter().flatten() {
+            if let Some(first) = seen.insert((host, declared.vni.value, port), declared.vni.span.clone()) {
+                let name = &draft.names.hosts[host].0.value;
+                let message = format!("host `{name}` has VNI {} on port {port} twice", declared.vni.value);
+                draft.error(Code::SameVni, &declared.vni.span, message).labels.push((first, "first here".into()));
+            }
+        }
+    }
 }
 
 /// `vx0`, `vx1`, …: the first that no switch or interface on the host has.
@@ -279,10 +300,9 @@ fn check_media(draft: &mut Draft<'_>) {
         let (_, declared) = draft.names.switches[switch];
         if let (Kind::Macvlan, Some(mtu), Some(nic)) =
             (draft.switches[switch].kind, &declared.mtu, draft.switches[switch].nic)
+            && mtu.value > draft.nic_mtu[nic]
         {
-            if mtu.value > draft.nic_mtu[nic] {
-                parent_mtu(draft, &mtu.span, mtu.value, nic);
-            }
+            parent_mtu(draft, &mtu.span, mtu.value, nic);
         }
     }
     check_wires(draft);
@@ -307,16 +327,16 @@ fn check_wires(draft: &mut Draft<'_>) {
             for (near, far) in [(&a, &b), (&b, &a)] {
                 let Owner::Switch(switch) = near.owner else { continue };
                 let mtu = draft.switches[switch].mtu;
-                if let (None, Some(written)) = (&near.written_mtu, &far.written_mtu) {
-                    if written.value != mtu {
-                        let name = draft.names.switches[switch].0;
-                        let message = format!(
-                            "this wire has MTU {}, the switch `{}` it leads to has {mtu}",
-                            written.value, name.value
-                        );
-                        let label = (name.span.clone(), format!("MTU {mtu}"));
-                        draft.error(Code::MtuMismatch, &written.span, message).labels.push(label);
-                    }
+                if let (None, Some(written)) = (&near.written_mtu, &far.written_mtu)
+                    && written.value != mtu
+                {
+                    let name = draft.names.switches[switch].0;
+                    let message = format!(
+                        "this wire has MTU {}, the switch `{}` it leads to has {mtu}",
+                        written.value, name.value
+                    );
+                    let label = (name.span.clone(), format!("MTU {mtu}"));
+                    draft.error(Code::MtuMismatch, &written.span, message).labels.push(label);
                 }
             }
             continue;

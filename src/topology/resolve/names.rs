@@ -122,7 +122,10 @@ impl<'f> Names<'f> {
     /// The thing a reference means, if it is one of the wanted kinds; `name` may be a part of the text at `span`.
     pub fn find(&self, name: &str, span: &Range<usize>, wanted: &[&str]) -> Result<Thing, Box<Diagnostic>> {
         let shown = name.escape_debug();
-        let kinds = wanted.join(" or ");
+        let kinds = match wanted {
+            [all @ .., last] if !all.is_empty() => format!("{} or {last}", all.join(", ")),
+            _ => wanted.join(""),
+        };
         let unknown = |message: String| Diagnostic::error(Code::Dangling, span.clone(), message);
         let diagnostic = match self.index.get(name) {
             Some((thing, _)) if wanted.contains(&thing.word()) => return Ok(*thing),

@@ -72,7 +72,14 @@ fn node_parts(draft: &mut Draft<'_>, name: &Text, node: &ast::Node) -> NodeParts
     let mut parts = NodeParts {
         attach: node.attach.as_ref().and_then(|text| attach(draft, text)),
         cpus: node.cpus.as_ref().and_then(|text| settings::parsed(draft, text)),
-        written: settings::addresses(draft, node.address.as_ref()),
+        written: match &node.count {
+            None => settings::addresses(
+                draft,
+                node.address.as_ref(),
+                node.attach.as_ref().is_some_and(|a| a.value == "self"),
+            ),
+            Some(_) => Vec::new(),
+        },
         ..NodeParts::default()
     };
     if let Some(numa) = &node.numa {
@@ -88,10 +95,10 @@ fn node_parts(draft: &mut Draft<'_>, name: &Text, node: &ast::Node) -> NodeParts
     if let Some(table) = &node.sysctl {
         parts.space.sysctl = sysctls(draft, table);
     }
-    if let Some(host) = &node.host {
-        if let Err(diagnostic) = draft.names.find(&host.value, &host.span, &["host"]) {
-            draft.report(*diagnostic);
-        }
+    if let Some(host) = &node.host
+        && let Err(diagnostic) = draft.names.find(&host.value, &host.span, &["host"])
+    {
+        draft.report(*diagnostic);
     }
     if let Some(forward) = &node.forward {
         let value = u8::from(forward.value).to_string();

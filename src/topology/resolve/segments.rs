@@ -114,11 +114,11 @@ pub fn join(draft: &mut Draft<'_>) {
     }
     for index in 0..draft.file.link.len() {
         let Some([a, b]) = draft.links[index] else { continue };
-        if let (super::Owner::Switch(a), super::Owner::Switch(b)) = (draft.ifaces[a].owner, draft.ifaces[b].owner) {
-            if !layer2.join(a, b) {
-                let span = draft.file.link[index].span.clone();
-                report_loop(draft, &layer2, a, &span);
-            }
+        if let (super::Owner::Switch(a), super::Owner::Switch(b)) = (draft.ifaces[a].owner, draft.ifaces[b].owner)
+            && !layer2.join(a, b)
+        {
+            let span = draft.file.link[index].span.clone();
+            report_loop(draft, &layer2, a, &span);
         }
     }
     for index in 0..draft.file.tunnel.len() {
@@ -149,6 +149,8 @@ fn report_loop(draft: &mut Draft<'_>, layer2: &Union, member: usize, span: &std:
         return;
     }
     let names: Vec<String> = ring.iter().map(|&s| format!("`{}`", draft.names.switches[s].0.value)).collect();
-    let message = format!("this closes a loop through {}", names.join(", "));
+    let shown = names.len().min(6);
+    let more = if names.len() > shown { " and others" } else { "" };
+    let message = format!("this closes a loop through {}{more}", names[..shown].join(", "));
     draft.error(Code::Loop, span, message).help.push("remove it, or set `stp = true` on every one of them".into());
 }

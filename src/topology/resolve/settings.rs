@@ -120,12 +120,13 @@ fn loss(draft: &mut Draft<'_>, text: &Text) -> Option<f64> {
 }
 
 /// Addresses with their places, those that cannot be an interface's reported.
-pub fn addresses(draft: &mut Draft<'_>, list: Option<&OneOrMany>) -> Vec<(IpNet, Range<usize>)> {
+/// `loopback` admits those of the loopback device.
+pub fn addresses(draft: &mut Draft<'_>, list: Option<&OneOrMany>, loopback: bool) -> Vec<(IpNet, Range<usize>)> {
     let mut all = Vec::new();
     for text in list.into_iter().flat_map(|list| &list.0) {
         let shown = text.value.escape_debug().to_string();
         match text.value.parse::<IpNet>() {
-            Ok(net) => match unusable(&net) {
+            Ok(net) => match unusable(&net).filter(|_| !(loopback && net.addr().is_loopback())) {
                 None if net.addr().is_ipv6() && !draft.ipv6() => {
                     let message = format!("`{shown}` is an IPv6 address, and IPv6 is off");
                     let help = "write `ipv6 = true` at the top of the file";

@@ -101,7 +101,7 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
         mode: switch.mode.as_ref().map_or(MacvlanMode::Bridge, |mode| mode.value),
         nic: None,
         uplinks: Vec::new(),
-        written: settings::addresses(draft, switch.address.as_ref()),
+        written: settings::addresses(draft, switch.address.as_ref(), false),
         mtu: 0,
     };
     if let (Kind::Bridge, Some(stp)) = (kind, switch.stp.as_ref().filter(|stp| stp.value)) {
@@ -189,12 +189,12 @@ fn nic_itself(draft: &mut Draft<'_>, name: &Text, nic: &ast::Nic) {
     if let Some(ifname) = &nic.ifname {
         interface_name(draft, ifname);
     }
-    if let Some(pci) = &nic.pci {
-        if !is_pci_address(&pci.value) {
-            let message = format!("`{}` is not a PCI address", pci.value.escape_debug());
-            let help = "write domain, bus, device and function: `0000:01:00.0`";
-            draft.error(Code::Malformed, &pci.span, message).help.push(help.into());
-        }
+    if let Some(pci) = &nic.pci
+        && !is_pci_address(&pci.value)
+    {
+        let message = format!("`{}` is not a PCI address", pci.value.escape_debug());
+        let help = "write domain, bus, device and function: `0000:01:00.0`";
+        draft.error(Code::Malformed, &pci.span, message).help.push(help.into());
     }
     if let Some(address) = nic.address.as_ref().and_then(|list| list.0.first()) {
         let used = draft.names.get(&name.value).and_then(|thing| match thing {
@@ -248,7 +248,8 @@ pub fn interface_name(draft: &mut Draft<'_>, text: &Text) -> Option<IfName> {
             None
         }
         Err(error) => {
-            draft.error(Code::BadName, &text.span, error.to_string());
+            let message = format!("`{}` cannot name an interface: {}", text.value.escape_debug(), error.why);
+            draft.error(Code::BadName, &text.span, message);
             None
         }
     }
