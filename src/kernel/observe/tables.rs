@@ -61,6 +61,8 @@ fn address_row(body: &[u8]) -> Option<AddressRow> {
 pub(in crate::kernel) struct RouteRow {
     pub route: ObservedRoute,
     pub source: Option<IpAddr>,
+    /// Output devices: one, or those of a multipath route.
+    pub hops: Vec<u32>,
     pub scope: u8,
     pub table: u32,
 }
@@ -109,6 +111,7 @@ fn route_row(body: &[u8]) -> Option<RouteRow> {
     let mut row = RouteRow {
         route: ObservedRoute { to: IpNet::new(any, prefix).ok()?, via: None, oif: None, protocol, metric: 0 },
         source: None,
+        hops: Vec::new(),
         scope,
         table: u32::from(table),
     };
@@ -120,13 +123,26 @@ fn route_row(body: &[u8]) -> Option<RouteRow> {
             5 => row.route.via = address(value),
             6 => row.route.metric = u32_at(value, 0)?,
             7 => row.source = address(value),
+            9 => row.hops = multipath(value),
             15 => row.table = u32_at(value, 0)?,
             // RTA_VIA: a gateway of the other family.
             18 => row.route.via = address(value.get(2..)?),
             _ => {}
         }
     }
+    row.hops.extend(row.route.oif);
     Some(row)
+}
+
+/// Devices of `struct rtnexthop`s: length, flags, hops, index, attributes.
+fn multipath(mut value: &[u8]) -> Vec<u32> {
+    let mut found = Vec::new();
+    while let (Some(&[low, high, ..]), Some(index)) = (value.first_chunk::<4>(), u32_at(value, 4)) {
+        found.push(index);
+        let length = usize::from(u16::from_ne_bytes([low, high])).max(8);
+        value = value.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    found
 }
 
 /// Static entries of a VXLAN device, but the all-zero one, which is its default remote.
