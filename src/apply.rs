@@ -238,11 +238,12 @@ fn foreign_steps(history: &History, steps: &[Step], desired: &Desired) -> Vec<St
 fn refuse_lifeline(step: &Step) -> Result<(), ApplyError> {
     let Step::TakeNic { previous, .. } = step else { return Ok(()) };
     let this = kernel::netns::Netns::current(NsId::SELF)?;
+    let Ok(ifname) = previous.ifname.parse() else { return Ok(()) };
     let refuse = |why| Err(ApplyError::NicInUse { ifname: previous.ifname.clone(), why });
-    if kernel::nic::carries_default_route(&this, &previous.ifname)? {
+    if kernel::nic::carries_default_route(&this, &ifname)? {
         return refuse("it carries the default route");
     }
-    if kernel::nic::carries_ssh_session(&this, &previous.ifname)? {
+    if kernel::nic::carries_ssh_session(&this, &ifname)? {
         return refuse("it carries this ssh session");
     }
     Ok(())

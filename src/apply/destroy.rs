@@ -210,7 +210,7 @@ fn give_back_by_alias(ns: &Netns, state: &ObservedNs, topology: &str, removed: &
         let Some(alias) = link.alias.as_deref() else { continue };
         let ours = marks::parse_alias(alias).is_some_and(|(owner, _)| owner == topology);
         if let Some(previous) = marks::parse_nic_alias(alias).filter(|_| ours)
-            && let Err(error) = kernel::nic::give_back(Some(ns), name, &this, &previous)
+            && let Err(error) = kernel::nic::give_back(ns, name, &this, &previous)
         {
             removed.problems.push(error.to_string());
         }

@@ -118,7 +118,7 @@ impl<'a> Executor<'a> {
                 Ok(kernel::ethtool::set_features(self.world.get(&at.ns)?, &at.name, features)?)
             }
             Step::SetEthtool { at, values, .. } => {
-                Ok(kernel::ethtool::set_values(self.world.get(&at.ns)?, &at.name, values)?)
+                Ok(kernel::ethtool::set_parameters(self.world.get(&at.ns)?, &at.name, values)?)
             }
             Step::SetSysctl { ns, key, value, .. } => Ok(self.world.get(ns)?.set_sysctl(key, value)?),
         }
@@ -191,7 +191,8 @@ impl<'a> Executor<'a> {
 
     fn give_back(&mut self, from: &LinkRef, previous: &NicState) -> Result<(), ApplyError> {
         let here = Netns::current(NsId::SELF)?;
-        let there = if self.world.has(&from.ns) { Some(self.world.get(&from.ns)?) } else { None };
+        // Where its namespace is gone, the kernel has sent it home.
+        let there = if self.world.has(&from.ns) { self.world.get(&from.ns)? } else { &here };
         Ok(kernel::nic::give_back(there, &from.name, &here, previous)?)
     }
 }

@@ -206,11 +206,12 @@ fn same_file(file: &File, path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Result<Option<History>, JournalError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("read", path)(error)),
     };
+    let text = String::from_utf8_lossy(&bytes); // what is not UTF-8 is no JSON either, and named by its line
     let mut history = History::default();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     for (index, line) in lines.iter().enumerate() {

@@ -2,16 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 use crate::{
     apply::{ApplyError, world::World},
     kernel::{df_probe, quiet},
     plan::desired::{Desired, FlowPath, NsId},
 };
 
+/// All paths are proved at once; this bounds the whole.
+const PROOF_DEADLINE: Duration = Duration::from_secs(10);
+/// After this the kernel is called busy, and the record says so.
+const QUIET_DEADLINE: Duration = Duration::from_secs(5);
+
 /// The proof of one path's MTU, both ways.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MtuProof {
     /// Client.
     pub from: String,
@@ -28,7 +31,7 @@ pub struct MtuProof {
 impl MtuProof {
     /// Did packets of exactly the MTU arrive both ways, and none above it?
     pub fn holds(&self) -> bool {
-        self.forward.holds() && self.backward.holds()
+        self.forward.is_proved() && self.backward.is_proved()
     }
 
     /// What was seen, in a sentence.
@@ -37,12 +40,14 @@ impl MtuProof {
             return format!("MTU {} proved {} ⇄ {}", self.mtu, self.from, self.to);
         }
         let one = |from: &str, to: &str, seen: &df_probe::Direction| {
-            let fault = if !seen.arrived {
-                format!("a DF packet of {} bytes did not arrive", self.mtu)
+            let fault = if seen.refused_at_mtu {
+                format!("the sender's own stack refuses a packet of {} bytes", self.mtu)
+            } else if !seen.arrived_at_mtu {
+                format!("a DF packet of {} bytes did not arrive ({} tries)", self.mtu, seen.tries)
             } else {
                 format!("a DF packet of {} bytes arrived, which is more than declared", self.mtu + 1)
             };
-            (!seen.holds()).then(|| format!("MTU {} NOT proved {from} → {to}: {fault}", self.mtu))
+            (!seen.is_proved()).then(|| format!("MTU {} NOT proved {from} → {to}: {fault}", self.mtu))
         };
         let both = [one(&self.from, &self.to, &self.forward), one(&self.to, &self.from, &self.backward)];
         both.into_iter().flatten().collect::<Vec<_>>().join("; ")
@@ -61,27 +66,21 @@ pub fn paths(world: &World, flows: &[FlowPath]) -> Result<Vec<MtuProof>, ApplyEr
     for path in flows.iter().filter(|path| !path.flow.to_address.is_loopback()) {
         let flow = &path.flow;
         paths.push(df_probe::Path {
-            from: world.get(&path.from_ns)?,
-            to: world.get(&path.to_ns)?,
-            from_address: flow.from_address,
-            to_address: flow.to_address,
+            from: (world.get(&path.from_ns)?, flow.from_address),
+            to: (world.get(&path.to_ns)?, flow.to_address),
             mtu: flow.mtu,
         });
         proofs.push((flow.from.clone(), flow.to.clone(), flow.mtu));
     }
-    let seen = df_probe::prove(&paths)?;
-    let proof = |((from, to, mtu), [forward, backward]): ((String, String, u32), [df_probe::Direction; 2])| MtuProof {
-        from,
-        to,
-        mtu,
-        forward,
-        backward,
+    let seen = df_probe::prove(&paths, Instant::now() + PROOF_DEADLINE)?;
+    let proof = |((from, to, mtu), seen): ((String, String, u32), df_probe::Proof)| {
+        MtuProof { from, to, mtu, forward: seen.forward, backward: seen.backward }
     };
     Ok(proofs.into_iter().zip(seen).map(proof).collect())
 }
 
 /// How the quiet point came.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quiet {
     /// Time waited in milliseconds.
     pub waited_ms: f64,
@@ -96,6 +95,10 @@ pub fn quiet_point(world: &World) -> Result<Quiet, ApplyError> {
     let Some((_, ns)) = world.handles().find(|(id, _)| id.0 != NsId::SELF).or_else(|| world.handles().next()) else {
         return Ok(Quiet { waited_ms: 0.0, reached: true });
     };
-    let reached = quiet::wait(ns, Duration::from_secs(5))?;
+    let reached = match quiet::wait(ns, started + QUIET_DEADLINE) {
+        Ok(_) => true,
+        Err(crate::kernel::Error::Timeout { .. }) => false,
+        Err(error) => return Err(error.into()),
+    };
     Ok(Quiet { waited_ms: started.elapsed().as_secs_f64() * 1e3, reached })
 }

@@ -126,7 +126,7 @@ impl World {
         for link in &desired.links {
             let LinkKind::Borrowed { ifname, .. } = &link.kind else { continue };
             let this = Netns::current(NsId::SELF)?;
-            match kernel::nic::state(&this, ifname.as_str()) {
+            match kernel::nic::state(&this, ifname) {
                 Ok(state) => nics.insert(ifname.to_string(), state),
                 Err(error) if error.errno() == Some(libc::ENODEV) => None,
                 Err(error) => return Err(error.into()),

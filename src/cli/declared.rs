@@ -28,7 +28,9 @@ pub fn load(argument: &str) -> anyhow::Result<Result<Loaded, Exit>> {
     let mut topology = loaded.topology;
     for nic in topology.nics.iter_mut().filter(|nic| nic.ifname.is_none()) {
         if let Some(pci) = &nic.pci {
-            let ifname = kernel::nic::by_pci(pci).with_context(|| format!("nic `{}`", nic.name))?;
+            let ifname = kernel::nic::by_pci(pci).with_context(|| {
+                format!("nic `{}`: the PCI function {pci} has no network interface in this namespace", nic.name)
+            })?;
             nic.ifname = Some(ifname.parse().with_context(|| format!("nic `{}`", nic.name))?);
         }
     }

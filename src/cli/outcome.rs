@@ -1,7 +1,10 @@
 //! What an error means for the exit code.
 
 use super::Exit;
-use crate::apply::{ApplyError, journal::JournalError};
+use crate::{
+    apply::{ApplyError, journal::JournalError},
+    kernel::rootless,
+};
 
 /// The exit code of an error.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
@@ -42,14 +45,14 @@ pub struct CannotHere(pub String);
 
 /// Refuses, with the capability and the reason, what only a privileged process can do.
 pub fn require_privilege(what: &str) -> anyhow::Result<()> {
-    use crate::kernel::rootless::{Capability, can};
+    use rustix::thread::CapabilitySet;
     let needed = [
-        (Capability::NetAdmin, "CAP_NET_ADMIN", "to make links and addresses"),
-        (Capability::SysAdmin, "CAP_SYS_ADMIN", "to make namespaces that outlive this process"),
+        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN", "to make links and addresses"),
+        (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN", "to make namespaces that outlive this process"),
     ];
     let missing: Vec<String> = needed
         .iter()
-        .filter(|(capability, ..)| !can(*capability))
+        .filter(|(capability, ..)| !rootless::can(*capability))
         .map(|(_, name, why)| format!("{name} ({why})"))
         .collect();
     if missing.is_empty() {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rustix::thread::CapabilitySet;
 
 use super::{Exit, declared, declared::Loaded, outcome::CannotHere, talk};
 use crate::{
@@ -82,7 +83,7 @@ fn parse_tests(text: &str) -> Result<TestList, String> {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     // First of all: a user namespace can only be entered while there is a single thread.
-    let is_rootless = !rootless::is_privileged();
+    let is_rootless = !rootless::can(CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN);
     if is_rootless {
         if args.keep {
             return Err(CannotHere(

@@ -32,6 +32,14 @@ pub enum Conflict {
         /// File name in the namespace folder.
         name: String,
     },
+    /// A macvlan is wanted on a device whose receive handler is taken.
+    #[error("{at} is a port of `{master}`, so no macvlan can stand on it: the kernel answers Device or resource busy (EBUSY)")]
+    LowerBusy {
+        /// The device below.
+        at: LinkRef,
+        /// Its master.
+        master: String,
+    },
     /// A device to borrow that is not there.
     #[error("{ifname} is not in the namespace netbench was started in")]
     NicMissing {
@@ -137,6 +145,17 @@ impl<'a> Diff<'a> {
                 (_, Some(seen)) if self.same_device(link, seen) => {}
                 _ => {
                     self.missing.insert(&link.at);
+                }
+            }
+        }
+        for link in &desired.links {
+            let LinkKind::Macvlan { lower, .. } = &link.kind else { continue };
+            // What is seen before anything is changed: to bring the device up first could not be taken back wholly.
+            if let Some(master) = self.seen(lower).and_then(|below| below.master) {
+                let master = self.names.get(&(&lower.ns, master)).map_or("?".into(), |name| name.to_string());
+                let conflict = Conflict::LowerBusy { at: lower.clone(), master };
+                if !self.conflicts.contains(&conflict) {
+                    self.conflicts.push(conflict);
                 }
             }
         }
