@@ -346,7 +346,9 @@ fn a_job_can_be_broken_off() {
     workers.expect("client", patience, "start", started).unwrap();
     // The client's end may end the server before it is told.
     let mut left = vec![1, 2];
-    [2, 1].map(|job| workers.send("client", &FromDriver::Stop { job }).unwrap());
+    for job in [2, 1] {
+        workers.send("client", &FromDriver::Stop { job }).unwrap();
+    }
     let all = |message: &FromWorker| {
         if let FromWorker::Result { job, .. } = message {
             left.retain(|j| j != job);
