@@ -188,7 +188,7 @@ pub struct Stream {
     pub retries: Option<u64>,
 }
 
-/// Cost of a data thread (`getrusage(RUSAGE_THREAD)`) and its place.
+/// Cost of a data thread (`getrusage(RUSAGE_THREAD)`) from the opening of its window to its end, and its place.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ThreadCpu {
     /// Time in user space.

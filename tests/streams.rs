@@ -11,7 +11,10 @@ use std::{
 
 use cables::Lab;
 use netbench::{
-    agent::Workers,
+    agent::{
+        Workers,
+        message::{FromDriver, FromWorker},
+    },
     experiment::{Options, Progress, options::Asked, run},
     facts::Machine,
     measured::{Side, Test},
@@ -298,13 +301,61 @@ fn an_interrupt_ends_the_window_early_and_keeps_it() {
 
 #[test]
 fn a_worker_leaves_when_its_driver_hangs_up() {
-    let Some(lab) = Lab::new(1) else { return };
+    let Some(lab) = Lab::new(0) else { return };
     let mut workers = lab.workers();
     workers.ensure("client").unwrap();
+    // With a data thread that waits for a client that never comes.
+    let spec = options(&[Test::UdpRr], 60_000).spec(Test::UdpRr, &lab.flow(0, false).flow);
+    let prepare = FromDriver::PrepareServer { job: 1, spec, address: "127.0.0.1".parse().unwrap() };
+    workers.send("client", &prepare).unwrap();
+    workers.send("client", &FromDriver::Start { job: 1, peers: vec!["127.0.0.1:9".parse().unwrap()] }).unwrap();
+    let started = |message: &FromWorker| matches!(message, FromWorker::Started { job: 1 }).then_some(());
+    workers.expect("client", Duration::from_secs(5), "start", started).unwrap();
     let pid = workers.pids()["client"];
     assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
+    let hung_up = Instant::now();
     drop(workers);
+    assert!(hung_up.elapsed() < Duration::from_millis(1500), "it left by itself and was not killed");
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn a_job_can_be_broken_off() {
+    let Some(lab) = Lab::new(0) else { return };
+    let mut workers = lab.workers();
+    workers.ensure("client").unwrap();
+    let spec = options(&[Test::TcpStream], 60_000).spec(Test::TcpStream, &lab.flow(0, false).flow);
+    let local: std::net::IpAddr = "127.0.0.1".parse().unwrap();
+    let patience = Duration::from_secs(5);
+    workers.send("client", &FromDriver::PrepareServer { job: 1, spec: spec.clone(), address: local }).unwrap();
+    let bound = |message: &FromWorker| match message {
+        FromWorker::Bound { ports, .. } => Some(ports.clone()),
+        _ => None,
+    };
+    let ports = workers.expect("client", patience, "bind", bound).unwrap();
+    let targets = vec![(local, ports[0]).into()];
+    workers.send("client", &FromDriver::PrepareClient { job: 2, spec, from: local, targets }).unwrap();
+    let connected = |message: &FromWorker| match message {
+        FromWorker::Connected { locals, .. } => Some(locals.clone()),
+        _ => None,
+    };
+    let peers = workers.expect("client", patience, "connect", connected).unwrap();
+    workers.send("client", &FromDriver::Start { job: 1, peers }).unwrap();
+    workers.send("client", &FromDriver::Start { job: 2, peers: vec![] }).unwrap();
+    let started = |message: &FromWorker| matches!(message, FromWorker::Started { job: 2 }).then_some(());
+    workers.expect("client", patience, "start", started).unwrap();
+    // The client's end may end the server before it is told.
+    let mut left = vec![1, 2];
+    for job in [2, 1] {
+        workers.send("client", &FromDriver::Stop { job }).unwrap();
+    }
+    let all = |message: &FromWorker| {
+        if let FromWorker::Result { job, .. } = message {
+            left.retain(|j| j != job);
+        }
+        left.is_empty().then_some(())
+    };
+    workers.expect("client", patience, "give what it has", all).unwrap();
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn in_force(test: &TestRecord) -> Vec<String> {
         said.push(format!("{} streams", settings.streams));
     }
     match test.test.is_rr() {
-        true => said.push(format!("{} bytes asked, {} answered", settings.length, settings.response)),
+        true => said.push(format!("request {} B, response {} B", settings.length.0, settings.response.0)),
         false if test.test.is_udp() => said.push(format!("datagrams of {} bytes", settings.length.0)),
         false => said.push(format!("blocks of {}", settings.length)),
     }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::sys;
+
 /// Live counters of one stream. Aligned to two cache lines, since x86 fetches lines in adjacent pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -55,17 +57,29 @@ pub struct Tally<'a> {
     pub omitted_units: u64,
     /// System calls.
     pub calls: u64,
+    /// User and system time of the thread when the window opened, nanoseconds.
+    pub usage_at_open: (u64, u64),
 }
 
 impl<'a> Tally<'a> {
     /// Empty books over these counters.
     pub fn new(shared: &'a StreamCounters) -> Self {
-        Self { shared, opened_ns: 0, bytes: 0, units: 0, omitted_bytes: 0, omitted_units: 0, calls: 0 }
+        Self {
+            shared,
+            opened_ns: 0,
+            bytes: 0,
+            units: 0,
+            omitted_bytes: 0,
+            omitted_units: 0,
+            calls: 0,
+            usage_at_open: (0, 0),
+        }
     }
 
     /// Opens the window.
     pub fn open(&mut self, now_ns: u64) {
         self.opened_ns = now_ns;
+        self.usage_at_open = sys::thread_usage();
         self.shared.opened_ns.store(now_ns, Relaxed);
     }
 

@@ -335,7 +335,7 @@ fn run_lane(role: Role, mut lane: Lane<'_>, together: &Barrier) -> Outcome {
     let pinned = pinned?;
     // Now: a connection that both ends have closed no longer knows its peer.
     let (local, peer) = socket::names(lane.socket);
-    let before = sys::thread_usage();
+    let start = sys::thread_usage();
     let ended = match (lane.spec.test, role) {
         (Test::TcpStream, Role::Client) => tcp_stream::send(&mut lane),
         (Test::TcpStream, Role::Server) => tcp_stream::receive(&mut lane),
@@ -347,6 +347,7 @@ fn run_lane(role: Role, mut lane: Lane<'_>, together: &Barrier) -> Outcome {
         (Test::UdpRr, Role::Server) => rr::udp_server(&mut lane),
     }?;
     let after = sys::thread_usage();
+    let before = if lane.tally.is_open() { lane.tally.usage_at_open } else { start };
     let stream = Stream {
         stream: lane.stream,
         local,

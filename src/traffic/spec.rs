@@ -46,8 +46,8 @@ pub struct Limits;
 impl Limits {
     /// Parallel streams.
     pub const STREAMS: u32 = 256;
-    /// A block of TCP_STREAM or a TCP request.
-    pub const BLOCK: u64 = 16 << 20;
+    /// A block of TCP_STREAM, a TCP request or response; as iperf3's, and every stream has a buffer of it.
+    pub const BLOCK: u64 = 1 << 20;
     /// UDP payload over IPv4.
     pub const DATAGRAM: u64 = 65507;
     /// Window and warm-up, each.
