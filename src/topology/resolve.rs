@@ -1,6 +1,6 @@
 //! What the file says, made definite: counts expanded, names checked and joined, addresses and MTU decided, flows proved.
 //!
-//! The stages run in order and share a [`Draft`]. Each reports every mistake it finds; the last ones, which follow packets
+//! The stages run in order and share a `Draft`. Each reports every mistake it finds; the last ones, which follow packets
 //! along the paths, run only when all before is sound, since a path through a mistake says nothing.
 
 mod addresses;
