@@ -57,8 +57,24 @@ const WORDS: [&str; 24] = [
     "kind = \"ovs\"\n",
 ];
 
+/// Tables that make sense alone and seldom together; `$A`, `$B`, `$S` become names, `$I` a number.
+const STATEMENTS: [&str; 12] = [
+    "[switch.s$I]\nkind = \"bridge\"\nports = [\"n0\", \"n1\"]\n",
+    "[switch.s0]\nkind = \"bridge\"\nhost = \"h0\"\naddress = \"192.0.2.1/24\"\nports = [\"n*\"]\n",
+    "[switch.s1]\nkind = \"bridge\"\nhost = \"h1\"\nvlan_filtering = true\nports = [{ node = \"n1\", vlan = 7 }, \"h0\"]\n",
+    "[switch.m$I]\nkind = \"macvlan\"\nnic = \"c0\"\nports = [\"n0\"]\n",
+    "[[link]]\nends = [\"$A\", \"$B\"]\n",
+    "[[link]]\nends = [{ at = \"$A:x$I\", address = \"10.0.$I.1/24\" }, \"$B\"]\nmtu = 1400\n",
+    "[[tunnel]]\nkind = \"vxlan\"\nvni = $I\nends = [\"s0\", \"s1\"]\n",
+    "[[tunnel]]\nkind = \"vxlan\"\nvni = $I\nends = [\"$S\", \"s$I\"]\n",
+    "[[flow]]\nfrom = \"n0\"\nto = \"n1\"\n",
+    "[node.r$I]\nroutes = [\"default via $A\", \"$B via $A\", \"default via 192.0.2.1\"]\naddress = \"10.1.$I.1/31\"\n",
+    "[node.q$I]\nattach = \"self\"\n[[flow]]\nfrom = \"q$I\"\nto = \"$A\"\n",
+    "[[link]]\nends = [\"n0\", \"n1\"]\n[[link]]\nends = [\"h0\", \"h1\"]\n",
+];
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_panics(text in any::<String>()) {
@@ -86,6 +102,21 @@ proptest! {
             let all = addresses(&topology);
             let unique: HashSet<_> = all.iter().collect();
             prop_assert_eq!(all.len(), unique.len());
+        }
+    }
+
+    #[test]
+    fn no_heap_of_statements_panics(picks in proptest::collection::vec((0..STATEMENTS.len(), 0..4usize, 0..4usize), 1..14)) {
+        let mut text = "name = \"heap\"\nipv6 = true\n[node.n0]\n[node.n1]\nforward = true\n[host.h0]\n[host.h1]\n[nic.c0]\n".to_owned();
+        for (index, (statement, a, b)) in picks.into_iter().enumerate() {
+            let names = ["n0", "n1", "s0", "h0"];
+            let statement = STATEMENTS[statement].replace("$I", &index.to_string());
+            text.push_str(&statement.replace("$A", names[a]).replace("$B", names[b]).replace("$S", ["s0", "s1"][a % 2]));
+        }
+        if let Some(topology) = check(&text) {
+            let all = addresses(&topology);
+            let unique: HashSet<_> = all.iter().collect();
+            prop_assert_eq!(all.len(), unique.len(), "{}", text);
         }
     }
 

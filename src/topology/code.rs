@@ -78,7 +78,8 @@ slip, so it is refused."
     "An address carries its prefix length: `192.0.2.1/24`, `2001:db8::1/64`. The network's own address, its broadcast
 address, multicast, loopback and the unspecified address cannot be an interface's."
     17 AddressClash "an address given twice"
-    "Every address may stand on one interface only, in the whole topology: otherwise one cannot say who answered."
+    "Every address (IP and MAC) may stand on one interface only, in the whole topology: otherwise one cannot say who answered.
+For the same reason a node cannot be in one subnet on two segments."
     18 AddressOutside "an address outside its segment's subnet"
     "All that can reach each other without a router (a switch, switches joined by links or tunnels, a wire) share one subnet:
 that of the first address written there. Further addresses of an interface, after the first, are free."

@@ -1,6 +1,6 @@
 //! What the file says, made definite: counts expanded, names checked and joined, addresses and MTU decided, flows proved.
 //!
-//! The stages run in order and share a [`Draft`]. Each reports every mistake it finds; the last ones, which follow packets
+//! The stages run in order and share a `Draft`. Each reports every mistake it finds; the last ones, which follow packets
 //! along the paths, run only when all before is sound, since a path through a mistake says nothing.
 
 mod addresses;
@@ -9,11 +9,13 @@ mod flows;
 mod interfaces;
 mod mtu;
 mod names;
+mod naming;
 mod nodes;
 mod routes;
 mod segments;
 mod settings;
 mod switches;
+mod tunnels;
 
 use std::ops::Range;
 
@@ -35,9 +37,10 @@ pub fn resolve(file: &ast::File, whole: bool) -> (Option<Topology>, Vec<Diagnost
     nodes::check(&mut draft);
     switches::check(&mut draft);
     interfaces::declare(&mut draft);
-    interfaces::name(&mut draft);
+    naming::assign(&mut draft);
     segments::join(&mut draft);
     addresses::assign(&mut draft);
+    tunnels::resolve(&mut draft);
     mtu::decide(&mut draft);
     routes::resolve(&mut draft);
     let test = nodes::test_defaults(&mut draft);
@@ -62,7 +65,7 @@ struct Draft<'f> {
     nic_uses: Vec<Option<switches::NicUse>>,
     ifaces: Vec<Iface>,
     links: Vec<Option<[usize; 2]>>,
-    tunnels: Vec<Option<mtu::TunnelParts>>,
+    tunnels: Vec<Option<tunnels::TunnelParts>>,
     segments: Segments,
     nic_mtu: Vec<u32>,
     flows: Vec<super::model::Flow>,

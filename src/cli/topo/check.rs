@@ -17,7 +17,7 @@ pub struct Args {
 }
 
 /// What `--json` prints.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 struct Outcome {
     /// The topology's name, when it is sound.
     topology: Option<String>,
@@ -63,4 +63,17 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_checked_in_schema_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/topo-check.schema.json");
+        let current = serde_json::to_string_pretty(&schemars::schema_for!(super::Outcome)).unwrap() + "\n";
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, &current).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), current, "run the test with UPDATE=1");
+    }
 }

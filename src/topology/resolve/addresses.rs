@@ -11,6 +11,7 @@ use std::{
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Code, Draft, Owner, routes};
+use crate::units::MacAddr;
 
 /// First and last address of 198.18.0.0/15.
 const POOL: (u32, u32) = (0xC612_0000, 0xC613_FFFF);
@@ -225,6 +226,15 @@ fn clashes(draft: &mut Draft<'_>) {
             twice.push((net.addr(), first.clone(), span.clone()));
         } else {
             seen.insert(net.addr(), span.clone());
+        }
+    }
+    let mut macs: HashMap<MacAddr, Range<usize>> = HashMap::new();
+    for index in 0..draft.ifaces.len() {
+        let iface = &draft.ifaces[index];
+        let (Some(mac), span) = (iface.settings.mac, iface.span.clone()) else { continue };
+        if let Some(first) = macs.insert(mac, span.clone()).filter(|first| *first != span) {
+            let message = format!("the MAC address {mac} is given to two interfaces");
+            draft.error(Code::AddressClash, &span, message).labels.push((first, "first here".into()));
         }
     }
     for (address, first, span) in twice {

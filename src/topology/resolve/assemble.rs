@@ -1,6 +1,6 @@
 //! The draft, complete and sound, becomes the model.
 
-use super::{Draft, Iface, Medium, Owner, interfaces, mtu, settings, switches::NicUser};
+use super::{Draft, Iface, Medium, Owner, naming, settings, switches::NicUser, tunnels};
 use crate::topology::{
     ast::{Fdb, Kind},
     model::{
@@ -48,7 +48,7 @@ pub fn topology(draft: &Draft<'_>, nics: Vec<Nic>, test: TestDefaults) -> Option
     });
     Some(Topology {
         name: draft.file.name.value.clone(),
-        fabric: interfaces::fabric(draft),
+        fabric: naming::fabric(draft),
         ipv6: draft.ipv6(),
         nodes,
         hosts: hosts.collect(),
@@ -131,7 +131,7 @@ fn tunnel(draft: &Draft<'_>, index: usize) -> Option<Tunnel> {
     Some(Tunnel {
         kind: declared.kind.value,
         vni: declared.vni.value,
-        port: declared.port.as_ref().map_or(mtu::VXLAN_PORT, |port| port.value),
+        port: declared.port.as_ref().map_or(tunnels::VXLAN_PORT, |port| port.value),
         ends: [end(0)?, end(1)?],
         udp_checksum: declared.udp_checksum,
         udp6_zero_checksum: declared.udp6_zero_checksum,

@@ -271,6 +271,12 @@ fn walk(draft: &Draft<'_>, map: &Map, from: usize, to: usize, target: IpAddr, pa
         let walk = found.get_or_insert(Walk { first: out, mtu });
         walk.mtu = walk.mtu.min(mtu);
         at = draft.ifaces[reached].owner;
+        if let Owner::Switch(_) = at {
+            let message =
+                format!("packets for {target} are sent to bridge `{}`, which is no router", draft.owner_name(at));
+            let help = "let a node with `forward = true` be the gateway".to_owned();
+            return Err(Mistake { code: Code::NoRoute, message, help: vec![help] });
+        }
         if at == goal {
             return found.ok_or_else(|| no_route(draft, at, goal, target, None));
         }
@@ -291,7 +297,7 @@ fn space<'d>(draft: &'d Draft<'_>, owner: Owner) -> &'d super::nodes::NamespaceP
     match owner {
         Owner::Host(host) => &draft.hosts[host],
         Owner::Node(node) => &draft.nodes[node].space,
-        Owner::Switch(_) => unreachable!("paths lead through nodes and hosts only"),
+        Owner::Switch(_) => unreachable!("a walk that comes to a switch ends there"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a switch says of itself, which keys its kind takes, and who uses which NIC.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 use ipnet::IpNet;
 
@@ -60,6 +60,7 @@ pub fn check(draft: &mut Draft<'_>) {
         let (name, nic) = draft.names.nics[index];
         nic_itself(draft, name, nic);
     }
+    same_device(draft);
 }
 
 fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -> SwitchParts {
@@ -231,6 +232,20 @@ fn nic_itself(draft: &mut Draft<'_>, name: &Text, nic: &ast::Nic) {
         if let Some((third, _)) = draft.names.nics.iter().find(claims).filter(|(third, _)| third.value != name.value) {
             let message = format!("NICs `{}` and `{}` have one cable end", third.value, name.value);
             draft.error(Code::BadEnd, &cable.span, message);
+        }
+    }
+}
+
+/// Two NICs of the file that would borrow one device.
+fn same_device(draft: &mut Draft<'_>) {
+    let mut seen: HashMap<String, Range<usize>> = HashMap::new();
+    for index in 0..draft.names.nics.len() {
+        let (_, nic) = draft.names.nics[index];
+        for device in [&nic.ifname, &nic.pci].into_iter().flatten() {
+            if let Some(first) = seen.insert(device.value.to_ascii_lowercase(), device.span.clone()) {
+                let message = format!("device `{}` is two NICs", device.value.escape_debug());
+                draft.error(Code::NicTaken, &device.span, message).labels.push((first, "first here".into()));
+            }
         }
     }
 }
