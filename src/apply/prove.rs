@@ -73,8 +73,12 @@ pub fn paths(world: &World, flows: &[FlowPath]) -> Result<Vec<MtuProof>, ApplyEr
         proofs.push((flow.from.clone(), flow.to.clone(), flow.mtu));
     }
     let seen = df_probe::prove(&paths, Instant::now() + PROOF_DEADLINE)?;
-    let proof = |((from, to, mtu), seen): ((String, String, u32), df_probe::Proof)| {
-        MtuProof { from, to, mtu, forward: seen.forward, backward: seen.backward }
+    let proof = |((from, to, mtu), seen): ((String, String, u32), df_probe::Proof)| MtuProof {
+        from,
+        to,
+        mtu,
+        forward: seen.forward,
+        backward: seen.backward,
     };
     Ok(proofs.into_iter().zip(seen).map(proof).collect())
 }

@@ -33,7 +33,9 @@ pub enum Conflict {
         name: String,
     },
     /// A macvlan is wanted on a device whose receive handler is taken.
-    #[error("{at} is a port of `{master}`, so no macvlan can stand on it: the kernel answers Device or resource busy (EBUSY)")]
+    #[error(
+        "{at} is a port of `{master}`, so no macvlan can stand on it: the kernel answers Device or resource busy (EBUSY)"
+    )]
     LowerBusy {
         /// The device below.
         at: LinkRef,

@@ -176,7 +176,7 @@ fn vxlan(data: &[u8], byte: impl Fn(u16) -> u8, long: impl Fn(u16) -> u32) -> Li
         dev: long(3),
         udp_checksum: byte(18) != 0,
         udp6_zero_checksum: byte(19) != 0,
-        gbp: find(data, 25).is_some(),
+        gbp: find(data, 23).is_some(),
         learning: byte(7) != 0,
     }
 }
@@ -204,7 +204,7 @@ mod tests {
         message.text(3, "vx0").u32(4, 8950).put(1, &[2, 0, 0, 0, 0, 1]).u32(4000, 1).u32(27, 5);
         message.nest(18, |info| {
             info.text(1, "vxlan").nest(2, |data| {
-                data.u32(1, 42).put(2, &[10, 0, 0, 2]).put(15, &4789u16.to_be_bytes()).put(25, &[]).u8(7, 1);
+                data.u32(1, 42).put(2, &[10, 0, 0, 2]).put(15, &4789u16.to_be_bytes()).put(23, &[]).u8(7, 1);
             });
         });
         let row = row(&message.finish()).unwrap();
