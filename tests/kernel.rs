@@ -8,3 +8,9 @@ mod support;
 
 #[path = "kernel/core.rs"]
 mod core;
+
+#[path = "kernel/device.rs"]
+mod device;
+
+#[path = "kernel/path.rs"]
+mod path;

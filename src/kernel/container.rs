@@ -78,7 +78,8 @@ fn ask(socket: &Path, engine: &str, name: &str) -> Result<Result<u32, String>, S
 }
 
 fn running_pid(body: &[u8]) -> Result<u32, String> {
-    let answer: serde_json::Value = serde_json::from_slice(body).map_err(|error| format!("unreadable answer: {error}"))?;
+    let answer: serde_json::Value =
+        serde_json::from_slice(body).map_err(|error| format!("unreadable answer: {error}"))?;
     let state = &answer["State"];
     match state["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) {
         Some(pid) if pid > 0 => Ok(pid),

@@ -132,13 +132,8 @@ fn probe(from: (&Netns, IpAddr), to: (&Netns, IpAddr), mtu: u32, number: usize) 
     sender.connect(address).map_err(|error| operation.clone().io(error))?;
     let mut nonce = *b"netbench-df-----";
     nonce[12..].copy_from_slice(&(number as u32 ^ std::process::id().rotate_left(16)).to_ne_bytes());
-    let result = Direction {
-        arrived_at_mtu: false,
-        refused_at_mtu: false,
-        larger: Larger::NotArrived,
-        one_way: None,
-        tries: 0,
-    };
+    let result =
+        Direction { arrived_at_mtu: false, refused_at_mtu: false, larger: Larger::NotArrived, one_way: None, tries: 0 };
     Ok(Probe { sender, receiver, size: size - headers, nonce, last_sent: None, result, larger_sent: false, operation })
 }
 
@@ -192,15 +187,21 @@ fn collect(probes: &mut [Probe], until: Instant, done: impl Fn(&Probe) -> bool) 
         if open.is_empty() || left.is_zero() {
             return Ok(());
         }
-        let mut polled: Vec<PollFd<'_>> =
-            open.iter().map(|&number| PollFd::from_borrowed_fd(probes[number].receiver.as_fd(), PollFlags::IN)).collect();
+        let mut polled: Vec<PollFd<'_>> = open
+            .iter()
+            .map(|&number| PollFd::from_borrowed_fd(probes[number].receiver.as_fd(), PollFlags::IN))
+            .collect();
         let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         match poll(&mut polled, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Operation::plain("wait for", "probe packets").io(errno)),
         }
-        let ready: Vec<usize> =
-            open.iter().zip(&polled).filter(|(_, polled)| !polled.revents().is_empty()).map(|(&number, _)| number).collect();
+        let ready: Vec<usize> = open
+            .iter()
+            .zip(&polled)
+            .filter(|(_, polled)| !polled.revents().is_empty())
+            .map(|(&number, _)| number)
+            .collect();
         for number in ready {
             probes[number].receive()?;
         }

@@ -16,7 +16,7 @@ use crate::{facts::Machine, plan::observed::ObservedNs, units::IfName};
 
 pub use links::counters;
 pub(super) use links::{LinkRow, group_members, rows};
-pub(super) use tables::{AddressRow, RouteRow, addresses, routes};
+pub(super) use tables::{addresses, routes};
 
 /// What to read. Links are always read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -61,11 +61,7 @@ fn reason(read: &dyn Fn(&str) -> Option<String>) -> Option<String> {
         ("kernel.unprivileged_userns_clone", "/proc/sys/kernel/unprivileged_userns_clone", "0"),
         ("user.max_user_namespaces", "/proc/sys/user/max_user_namespaces", "0"),
         // Ubuntu 23.10 and later.
-        (
-            "kernel.apparmor_restrict_unprivileged_userns",
-            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-            "1",
-        ),
+        ("kernel.apparmor_restrict_unprivileged_userns", "/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1"),
     ];
     KEYS.iter()
         .find(|(_, path, forbids)| read(path).is_some_and(|value| value.trim() == *forbids))

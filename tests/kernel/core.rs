@@ -66,7 +66,8 @@ fn sysctls_are_those_of_the_namespace() {
     assert_eq!(a.sysctl("net.ipv4.no_such_key").unwrap(), None);
     let error = a.set_sysctl("net.ipv4.ip_forward", "many").unwrap_err();
     assert!(error.to_string().starts_with("set sysctl net.ipv4.ip_forward=many"), "{error}");
-    let wanted = Wanted { sysctl: BTreeSet::from(["net.ipv4.ip_forward".into(), "net.x.y".into()]), ..Wanted::default() };
+    let wanted =
+        Wanted { sysctl: BTreeSet::from(["net.ipv4.ip_forward".into(), "net.x.y".into()]), ..Wanted::default() };
     let observed = kernel::observe(&a, &wanted).unwrap();
     assert_eq!(observed.sysctl.into_iter().collect::<Vec<_>>(), [("net.ipv4.ip_forward".into(), "1".into())]);
 }
@@ -128,7 +129,10 @@ fn links_are_set_renamed_and_moved() {
     };
     link::set(&a, &name("p1"), &set).unwrap();
     let shown = &oracle(&a, "ip -j -d link show p1")[0];
-    assert_eq!((&shown["mtu"], &shown["master"], &shown["gso_max_size"]), (&4000.into(), &"br1".into(), &30_000.into()));
+    assert_eq!(
+        (&shown["mtu"], &shown["master"], &shown["gso_max_size"]),
+        (&4000.into(), &"br1".into(), &30_000.into())
+    );
     assert_eq!((&shown["address"], &shown["operstate"]), (&"02:00:00:00:00:09".into(), &"DOWN".into()));
     link::set(&a, &name("p1"), &LinkSet { master: Some(None), ..LinkSet::default() }).unwrap();
     let set = LinkSet { stp: Some(true), multicast_snooping: Some(true), mtu: Some(1400), ..LinkSet::default() };
@@ -256,7 +260,8 @@ fn addresses_and_routes_come_and_go() {
         assert!(link::add_route(&a, route).unwrap_err().is_present());
     }
     let observed = kernel::observe(&a, &Wanted::default()).unwrap();
-    let seen: Vec<String> = observed.routes.iter().map(|route| format!("{} {:?} {}", route.to, route.via, route.protocol)).collect();
+    let seen: Vec<String> =
+        observed.routes.iter().map(|route| format!("{} {:?} {}", route.to, route.via, route.protocol)).collect();
     assert_eq!(seen, ["0.0.0.0/0 Some(10.9.0.2) 4", "10.20.0.0/16 None 4", "fd01::/64 Some(fd00::2) 4"]);
     assert_eq!(oracle(&a, "ip -j route show default")[0]["protocol"], "static");
     for route in &routes {

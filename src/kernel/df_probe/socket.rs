@@ -56,7 +56,8 @@ pub(super) fn receive(socket: &UdpSocket) -> io::Result<Option<Vec<u8>>> {
                 return Ok(Some(buffer));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EINTR)) => {}
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::EINTR)) => {}
             Err(error) => return Err(error),
         }
     }

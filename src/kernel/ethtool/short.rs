@@ -9,13 +9,7 @@ const SHORT: [(&str, &[&str]); 14] = [
     ("rx", &["rx-checksum"]),
     (
         "tx",
-        &[
-            "tx-checksum-ipv4",
-            "tx-checksum-ip-generic",
-            "tx-checksum-ipv6",
-            "tx-checksum-fcoe-crc",
-            "tx-checksum-sctp",
-        ],
+        &["tx-checksum-ipv4", "tx-checksum-ip-generic", "tx-checksum-ipv6", "tx-checksum-fcoe-crc", "tx-checksum-sctp"],
     ),
     ("sg", &["tx-scatter-gather", "tx-scatter-gather-fraglist"]),
     (
@@ -72,8 +66,10 @@ mod tests {
         assert!(expand("tso").contains(&"tx-tcp6-segmentation".to_owned()));
         assert_eq!(expand("rx-gro-list"), ["rx-gro-list"]);
         let on = Feature { active: true, wanted: true, changeable: true };
-        let features =
-            BTreeMap::from([("tx-checksum-ipv4".to_owned(), Feature::default()), ("tx-checksum-ip-generic".into(), on)]);
+        let features = BTreeMap::from([
+            ("tx-checksum-ipv4".to_owned(), Feature::default()),
+            ("tx-checksum-ip-generic".into(), on),
+        ]);
         assert_eq!(applicable("tx", &features), ["tx-checksum-ip-generic"]);
         assert_eq!(applicable("gro", &features), ["rx-gro"]);
     }

@@ -51,7 +51,8 @@ fn ssh_peer(connection: &str) -> Option<IpAddr> {
 
 /// Would a packet to `peer` leave by the device, or by its master?
 fn leads_to(ns: &Netns, ifname: &IfName, peer: IpAddr) -> Result<bool> {
-    let failed = |failure| Operation::of(format!("look up the route to {peer} for"), ifname, ns.label()).failed(failure);
+    let failed =
+        |failure| Operation::of(format!("look up the route to {peer} for"), ifname, ns.label()).failed(failure);
     let own = indexes(ns, ifname).map_err(failed)?;
     let mut message = RouteMessage::default();
     message.header.address_family = family_of(peer);

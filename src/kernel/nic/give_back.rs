@@ -101,9 +101,9 @@ fn restore_link(ns: &Netns, state: &NicState, name: &IfName, row: &LinkRow) -> R
         unless_present(link::add_altname(ns, name.as_str(), altname))?;
     }
     let master = match &state.master {
-        Some(master) => Some(master.parse::<IfName>().map_err(|error| {
-            Operation::of("give back", name, ns.label()).malformed(error)
-        })?),
+        Some(master) => Some(
+            master.parse::<IfName>().map_err(|error| Operation::of("give back", name, ns.label()).malformed(error))?,
+        ),
         None => None,
     };
     let set = LinkSet { master: Some(master), ..LinkSet::default() };
