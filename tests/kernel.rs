@@ -3,6 +3,8 @@
 //! Every test first puts its thread into fresh network and mount namespaces with a tmpfs on /run: nothing of the
 //! machine's network is touched. nextest runs each test in a process of its own.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "kernel/support.rs"]
 mod support;
 
