@@ -1,8 +1,18 @@
 //! The command line: one file per command, each with its clap `Args` and `run(args) -> anyhow::Result<Exit>`.
 
+mod agent;
+mod declared;
+mod explain;
+mod generate;
+mod outcome;
+mod run;
+mod topo;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::ui::text::{data, print, table, talk};
 
 /// How a command ended; the numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +50,33 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Run(run::Args),
+    /// Make, look at and remove topologies.
+    #[command(subcommand)]
+    Topo(topo::Topo),
+    Explain(explain::Args),
+    /// A worker process, for netbench's own use.
+    #[command(hide = true)]
+    Agent(agent::Args),
+    #[command(name = "gen", hide = true)]
+    Generate(generate::Generate),
+}
 
 impl Cli {
     /// Runs what was typed.
     pub fn run(self) -> anyhow::Result<Exit> {
-        match self.command {}
+        match self.command {
+            Command::Run(args) => run::run(args),
+            Command::Topo(topo) => topo.run(),
+            Command::Explain(args) => explain::run(&args),
+            Command::Agent(args) => agent::run(args),
+            Command::Generate(args) => generate::run(&args),
+        }
+    }
+
+    /// The exit code that an error means.
+    pub fn exit_of(error: &anyhow::Error) -> Exit {
+        outcome::exit_of(error)
     }
 }

@@ -6,10 +6,25 @@
 pub mod units;
 
 pub mod facts;
+pub mod measured;
+pub mod stats;
 pub mod topology;
 
 pub mod plan;
 
 pub mod kernel;
+
+pub mod apply;
+
+pub mod traffic;
+
+pub mod agent;
+
+pub mod record;
+pub mod report;
+
+pub mod experiment;
+
+pub mod ui;
 
 pub mod cli;

@@ -1,5 +1,11 @@
 //! `(Topology, Observed) -> Plan`: which state is wanted, how it differs, and the steps between, as data.
 
 pub mod desired;
+pub mod diff;
+pub mod features;
+pub mod lower;
+pub mod marks;
 pub mod observed;
+pub mod path;
 pub mod step;
+pub mod text;

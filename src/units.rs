@@ -89,7 +89,7 @@ impl FromStr for BitRate {
             _ => return Err(bad()),
         };
         let bits = (number * scale).round();
-        if !(bits >= 8.0 && bits <= 1e15) {
+        if !(8.0..=1e15).contains(&bits) {
             return Err(ParseError::new("rate", text, "a rate is at least 8 bit/s and at most 1000 Tbit/s"));
         }
         Ok(Self(bits as u64))

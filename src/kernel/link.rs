@@ -141,7 +141,7 @@ pub fn move_to(ns: &Netns, name: &str, target: &Netns, new_name: &str) -> Result
 }
 
 /// Sets the alias (`""` clears it) of the link with an index.
-pub(super) fn set_alias(ns: &Netns, index: u32, alias: &str) -> Result<()> {
+pub fn set_alias(ns: &Netns, index: u32, alias: &str) -> Result<()> {
     let operation = || Operation::on(format!("set alias {alias}"), format!("link {index}"), ns.label());
     let mut message = LinkMessage::default();
     message.header.index = index;

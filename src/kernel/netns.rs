@@ -18,11 +18,11 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use rustix::thread::UnshareFlags;
 
-pub use named::{NamedNs, holders, list, remove};
+pub use named::{Holder, NamedNs, holders, inode, list, remove};
 use thread::on_worker;
 
 use super::{
-    Error, Result,
+    Result,
     error::Operation,
     netlink::{Failure, Socket, sys},
 };
@@ -229,13 +229,6 @@ fn raise_open_files() {
         // Where it cannot be raised, opening says so in its turn.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     });
-}
-
-impl Netns {
-    /// Removes a namespace file: unmounts and unlinks. See [`remove`].
-    pub fn remove(path: &Path) -> Result<(), Error> {
-        remove(path)
-    }
 }
 
 #[cfg(test)]

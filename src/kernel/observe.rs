@@ -14,8 +14,8 @@ use std::{
 use super::{Result, error::Operation, netns::Netns};
 use crate::{facts::Machine, plan::observed::ObservedNs, units::IfName};
 
-pub use links::counters;
-pub(super) use links::{LinkRow, group_members, rows};
+pub(super) use links::{LinkRow, rows};
+pub use links::{counters, group_members};
 pub(super) use tables::{addresses, routes};
 
 /// What to read. Links are always read.
@@ -48,6 +48,13 @@ impl Default for Wanted {
             features: BTreeSet::new(),
             ethtool: BTreeSet::new(),
         }
+    }
+}
+
+impl Wanted {
+    /// Links alone, with their marks.
+    pub fn links_only() -> Self {
+        Self { addresses: false, routes: false, fdb: false, qdiscs: false, ..Self::default() }
     }
 }
 

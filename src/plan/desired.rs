@@ -15,6 +15,10 @@ use crate::{
 pub struct NsId(pub String);
 
 impl NsId {
+    /// The role under this name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
     /// The namespace netbench was started in.
     pub const SELF: &'static str = "self";
     /// The namespace of switches that live on no host.
@@ -156,6 +160,8 @@ pub enum LinkKind {
     Borrowed {
         /// Kernel name in the namespace netbench was started in.
         ifname: IfName,
+        /// The interface at the other end of its cable, when the file says so.
+        cable: Option<LinkRef>,
     },
 }
 
@@ -250,4 +256,21 @@ pub enum Direction {
     Tx,
     /// Counted as received.
     Rx,
+}
+
+impl Desired {
+    /// The link at this place.
+    pub fn link(&self, at: &LinkRef) -> Option<&Link> {
+        self.links.iter().find(|link| link.at == *at)
+    }
+
+    /// The namespace of this role.
+    pub fn namespace(&self, id: &NsId) -> Option<&Ns> {
+        self.namespaces.iter().find(|ns| ns.id == *id)
+    }
+
+    /// Is this a namespace that we make?
+    pub fn owns(&self, id: &NsId) -> bool {
+        self.namespace(id).is_some_and(|ns| ns.origin.is_own())
+    }
 }

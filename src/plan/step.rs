@@ -52,6 +52,13 @@ pub enum Step {
         /// All that must be given back.
         previous: Box<NicState>,
     },
+    /// Give a borrowed device back exactly as it was.
+    GiveBackNic {
+        /// Where it is.
+        from: LinkRef,
+        /// How it was.
+        previous: Box<NicState>,
+    },
     /// Set link attributes.
     SetLink {
         /// The link.
@@ -228,35 +235,49 @@ pub struct NicRoute {
 }
 
 impl Step {
-    /// The step that takes this one back.
-    pub fn undo(&self) -> Undo {
-        match self.clone() {
-            Self::CreateNs { ns, name, sysctl } => Undo::Step(Self::DeleteNs { ns, name, sysctl }),
-            Self::DeleteNs { ns, name, sysctl } => Undo::Step(Self::CreateNs { ns, name, sysctl }),
-            Self::CreateLink { link, peer } => Undo::Step(Self::DeleteLink { link, peer }),
-            Self::DeleteLink { link, peer } => Undo::Step(Self::CreateLink { link, peer }),
-            Self::TakeNic { to, previous } => Undo::GiveBackNic { from: to, previous },
-            Self::SetLink { at, set, previous } => Undo::Step(Self::SetLink { at, set: previous, previous: set }),
-            Self::AddAddress { at, address } => Undo::Step(Self::DeleteAddress { at, address }),
-            Self::DeleteAddress { at, address } => Undo::Step(Self::AddAddress { at, address }),
-            Self::AddRoute(route) => Undo::Step(Self::DeleteRoute(route)),
-            Self::DeleteRoute(route) => Undo::Step(Self::AddRoute(route)),
-            Self::AddFdb(entry) => Undo::Step(Self::DeleteFdb(entry)),
-            Self::DeleteFdb(entry) => Undo::Step(Self::AddFdb(entry)),
-            Self::SetQdisc { at, qdisc, previous } => {
-                Undo::Step(Self::SetQdisc { at, qdisc: previous, previous: qdisc })
-            }
+    /// The step that takes this one back; `None` where the value before is not known.
+    pub fn undo(&self) -> Option<Step> {
+        Some(match self.clone() {
+            Self::CreateNs { ns, name, sysctl } => Self::DeleteNs { ns, name, sysctl },
+            Self::DeleteNs { ns, name, sysctl } => Self::CreateNs { ns, name, sysctl },
+            Self::CreateLink { link, peer } => Self::DeleteLink { link, peer },
+            Self::DeleteLink { link, peer } => Self::CreateLink { link, peer },
+            Self::TakeNic { to, previous } => Self::GiveBackNic { from: to, previous },
+            Self::GiveBackNic { from, previous } => Self::TakeNic { to: from, previous },
+            Self::SetLink { at, set, previous } => Self::SetLink { at, set: previous, previous: set },
+            Self::AddAddress { at, address } => Self::DeleteAddress { at, address },
+            Self::DeleteAddress { at, address } => Self::AddAddress { at, address },
+            Self::AddRoute(route) => Self::DeleteRoute(route),
+            Self::DeleteRoute(route) => Self::AddRoute(route),
+            Self::AddFdb(entry) => Self::DeleteFdb(entry),
+            Self::DeleteFdb(entry) => Self::AddFdb(entry),
+            Self::SetQdisc { at, qdisc, previous } => Self::SetQdisc { at, qdisc: previous, previous: qdisc },
             Self::SetFeatures { at, features, previous } => {
-                Undo::Step(Self::SetFeatures { at, features: previous, previous: features })
+                Self::SetFeatures { at, features: previous, previous: features }
             }
-            Self::SetEthtool { at, values, previous } => {
-                Undo::Step(Self::SetEthtool { at, values: previous, previous: values })
+            Self::SetEthtool { at, values, previous } => Self::SetEthtool { at, values: previous, previous: values },
+            Self::SetSysctl { ns, key, value, previous } => {
+                Self::SetSysctl { ns, key, value: previous?, previous: Some(value) }
             }
-            Self::SetSysctl { ns, key, value, previous } => match previous {
-                Some(previous) => Undo::Step(Self::SetSysctl { ns, key, value: previous, previous: Some(value) }),
-                None => Undo::Nothing,
-            },
-        }
+        })
+    }
+
+    /// Does the step move a device that is not ours?
+    pub fn is_loan(&self) -> bool {
+        matches!(self, Self::TakeNic { .. } | Self::GiveBackNic { .. })
+    }
+
+    /// Does the step take something away, so that its undo would make it?
+    pub fn is_removal(&self) -> bool {
+        matches!(
+            self,
+            Self::DeleteNs { .. }
+                | Self::DeleteLink { .. }
+                | Self::DeleteAddress { .. }
+                | Self::DeleteRoute(_)
+                | Self::DeleteFdb(_)
+                | Self::GiveBackNic { .. }
+        )
     }
 
     /// The namespace the step acts in.
@@ -264,7 +285,7 @@ impl Step {
         match self {
             Self::CreateNs { ns, .. } | Self::DeleteNs { ns, .. } | Self::SetSysctl { ns, .. } => ns,
             Self::CreateLink { link, .. } | Self::DeleteLink { link, .. } => &link.at.ns,
-            Self::TakeNic { to, .. } => &to.ns,
+            Self::TakeNic { to: at, .. } | Self::GiveBackNic { from: at, .. } => &at.ns,
             Self::SetLink { at, .. }
             | Self::AddAddress { at, .. }
             | Self::DeleteAddress { at, .. }
@@ -275,21 +296,4 @@ impl Step {
             Self::AddFdb(entry) | Self::DeleteFdb(entry) => &entry.at.ns,
         }
     }
-}
-
-/// What takes a step back.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Undo {
-    /// Another step.
-    Step(Step),
-    /// Give a borrowed device back exactly as it was.
-    GiveBackNic {
-        /// Where it is.
-        from: LinkRef,
-        /// How it was.
-        previous: Box<NicState>,
-    },
-    /// There is nothing to take back.
-    Nothing,
 }

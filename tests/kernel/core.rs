@@ -38,7 +38,7 @@ fn a_namespace_is_marked_listed_seen_by_ip_and_removed() {
     assert!(error.is_present(), "{error}");
 
     let mut child = ns.spawn(std::process::Command::new("sleep").arg("60")).unwrap();
-    assert!(netns::holders(ns.inode()).iter().any(|(pid, _)| *pid == child.id()));
+    assert!(netns::holders(&[ns.inode()].into()).iter().any(|holder| holder.pid == child.id()));
     child.kill().unwrap();
     child.wait().unwrap();
 

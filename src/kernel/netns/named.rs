@@ -1,6 +1,7 @@
 //! Namespaces by file name, as `ip netns` has them: a bind mount on an empty file.
 
 use std::{
+    collections::HashSet,
     fs::{self, OpenOptions},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -67,25 +68,42 @@ pub fn list(folder: &Path) -> Result<Vec<NamedNs>> {
     for entry in entries {
         let path = entry.map_err(|error| operation().io(error))?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else { continue };
-        let is_mount = rustix::fs::statfs(&path).is_ok_and(|fs| fs.f_type as u64 == NSFS);
-        let inode = if is_mount { fs::metadata(&path).ok().map(|file| file.ino()) } else { None };
-        found.push(NamedNs { name, path, inode, is_mount });
+        let inode = inode(&path);
+        found.push(NamedNs { name, is_mount: inode.is_some(), path, inode });
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
-/// Processes in a namespace, with their names. Processes that end meanwhile, and those of others that may not be
+/// The inode of the namespace mounted at a path; `None` where there is no namespace.
+pub fn inode(path: &Path) -> Option<u64> {
+    let is_namespace = rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type as u64 == NSFS);
+    if is_namespace { fs::metadata(path).ok().map(|file| file.ino()) } else { None }
+}
+
+/// A process in a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    /// Process id.
+    pub pid: u32,
+    /// Its name.
+    pub command: String,
+    /// Inode of the namespace.
+    pub inode: u64,
+}
+
+/// Processes in any of these namespaces, by pid. Processes that end meanwhile, and those of others that may not be
 /// looked at, are passed over.
-pub fn holders(inode: u64) -> Vec<(u32, String)> {
+pub fn holders(inodes: &HashSet<u64>) -> Vec<Holder> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let mut found: Vec<(u32, String)> = processes
+    let mut found: Vec<Holder> = processes
         .flatten()
         .filter_map(|process| {
             let pid = process.file_name().to_str()?.parse().ok()?;
             let namespace = fs::metadata(process.path().join("ns/net")).ok()?;
+            let inode = namespace.ino();
             let name = || fs::read_to_string(process.path().join("comm")).unwrap_or_default().trim().to_owned();
-            (namespace.ino() == inode).then(|| (pid, name()))
+            inodes.contains(&inode).then(|| Holder { pid, command: name(), inode })
         })
         .collect();
     found.sort_unstable();

@@ -15,7 +15,10 @@ use crate::{
         netns::Netns,
         observe::LinkRow,
     },
-    plan::step::{LinkSet, NicRoute, NicState},
+    plan::{
+        marks,
+        step::{LinkSet, NicRoute, NicState},
+    },
     units::IfName,
 };
 
@@ -34,6 +37,10 @@ pub fn give_back(from: &Netns, current_name: &IfName, to: &Netns, state: &NicSta
     let Some(row) = rows.iter().find(|row| row.name == name) else {
         return Err(operation().failed(Failure::Kernel { errno: libc::ENODEV, extack: None }));
     };
+    let marked = row.link.alias.as_deref().and_then(marks::parse_nic_alias).is_some();
+    if !marked && row.link.alias == state.alias {
+        return Ok(()); // it was never taken, or is given back already and its owner's again
+    }
     restore_link(to, state, &name, row)?;
     for &address in &state.addresses {
         unless_present(link::add_address(to, &name, address))?;
@@ -41,7 +48,8 @@ pub fn give_back(from: &Netns, current_name: &IfName, to: &Netns, state: &NicSta
     for route in &state.routes {
         unless_present(add_route(to, row.link.index, route))?;
     }
-    Ok(())
+    // The mark goes last: until then the device is known as borrowed, and an interrupted return is taken up again.
+    link::set_alias(to, row.link.index, state.alias.as_deref().unwrap_or_default())
 }
 
 fn unless_present(result: Result<()>) -> Result<()> {
@@ -109,10 +117,6 @@ fn restore_link(ns: &Netns, state: &NicState, name: &IfName, row: &LinkRow) -> R
     let set = LinkSet { master: Some(master), ..LinkSet::default() };
     link::set(ns, name, &set)?;
     link::set(ns, name, &LinkSet { up: Some(state.up), ..LinkSet::default() })?;
-    // The mark goes last of the link's attributes: until then the device is known as borrowed.
-    if row.link.alias != state.alias {
-        link::set_alias(ns, row.link.index, state.alias.as_deref().unwrap_or_default())?;
-    }
     Ok(())
 }
 

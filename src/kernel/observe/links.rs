@@ -52,7 +52,7 @@ pub(in crate::kernel) fn rows(ns: &Netns) -> Result<Vec<LinkRow>, Failure> {
 }
 
 /// Names of the links in a group.
-pub(in crate::kernel) fn group_members(ns: &Netns, group: u32) -> Result<Vec<IfName>> {
+pub fn group_members(ns: &Netns, group: u32) -> Result<Vec<IfName>> {
     let rows = rows(ns).map_err(|failure| Operation::of("read", "links", ns.label()).failed(failure))?;
     Ok(rows.into_iter().filter(|row| row.link.group == group).map(|row| row.name).collect())
 }

@@ -1,0 +1,294 @@
+//! Runs plans: journal first, execute, verify, prove; roll back, destroy, recover.
+
+pub mod destroy;
+pub mod execute;
+pub mod fault;
+pub mod interrupt;
+pub mod journal;
+pub mod prove;
+pub mod world;
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+pub use interrupt::interrupted;
+
+use self::{
+    execute::Executor,
+    journal::{History, JournalError, Record, StateRoot, Store},
+    world::World,
+};
+use crate::{
+    kernel,
+    plan::{
+        desired::{Desired, NsId},
+        diff::{self, Conflict, Context},
+        step::Step,
+    },
+};
+
+/// Errors of apply, verify and destroy.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// The state folder failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// Things of somebody else are in the way; nothing was changed.
+    #[error("{}", lines(.0))]
+    Conflicts(Vec<Conflict>),
+    /// A role without an open namespace: it was deleted under us.
+    #[error("the namespace of {ns} is not there (was it deleted by somebody?)")]
+    NoNamespace {
+        /// Its role.
+        ns: NsId,
+    },
+    /// A NIC that this machine lives by.
+    #[error("nic {ifname}: {why}; netbench does not take it away from the host")]
+    NicInUse {
+        /// Kernel name.
+        ifname: String,
+        /// What hangs on it.
+        why: &'static str,
+    },
+    /// A step failed and the plan was taken back.
+    #[error("step {number} of {total} ({step}) failed: {cause}{}", rollback_text(.left))]
+    Step {
+        /// Which one, from 1.
+        number: usize,
+        /// Of how many.
+        total: usize,
+        /// What it was.
+        step: String,
+        /// Why it failed.
+        cause: Box<ApplyError>,
+        /// What could not be taken back.
+        left: Vec<String>,
+    },
+    /// The kernel took every step and still holds something else.
+    #[error("the kernel does not hold what was applied:\n  {}{}", .drift.join("\n  "), rollback_text(.left))]
+    NotAsDeclared {
+        /// Differences.
+        drift: Vec<String>,
+        /// What could not be taken back.
+        left: Vec<String>,
+    },
+    /// Something of ours is left.
+    #[error("clean-up is incomplete:\n  {}", .0.join("\n  "))]
+    CleanupIncomplete(Vec<String>),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// A failure that a test asked for.
+    #[error("failed on request (NETBENCH_FAIL_AT) at: {step}")]
+    Injected {
+        /// The step.
+        step: String,
+    },
+    /// Namespaces cannot be made here.
+    #[error("{0}")]
+    CannotHere(String),
+}
+
+fn lines(conflicts: &[Conflict]) -> String {
+    conflicts.iter().map(Conflict::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn rollback_text(left: &[String]) -> String {
+    match left {
+        [] => "; rolled back, nothing is left".to_owned(),
+        left => format!("; rolling back left:\n  {}", left.join("\n  ")),
+    }
+}
+
+impl ApplyError {
+    /// Was this Ctrl-C, at whatever depth?
+    pub fn is_interrupt(&self) -> bool {
+        match self {
+            Self::Interrupted => true,
+            Self::Step { cause, .. } => cause.is_interrupt(),
+            _ => false,
+        }
+    }
+}
+
+/// What an apply did.
+#[derive(Debug)]
+pub struct Applied {
+    /// Steps carried out; empty when there was nothing to do.
+    pub steps: Vec<Step>,
+    /// From lock to verified.
+    pub elapsed: Duration,
+}
+
+/// A desired state with where it came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Declared<'a> {
+    /// The state.
+    pub desired: &'a Desired,
+    /// The file or shipped name, as given.
+    pub source: &'a str,
+    /// Its text.
+    pub text: &'a str,
+}
+
+/// The steps that an apply would take now; nothing is changed and nothing is locked.
+pub fn plan(desired: &Desired, root: &StateRoot) -> Result<Vec<Step>, ApplyError> {
+    let history = root.read(&desired.topology)?.unwrap_or_default();
+    difference(&mut World::new(&desired.topology), desired, &history)
+}
+
+/// The differences between what is declared and what is there, one sentence each; empty when there are none.
+pub fn verify(desired: &Desired, root: &StateRoot) -> Result<Vec<String>, ApplyError> {
+    Ok(plan(desired, root)?.iter().map(Step::drift).collect())
+}
+
+fn difference(world: &mut World, desired: &Desired, history: &History) -> Result<Vec<Step>, ApplyError> {
+    let before = history.known();
+    let observed = world.observe(desired, before.as_ref())?;
+    let nics = world.nics(desired)?;
+    let taken = history.taken();
+    let context = Context { before: before.as_ref(), nics: Some(&nics), taken: Some(&taken) };
+    diff::diff(desired, &observed, context).map_err(ApplyError::Conflicts)
+}
+
+/// Brings the kernel to the declared state and verifies it; on any failure takes back what it did.
+pub fn apply(declared: Declared<'_>, root: &StateRoot) -> Result<(World, Applied), ApplyError> {
+    let started = Instant::now();
+    let store = root.lock(&declared.desired.topology)?;
+    match apply_locked(declared, &store) {
+        Ok((world, steps)) => Ok((world, Applied { steps, elapsed: started.elapsed() })),
+        Err(error) => {
+            // Where nothing was ever announced, nothing was made: the folder need not stay.
+            if store.history().is_ok_and(|history| history.intents.is_empty()) {
+                let _ = store.remove();
+            }
+            Err(error)
+        }
+    }
+}
+
+fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Vec<Step>), ApplyError> {
+    let desired = declared.desired;
+    let history = store.history()?;
+    let before = history.known();
+    let mut world = World::new(&desired.topology);
+    let steps = difference(&mut world, desired, &history)?;
+    for step in &steps {
+        refuse_lifeline(step)?;
+    }
+    let unchanged = history.committed.as_ref() == Some(desired) && !history.unfinished;
+    if steps.is_empty() && unchanged {
+        return Ok((world, steps));
+    }
+    store.append(&Record::Intent {
+        version: journal::VERSION,
+        source: declared.source.to_owned(),
+        desired: Box::new(desired.clone()),
+        steps: steps.clone(),
+    })?;
+    fault::point("intent on disk");
+    store.keep_source(declared.text)?;
+    let own = own_roles(desired, before.as_ref());
+    let outcome = Executor::new(&mut world, own.clone()).run(&steps);
+    if let Err((begun, cause)) = outcome {
+        let left = roll_back(world, store, &history, &steps[..begun]);
+        let interrupted = cause.is_interrupt();
+        if interrupted && left.is_empty() {
+            return Err(ApplyError::Interrupted);
+        }
+        let step = steps[begun.max(1) - 1].to_string();
+        let (number, total) = (begun, steps.len());
+        return Err(ApplyError::Step { number, total, step, cause: Box::new(cause), left });
+    }
+    let drift = match difference(&mut world, desired, &store.history()?) {
+        Ok(rest) => rest.iter().map(Step::drift).collect(),
+        Err(error) => vec![error.to_string()],
+    };
+    if !drift.is_empty() {
+        let left = roll_back(world, store, &history, &steps);
+        return Err(ApplyError::NotAsDeclared { drift, left });
+    }
+    store.append(&Record::Commit)?;
+    fault::point("committed");
+    let foreign = foreign_steps(&history, &steps, desired);
+    store.compact(declared.source, desired, foreign)?;
+    Ok((world, steps))
+}
+
+/// Which roles are namespaces of ours, now or before.
+fn own_roles(desired: &Desired, before: Option<&Desired>) -> HashMap<NsId, bool> {
+    let all = before.into_iter().flat_map(|before| &before.namespaces).chain(&desired.namespaces);
+    all.map(|ns| (ns.id.clone(), ns.origin.is_own())).collect()
+}
+
+/// Steps whose undo matters after the namespaces of ours are gone: in other people's namespaces, and borrowed devices.
+fn foreign_steps(history: &History, steps: &[Step], desired: &Desired) -> Vec<Step> {
+    let known = history.known();
+    let own = own_roles(desired, known.as_ref());
+    let foreign = |step: &&Step| step.is_loan() || !own.get(step.ns()).copied().unwrap_or(false);
+    history.steps().chain(steps).filter(foreign).cloned().collect()
+}
+
+/// A NIC that carries the default route or the session of whoever is typing is never moved.
+fn refuse_lifeline(step: &Step) -> Result<(), ApplyError> {
+    let Step::TakeNic { previous, .. } = step else { return Ok(()) };
+    let this = kernel::netns::Netns::current(NsId::SELF)?;
+    let Ok(ifname) = previous.ifname.parse() else { return Ok(()) };
+    let refuse = |why| Err(ApplyError::NicInUse { ifname: previous.ifname.clone(), why });
+    if kernel::nic::carries_default_route(&this, &ifname)? {
+        return refuse("it carries the default route");
+    }
+    if kernel::nic::carries_ssh_session(&this, &ifname)? {
+        return refuse("it carries this ssh session");
+    }
+    Ok(())
+}
+
+/// Takes back the steps that were begun; returns what could not be. A topology that was not there before goes as a
+/// whole, which is faster than step by step.
+fn roll_back(mut world: World, store: &Store, history: &History, begun: &[Step]) -> Vec<String> {
+    let mut left = Vec::new();
+    let Some(committed) = history.committed.clone().or_else(|| history.known()) else {
+        drop(world);
+        match store.history() {
+            Ok(now) => left.extend(destroy::remove_all(&now).into_iter().flat_map(|gone| gone.problems)),
+            Err(error) => left.push(error.to_string()),
+        }
+        if left.is_empty()
+            && let Err(error) = store.clear()
+        {
+            left.push(error.to_string());
+        }
+        return left;
+    };
+    let now = store.history().unwrap_or_default();
+    let own = own_roles(&committed, now.known().as_ref());
+    {
+        let mut executor = Executor::new(&mut world, own.clone());
+        for step in begun.iter().rev() {
+            if let Err(error) = executor.undo(step) {
+                left.push(format!("undo of `{step}`: {error}"));
+            }
+        }
+    }
+    // Whatever the undos missed, the last committed state is a declared one like any other.
+    let mut world = World::new(&committed.topology);
+    let repaired = difference(&mut world, &committed, &now)
+        .and_then(|steps| Executor::new(&mut world, own).run(&steps).map_err(|(_, error)| error));
+    match repaired {
+        Ok(()) if history.unfinished => {}
+        Ok(()) => {
+            left.clear();
+            if let Err(error) = store.append(&Record::RolledBack) {
+                left.push(error.to_string());
+            }
+        }
+        Err(error) => left.push(error.to_string()),
+    }
+    left
+}

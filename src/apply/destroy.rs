@@ -1,0 +1,248 @@
+//! Taking a topology away: what was done to others is undone, what is ours is deleted, explicitly and links first
+//! (a namespace that a dying socket pins would keep its links alive long after its name is gone).
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::{
+    apply::{
+        ApplyError,
+        execute::{Executor, remove_ns},
+        fault,
+        journal::{History, JournalError, StateRoot},
+        own_roles,
+        world::{NETNS_FOLDER, World, netns_path},
+    },
+    kernel::{
+        self, netns,
+        netns::Netns,
+        observe::{Wanted, observe},
+    },
+    plan::{
+        desired::{Desired, NsId, NsOrigin},
+        marks,
+        observed::ObservedNs,
+        step::Step,
+    },
+};
+
+/// What a removal did.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// Namespaces removed, by file name.
+    pub namespaces: Vec<String>,
+    /// Links deleted explicitly.
+    pub links: usize,
+    /// Namespaces that live on since a process sits in them: (file name, pid, command).
+    pub pinned: Vec<(String, u32, String)>,
+    /// What could not be done.
+    pub problems: Vec<String>,
+}
+
+/// Removes a topology by name; `None` when nothing of it is there.
+pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, ApplyError> {
+    if !root.0.join(topology).exists() {
+        return by_marks(topology);
+    }
+    let store = root.lock(topology)?;
+    let history = store.history()?;
+    let removed = remove_all(&history);
+    let marked = by_marks(topology)?;
+    let mut removed = match (removed, marked) {
+        (Some(mut all), Some(rest)) => {
+            all.namespaces.extend(rest.namespaces);
+            all.links += rest.links;
+            all.pinned.extend(rest.pinned);
+            all.problems.extend(rest.problems);
+            Some(all)
+        }
+        (all, rest) => all.or(rest),
+    };
+    if let Some(removed) = &mut removed
+        && !removed.problems.is_empty()
+    {
+        return Err(ApplyError::CleanupIncomplete(std::mem::take(&mut removed.problems)));
+    }
+    store.remove()?;
+    Ok(removed)
+}
+
+/// Like [`destroy`], for what `orphans` found: a journal that cannot be read is passed over, the marks decide.
+pub fn collect(topology: &str, root: &StateRoot) -> Result<Option<Removed>, ApplyError> {
+    match destroy(topology, root) {
+        Err(ApplyError::Journal(JournalError::Corrupt { .. })) => {
+            let store = root.lock(topology)?;
+            let removed = by_marks(topology)?;
+            store.remove()?;
+            Ok(removed)
+        }
+        other => other,
+    }
+}
+
+/// Undoes and removes all that a journal names; goes on past errors and reports them. `None` for an empty journal.
+pub fn remove_all(history: &History) -> Option<Removed> {
+    let known = history.known()?;
+    let mut removed = Removed::default();
+    let mut world = World::new(&known.topology);
+    for ns in &known.namespaces {
+        match world.open(ns) {
+            Ok(_) => {}
+            // A container or process that has ended took its namespace along.
+            Err(_) if !ns.origin.is_own() => {}
+            Err(error) => removed.problems.push(error.to_string()),
+        }
+    }
+    give_others_back(&mut world, history, &known, &mut removed);
+    delete_links(&world, &known.topology, &known, &mut removed);
+    let names = known.namespaces.iter().filter_map(|ns| match &ns.origin {
+        NsOrigin::Own(name) => Some(name.clone()),
+        _ => None,
+    });
+    let names: Vec<String> = names.collect();
+    drop(world);
+    remove_namespaces(&names, &mut removed);
+    Some(removed)
+}
+
+fn give_others_back(world: &mut World, history: &History, known: &Desired, removed: &mut Removed) {
+    let own = own_roles(known, None);
+    let is_own = |step: &Step| own.get(step.ns()).copied().unwrap_or(false);
+    let mut executor = Executor::new(world, own.clone());
+    for step in history.steps().rev() {
+        let foreign = step.is_loan() || !is_own(step);
+        if foreign
+            && !step.is_removal()
+            && let Err(error) = executor.undo(step)
+        {
+            removed.problems.push(format!("undo of `{step}`: {error}"));
+        }
+    }
+}
+
+/// One `RTM_DELLINK` by group and namespace. Switches first: their ports' far ends go with them.
+fn delete_links(world: &World, topology: &str, known: &Desired, removed: &mut Removed) {
+    let group = marks::group(topology);
+    let with_masters: HashSet<&NsId> =
+        known.links.iter().filter(|link| link.master.is_some()).map(|link| &link.at.ns).collect();
+    let own: Vec<&NsId> = known.namespaces.iter().filter(|ns| ns.origin.is_own()).map(|ns| &ns.id).collect();
+    let (first, second): (Vec<&NsId>, Vec<&NsId>) = own.into_iter().partition(|id| with_masters.contains(id));
+    for id in first.into_iter().chain(second) {
+        let Ok(ns) = world.get(id) else { continue };
+        fault::point("before a group of links goes");
+        match delete_group(ns, group) {
+            Ok(deleted) => removed.links += deleted,
+            Err(error) => removed.problems.push(error.to_string()),
+        }
+    }
+}
+
+fn remove_namespaces(names: &[String], removed: &mut Removed) {
+    let mut inodes = HashMap::new();
+    for name in names {
+        let path = netns_path(name);
+        if let Some(inode) = netns::inode(&path) {
+            inodes.insert(inode, name.clone());
+        }
+        fault::point("before a namespace goes");
+        match remove_ns(&path) {
+            Ok(true) => removed.namespaces.push(name.clone()),
+            Ok(false) => {}
+            Err(error) => removed.problems.push(error.to_string()),
+        }
+    }
+    if !inodes.is_empty() {
+        let wanted: HashSet<u64> = inodes.keys().copied().collect();
+        for holder in netns::holders(&wanted) {
+            removed.pinned.push((inodes[&holder.inode].clone(), holder.pid, holder.command));
+        }
+    }
+}
+
+/// Deletes all links of a group in a namespace by one message; how many there were.
+fn delete_group(ns: &Netns, group: u32) -> Result<usize, kernel::Error> {
+    let members = kernel::observe::group_members(ns, group)?.len();
+    if members > 0 {
+        match kernel::link::delete_group(ns, group) {
+            // Their peers or the devices below them went in between.
+            Err(error) if error.is_absent() => {}
+            other => other?,
+        }
+    }
+    Ok(members)
+}
+
+/// Removes what carries a topology's marks, without a journal: namespaces, and links where netbench was started.
+pub fn by_marks(topology: &str) -> Result<Option<Removed>, ApplyError> {
+    let mut removed = Removed::default();
+    let prefix = format!("nb-{topology}-");
+    let mut names = Vec::new();
+    for named in netns::list(NETNS_FOLDER.as_ref())?.into_iter().filter(|named| named.name.starts_with(&prefix)) {
+        if !named.is_mount {
+            // What a crash between making the file and mounting on it leaves: an empty file under our name.
+            names.push(named.name);
+            continue;
+        }
+        let ns = Netns::open(&named.path, &named.name)?;
+        let state = observe(&ns, &Wanted::links_only())?;
+        if state.mark.as_deref().and_then(marks::parse_alias).is_some_and(|(owner, _)| owner == topology) {
+            give_back_by_alias(&ns, &state, topology, &mut removed)?;
+            removed.links += delete_group(&ns, marks::group(topology))?;
+            names.push(named.name);
+        }
+    }
+    let this = Netns::current(NsId::SELF)?;
+    for (name, link) in observe(&this, &Wanted::links_only())?.links {
+        if marks::owns_link(topology, false, &link) && link.alias.as_deref().and_then(marks::parse_nic_alias).is_none()
+        {
+            kernel::link::delete(&this, name.as_str())?;
+            removed.links += 1;
+        }
+    }
+    remove_namespaces(&names, &mut removed);
+    let nothing = removed.namespaces.is_empty() && removed.links == 0 && removed.problems.is_empty();
+    Ok((!nothing).then_some(removed))
+}
+
+/// A borrowed device says in its alias what it was called and how it was set.
+fn give_back_by_alias(ns: &Netns, state: &ObservedNs, topology: &str, removed: &mut Removed) -> Result<(), ApplyError> {
+    let this = Netns::current(NsId::SELF)?;
+    for (name, link) in &state.links {
+        let Some(alias) = link.alias.as_deref() else { continue };
+        let ours = marks::parse_alias(alias).is_some_and(|(owner, _)| owner == topology);
+        if let Some(previous) = marks::parse_nic_alias(alias).filter(|_| ours)
+            && let Err(error) = kernel::nic::give_back(ns, name, &this, &previous)
+        {
+            removed.problems.push(error.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// Topologies that left marks but no usable state, or state of an apply that never ended.
+pub fn orphans(root: &StateRoot) -> Result<Vec<String>, ApplyError> {
+    let mut found = BTreeSet::new();
+    for named in netns::list(NETNS_FOLDER.as_ref())? {
+        if named.is_mount && named.name.starts_with("nb-") {
+            let ns = Netns::open(&named.path, &named.name)?;
+            if let Some((topology, _)) =
+                observe(&ns, &Wanted::links_only())?.mark.as_deref().and_then(marks::parse_alias)
+            {
+                found.insert(topology.to_owned());
+            }
+        }
+    }
+    let this = Netns::current(NsId::SELF)?;
+    for link in observe(&this, &Wanted::links_only())?.links.values() {
+        if let Some((topology, _)) = link.alias.as_deref().and_then(marks::parse_alias)
+            && marks::owns_link(topology, false, link)
+        {
+            found.insert(topology.to_owned());
+        }
+    }
+    found.extend(root.topologies()?);
+    let is_orphan = |topology: &String| match root.read(topology) {
+        Ok(Some(history)) => history.committed.is_none() || history.unfinished,
+        Ok(None) | Err(_) => true,
+    };
+    Ok(found.into_iter().filter(is_orphan).collect())
+}

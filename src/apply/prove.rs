@@ -1,0 +1,104 @@
+//! After apply: the MTU of every declared path is proved with packets, and the quiet point is awaited.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    apply::{ApplyError, world::World},
+    kernel::{df_probe, quiet},
+    plan::desired::{Desired, FlowPath, NsId},
+};
+
+/// All paths are proved at once; this bounds the whole.
+const PROOF_DEADLINE: Duration = Duration::from_secs(10);
+/// After this the kernel is called busy, and the record says so.
+const QUIET_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The proof of one path's MTU, both ways.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MtuProof {
+    /// Client.
+    pub from: String,
+    /// Server.
+    pub to: String,
+    /// Declared MTU in bytes of the IP packet.
+    pub mtu: u32,
+    /// Client to server.
+    pub forward: df_probe::Direction,
+    /// Server to client.
+    pub backward: df_probe::Direction,
+}
+
+impl MtuProof {
+    /// Did packets of exactly the MTU arrive both ways, and none above it?
+    pub fn holds(&self) -> bool {
+        self.forward.is_proved() && self.backward.is_proved()
+    }
+
+    /// What was seen, in a sentence.
+    pub fn text(&self) -> String {
+        if self.holds() {
+            return format!("MTU {} proved {} ⇄ {}", self.mtu, self.from, self.to);
+        }
+        let one = |from: &str, to: &str, seen: &df_probe::Direction| {
+            let fault = if seen.refused_at_mtu {
+                format!("the sender's own stack refuses a packet of {} bytes", self.mtu)
+            } else if !seen.arrived_at_mtu {
+                format!("a DF packet of {} bytes did not arrive ({} tries)", self.mtu, seen.tries)
+            } else {
+                format!("a DF packet of {} bytes arrived, which is more than declared", self.mtu + 1)
+            };
+            (!seen.is_proved()).then(|| format!("MTU {} NOT proved {from} → {to}: {fault}", self.mtu))
+        };
+        let both = [one(&self.from, &self.to, &self.forward), one(&self.to, &self.from, &self.backward)];
+        both.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Sends the probes of every declared path that is not loopback.
+pub fn mtu(world: &World, desired: &Desired) -> Result<Vec<MtuProof>, ApplyError> {
+    paths(world, &desired.flows)
+}
+
+/// Sends the probes of these paths, but not of loopback (no UDP datagram fills its 65536 bytes).
+pub fn paths(world: &World, flows: &[FlowPath]) -> Result<Vec<MtuProof>, ApplyError> {
+    let mut paths = Vec::new();
+    let mut proofs = Vec::new();
+    for path in flows.iter().filter(|path| !path.flow.to_address.is_loopback()) {
+        let flow = &path.flow;
+        paths.push(df_probe::Path {
+            from: (world.get(&path.from_ns)?, flow.from_address),
+            to: (world.get(&path.to_ns)?, flow.to_address),
+            mtu: flow.mtu,
+        });
+        proofs.push((flow.from.clone(), flow.to.clone(), flow.mtu));
+    }
+    let seen = df_probe::prove(&paths, Instant::now() + PROOF_DEADLINE)?;
+    let proof = |((from, to, mtu), seen): ((String, String, u32), df_probe::Proof)| {
+        MtuProof { from, to, mtu, forward: seen.forward, backward: seen.backward }
+    };
+    Ok(proofs.into_iter().zip(seen).map(proof).collect())
+}
+
+/// How the quiet point came.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quiet {
+    /// Time waited in milliseconds.
+    pub waited_ms: f64,
+    /// Did it come before the deadline?
+    pub reached: bool,
+}
+
+/// Waits until the kernel has digested the changes: links made or removed a moment ago stall others for a quarter of
+/// a second (RTNL and RCU work), which no measurement may overlap.
+pub fn quiet_point(world: &World) -> Result<Quiet, ApplyError> {
+    let started = Instant::now();
+    let Some((_, ns)) = world.handles().find(|(id, _)| id.0 != NsId::SELF).or_else(|| world.handles().next()) else {
+        return Ok(Quiet { waited_ms: 0.0, reached: true });
+    };
+    let reached = match quiet::wait(ns, started + QUIET_DEADLINE) {
+        Ok(_) => true,
+        Err(crate::kernel::Error::Timeout { .. }) => false,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Quiet { waited_ms: started.elapsed().as_secs_f64() * 1e3, reached })
+}

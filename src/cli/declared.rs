@@ -1,0 +1,65 @@
+//! From what was typed (a file, a shipped name, the name of a topology that is up) to a desired state.
+
+use anyhow::Context;
+
+use super::Exit;
+use crate::{
+    apply::journal::StateRoot,
+    kernel,
+    plan::{desired::Desired, lower::lower},
+    topology,
+};
+
+/// A topology file, read, checked and lowered.
+pub struct Loaded {
+    /// The resolved topology.
+    pub topology: topology::model::Topology,
+    /// What the kernel shall hold.
+    pub desired: Desired,
+    /// The name it was given by.
+    pub source: String,
+    /// The text of the file.
+    pub text: String,
+}
+
+/// Reads a file or shipped topology; its mistakes go to stderr and end with exit code 2.
+pub fn load(argument: &str) -> anyhow::Result<Result<Loaded, Exit>> {
+    let Some(loaded) = super::topo::load(argument) else { return Ok(Err(Exit::Usage)) };
+    let mut topology = loaded.topology;
+    for nic in topology.nics.iter_mut().filter(|nic| nic.ifname.is_none()) {
+        if let Some(pci) = &nic.pci {
+            let ifname = kernel::nic::by_pci(pci).with_context(|| {
+                format!("nic `{}`: the PCI function {pci} has no network interface in this namespace", nic.name)
+            })?;
+            nic.ifname = Some(ifname.parse().with_context(|| format!("nic `{}`", nic.name))?);
+        }
+    }
+    let desired = lower(&topology)?;
+    Ok(Ok(Loaded { topology, desired, source: argument.to_owned(), text: loaded.report.source.text }))
+}
+
+/// Does the argument look like a file rather than a name?
+pub fn is_file(argument: &str) -> bool {
+    argument.contains('/') || argument.ends_with(".toml")
+}
+
+/// The name of the topology that an argument means: of the file, or as typed.
+pub fn name_of(argument: &str) -> anyhow::Result<Result<String, Exit>> {
+    if !is_file(argument) {
+        return Ok(Ok(argument.to_owned()));
+    }
+    Ok(load(argument)?.map(|loaded| loaded.desired.topology))
+}
+
+/// The desired state of a topology that is up (by name), or of a file.
+pub fn desired_of(argument: &str, root: &StateRoot) -> anyhow::Result<Result<Desired, Exit>> {
+    if is_file(argument) {
+        return Ok(load(argument)?.map(|loaded| loaded.desired));
+    }
+    let history = root.read(argument)?;
+    if let Some(desired) = history.and_then(|history| history.committed) {
+        return Ok(Ok(desired));
+    }
+    super::talk(&format!("error: no topology named `{argument}` is up; `netbench topo list` shows those that are"));
+    Ok(Err(Exit::Usage))
+}

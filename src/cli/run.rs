@@ -1,0 +1,283 @@
+//! `netbench run`: apply, prove, measure, report, destroy.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use rustix::thread::CapabilitySet;
+
+use super::{Exit, declared, declared::Loaded, outcome::CannotHere, talk};
+use crate::{
+    agent::Workers,
+    apply::{self, ApplyError, Declared, destroy, interrupt, journal::StateRoot, prove, world::World},
+    experiment::{
+        self,
+        evidence::Counters,
+        options::{Asked, Options},
+    },
+    kernel::{self, rootless},
+    measured::Test,
+    plan::{
+        desired::{FlowPath, LinkRef, NsId},
+        path::Network,
+    },
+    record::{MtuProof, RunRecord, TopologyRef},
+    report,
+    topology::model::{Attach, Topology},
+    ui::{self, ProgressLine},
+    units::{BitRate, ByteSize, Span, stable_hash},
+};
+
+/// Make a topology, prove it, measure it, report, and remove it again.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A topology file, or the name of a shipped one.
+    file: String,
+    /// Tests, separated by commas: tcp_stream, udp_stream, tcp_rr, udp_rr.
+    #[arg(long, value_name = "TESTS", value_parser = parse_tests)]
+    test: Option<TestList>,
+    /// Length of one round, such as 3s or 500ms.
+    #[arg(long, value_name = "TIME")]
+    duration: Option<Span>,
+    /// Rounds of each test, interleaved.
+    #[arg(long, value_name = "N")]
+    rounds: Option<u32>,
+    /// Warm-up before each round, left out of every figure.
+    #[arg(long, value_name = "TIME")]
+    omit: Option<Span>,
+    /// Parallel streams.
+    #[arg(long, value_name = "N")]
+    streams: Option<u32>,
+    /// Bytes of a block (streams), datagram or request.
+    #[arg(long, value_name = "SIZE")]
+    length: Option<ByteSize>,
+    /// Bytes of a response.
+    #[arg(long, value_name = "SIZE")]
+    response: Option<ByteSize>,
+    /// Rate of each stream, such as 5gbit; without it as fast as it goes.
+    #[arg(long, value_name = "RATE")]
+    rate: Option<BitRate>,
+    /// SO_SNDBUF and SO_RCVBUF to ask for.
+    #[arg(long, value_name = "SIZE")]
+    socket_buffer: Option<ByteSize>,
+    /// Who talks to whom, instead of the declared flows; may be repeated.
+    #[arg(long, value_name = "FROM:TO")]
+    flow: Vec<String>,
+    /// Leave the topology up afterwards.
+    #[arg(long)]
+    keep: bool,
+    /// Print the record as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone)]
+struct TestList(Vec<Test>);
+
+fn parse_tests(text: &str) -> Result<TestList, String> {
+    Test::parse_list(text).map(TestList).map_err(|error| error.to_string())
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    // First of all: a user namespace can only be entered while there is a single thread.
+    let is_rootless = !rootless::can(CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN);
+    if is_rootless {
+        if args.keep {
+            return Err(CannotHere(
+                "--keep needs CAP_SYS_ADMIN: without root the topology lives in namespaces that end with this process"
+                    .to_owned(),
+            )
+            .into());
+        }
+        rootless::enter().map_err(ApplyError::from)?;
+    }
+    let interrupt = interrupt::watch();
+    let loaded = match declared::load(&args.file)? {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    if is_rootless {
+        refuse_foreign(&loaded.topology)?;
+    }
+    let options = options(&args, &loaded)?;
+    let flows = flows(&args, &loaded)?;
+    if flows.is_empty() {
+        talk("error: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
+        return Ok(Exit::Usage);
+    }
+    let root = StateRoot::from_environment();
+    let was_up = root.read(&loaded.desired.topology)?.is_some_and(|history| history.committed.is_some());
+    let mut line = ProgressLine::default();
+    line.say(&format!("applying {}", loaded.desired.topology));
+    let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
+    let (world, applied) = apply::apply(declared, &root)?;
+    let mut record = new_record(&loaded, is_rootless);
+    let measured = measure(&mut record, &world, &flows, &options, &mut line, &interrupt);
+    line.clear();
+    drop(world);
+    let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
+    if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
+        ui::text::quiet_when_closed(|mut out| {
+            if args.json { report::json(&record, &mut out) } else { report::text(&record, &mut out) }
+        })?;
+    }
+    if !args.json && (args.keep || was_up) {
+        talk(&format!(
+            "{} stays up ({} steps were needed); `netbench topo destroy {0}` removes it",
+            loaded.desired.topology,
+            applied.steps.len()
+        ));
+    }
+    cleaned?;
+    measured?;
+    Ok(match (record.interrupted, record.is_valid()) {
+        (true, _) => Exit::Interrupted,
+        (false, true) => Exit::Ok,
+        (false, false) => Exit::Invalid,
+    })
+}
+
+/// Without root only namespaces of our own exist.
+fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
+    let outside = topology.nodes.iter().find(|node| !matches!(node.attach, None | Some(Attach::This)));
+    if let Some(node) = outside {
+        let text = format!(
+            "node `{}` attaches to an existing namespace, which needs CAP_SYS_ADMIN there; run it as root",
+            node.name
+        );
+        return Err(CannotHere(text).into());
+    }
+    if let Some(nic) = topology.nics.iter().find(|nic| nic.ifname.is_some() || nic.pci.is_some()) {
+        let text = format!(
+            "nic `{}` is a device of this host, and borrowing it needs CAP_NET_ADMIN; run it as root",
+            nic.name
+        );
+        return Err(CannotHere(text).into());
+    }
+    Ok(())
+}
+
+fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
+    let asked = Asked {
+        tests: args.test.clone().map(|list| list.0),
+        duration: args.duration,
+        rounds: args.rounds,
+        omit: args.omit,
+        interval: None,
+        streams: args.streams,
+        length: args.length,
+        response: args.response,
+        rate: args.rate,
+        socket_buffer: args.socket_buffer,
+    };
+    let mut options = Options::merge(asked, &loaded.topology.test)?;
+    for node in &loaded.topology.nodes {
+        if let Some(cpus) = &node.cpus {
+            options.cpus.insert(node.name.clone(), cpus.clone());
+        }
+    }
+    Ok(options)
+}
+
+/// The declared flows, or those of `--flow`, with the way each must take.
+fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
+    if args.flow.is_empty() {
+        return Ok(loaded.desired.flows.clone());
+    }
+    let network = Network::new(&loaded.desired);
+    let node = |name: &str| -> anyhow::Result<NsId> {
+        match loaded.topology.nodes.iter().find(|node| node.name == name) {
+            Some(node) if node.attach == Some(Attach::This) => Ok(NsId::new(NsId::SELF)),
+            Some(_) => Ok(NsId::new(name)),
+            None => {
+                let names: Vec<&str> = loaded.topology.nodes.iter().map(|node| node.name.as_str()).take(20).collect();
+                bail!(
+                    "--flow names `{name}`, which is no node of {}; it has {}",
+                    loaded.topology.name,
+                    names.join(", ")
+                )
+            }
+        }
+    };
+    let mut flows = Vec::new();
+    for text in &args.flow {
+        let Some((from, to)) = text.split_once(':') else { bail!("--flow {text}: write it as FROM:TO") };
+        let declared = loaded.desired.flows.iter().find(|path| path.flow.from == from && path.flow.to == to);
+        flows.push(match declared {
+            Some(path) => path.clone(),
+            None => {
+                network.between((from, &node(from)?), (to, &node(to)?)).with_context(|| format!("--flow {text}"))?
+            }
+        });
+    }
+    Ok(flows)
+}
+
+fn new_record(loaded: &Loaded, is_rootless: bool) -> RunRecord {
+    let hash = format!("{:016x}", stable_hash(&[&loaded.text]));
+    let topology = TopologyRef { name: loaded.desired.topology.clone(), hash };
+    let mut record = RunRecord::new(jiff::Timestamp::now(), std::env::args().collect(), topology, kernel::machine());
+    record.rootless = is_rootless;
+    record
+}
+
+fn measure(
+    record: &mut RunRecord,
+    world: &World,
+    flows: &[FlowPath],
+    options: &Options,
+    line: &mut ProgressLine,
+    interrupt: &Arc<AtomicBool>,
+) -> anyhow::Result<()> {
+    line.say("proving the MTU of every path");
+    for proof in prove::paths(world, flows)? {
+        if !proof.holds() {
+            record.warnings.push(proof.text());
+        }
+        record.proofs.push(MtuProof {
+            from: proof.from.clone(),
+            to: proof.to.clone(),
+            mtu: proof.mtu,
+            holds: proof.holds(),
+            text: proof.text(),
+        });
+    }
+    let quiet = prove::quiet_point(world)?;
+    record.quiet_ms = quiet.waited_ms;
+    if !quiet.reached {
+        record.warnings.push(format!(
+            "the kernel did not become quiet within {:.1} s after the topology was made: others' changes of links disturb this measurement",
+            quiet.waited_ms / 1e3
+        ));
+    }
+    let exe = std::env::current_exe().context("find the path of this program")?;
+    let mut workers =
+        Workers::new(exe, |ns, command| world.get(&NsId::new(ns)).map_err(std::io::Error::other)?.spawn(command));
+    let mut snapshot = || counters(world);
+    let began = Instant::now();
+    experiment::run(
+        record,
+        flows,
+        options,
+        &mut workers,
+        &mut snapshot,
+        &mut |progress| line.show(progress),
+        interrupt,
+    )?;
+    record.elapsed_s = began.elapsed().as_secs_f64();
+    Ok(())
+}
+
+/// The counters of every interface of every namespace of the topology.
+fn counters(world: &World) -> Result<Counters, String> {
+    let mut all = Counters::new();
+    for (id, ns) in world.handles() {
+        for (name, counters) in kernel::counters(ns).map_err(|error| error.to_string())? {
+            all.insert(LinkRef { ns: id.clone(), name }, counters);
+        }
+    }
+    Ok(all)
+}

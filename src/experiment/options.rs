@@ -1,0 +1,174 @@
+//! What a run shall do: command line over the file's `[test]` table over netbench's defaults.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    measured::{Test, UnknownTest},
+    topology::model::{Flow, TestDefaults},
+    traffic::{self, Spec},
+    units::{BitRate, ByteSize, CpuList, Span},
+};
+
+/// What was said on the command line; `None` was not said.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Asked {
+    /// `--test`
+    pub tests: Option<Vec<Test>>,
+    /// `--duration`
+    pub duration: Option<Span>,
+    /// `--rounds`
+    pub rounds: Option<u32>,
+    /// `--omit`
+    pub omit: Option<Span>,
+    /// `--interval`
+    pub interval: Option<Span>,
+    /// `--streams`
+    pub streams: Option<u32>,
+    /// `--length`
+    pub length: Option<ByteSize>,
+    /// `--response`
+    pub response: Option<ByteSize>,
+    /// `--rate`
+    pub rate: Option<BitRate>,
+    /// `--socket-buffer`
+    pub socket_buffer: Option<ByteSize>,
+}
+
+/// What a run does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Tests in order.
+    pub tests: Vec<Test>,
+    /// Measured window of a round.
+    pub duration: Span,
+    /// Rounds of each test.
+    pub rounds: u32,
+    /// Warm-up before each window.
+    pub omit: Span,
+    /// Intervals of progress.
+    pub interval: Span,
+    /// Parallel streams.
+    pub streams: u32,
+    /// Block, datagram or request; `None` takes each test's default.
+    pub length: Option<ByteSize>,
+    /// Response.
+    pub response: ByteSize,
+    /// Rate of each stream (streams only).
+    pub rate: Option<BitRate>,
+    /// Socket buffers to ask for.
+    pub socket_buffer: Option<ByteSize>,
+    /// CPUs of a node's data threads, by node name.
+    pub cpus: BTreeMap<String, CpuList>,
+}
+
+impl Options {
+    /// Merges what was asked for over the file's defaults.
+    ///
+    /// Without either: TCP_STREAM and TCP_RR, three rounds of one second each.
+    pub fn merge(asked: Asked, file: &TestDefaults) -> Result<Self, UnknownTest> {
+        let tests = match asked.tests {
+            Some(tests) => tests,
+            None if file.tests.is_empty() => vec![Test::TcpStream, Test::TcpRr],
+            None => Test::parse_list(&file.tests.join(","))?,
+        };
+        let duration = asked.duration.or(file.duration).unwrap_or(Span(Duration::from_secs(1)));
+        // A second, but at least ten intervals of a short window and at most a thousand of a long one.
+        let interval =
+            (duration.0 / 10).min(Duration::from_secs(1)).max(duration.0 / 1000).max(Duration::from_millis(10));
+        Ok(Self {
+            tests,
+            duration,
+            rounds: asked.rounds.or(file.rounds).unwrap_or(3).max(1),
+            omit: asked.omit.unwrap_or(Span(Duration::ZERO)),
+            interval: asked.interval.unwrap_or(Span(interval)),
+            streams: asked.streams.or(file.streams).unwrap_or(1),
+            length: asked.length,
+            response: asked.response.unwrap_or(ByteSize(1)),
+            rate: asked.rate,
+            socket_buffer: asked.socket_buffer,
+            cpus: BTreeMap::new(),
+        })
+    }
+
+    /// Refuses what no worker would agree to, before anything is applied: a usage error.
+    pub fn check(&self, flows: &[Flow]) -> Result<(), traffic::Error> {
+        let jobs = flows.iter().flat_map(|flow| self.tests.iter().map(move |&test| self.spec(test, flow)));
+        jobs.map(|spec| spec.validate()).find(Result::is_err).unwrap_or(Ok(()))
+    }
+
+    /// The job of one test on one flow, without CPUs (those differ between the sides).
+    pub fn spec(&self, test: Test, flow: &Flow) -> Spec {
+        let length = self.length.unwrap_or(ByteSize(match test {
+            Test::TcpStream => Spec::BLOCK,
+            Test::UdpStream => full_datagram(flow),
+            Test::TcpRr | Test::UdpRr => 1,
+        }));
+        Spec {
+            test,
+            streams: self.streams,
+            duration: self.duration,
+            omit: self.omit,
+            interval: self.interval,
+            length,
+            response: self.response,
+            rate: if test.is_rr() { None } else { self.rate },
+            socket_buffer: self.socket_buffer,
+            cpus: None,
+            // Longer than the path on purpose: then fragments are what was asked for.
+            dont_fragment: length.0 <= full_datagram(flow),
+        }
+    }
+}
+
+/// UDP payload of a packet as long as the path's MTU: IPv4's header is 20 bytes, IPv6's 40, UDP's 8.
+fn full_datagram(flow: &Flow) -> u64 {
+    let headers = if flow.to_address.is_ipv4() { 28 } else { 48 };
+    let mtu = if flow.mtu == 0 { 1500 } else { flow.mtu };
+    u64::from(mtu).saturating_sub(headers).clamp(16, 65507)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_wins_over_the_file_wins_over_defaults() {
+        let file = TestDefaults {
+            tests: vec!["udp_stream".into()],
+            duration: Some(Span(Duration::from_secs(5))),
+            rounds: None,
+            streams: Some(4),
+        };
+        let asked = Asked { streams: Some(2), ..Asked::default() };
+        let options = Options::merge(asked, &file).unwrap();
+        assert_eq!((&options.tests[..], options.streams, options.rounds), (&[Test::UdpStream][..], 2, 3));
+        assert_eq!((options.duration.0.as_secs(), options.interval.0.as_millis()), (5, 500));
+        assert_eq!(Options::merge(Asked::default(), &TestDefaults::default()).unwrap().tests.len(), 2);
+        let wrong = TestDefaults { tests: vec!["tcp_steam".into()], ..TestDefaults::default() };
+        assert_eq!(Options::merge(Asked::default(), &wrong).unwrap_err().nearest, Some(Test::TcpStream));
+    }
+
+    #[test]
+    fn a_datagram_fills_the_paths_packet() {
+        let options = Options::merge(Asked::default(), &TestDefaults::default()).unwrap();
+        let mut flow = Flow {
+            from: "a".into(),
+            to: "b".into(),
+            from_address: "198.18.0.1".parse().unwrap(),
+            to_address: "198.18.0.2".parse().unwrap(),
+            mtu: 9000,
+        };
+        assert_eq!(options.spec(Test::UdpStream, &flow).length.0, 8972);
+        flow.to_address = "fd00::2".parse().unwrap();
+        flow.mtu = 1500;
+        assert_eq!(options.spec(Test::UdpStream, &flow).length.0, 1452);
+        flow.mtu = 65536;
+        assert_eq!(options.spec(Test::UdpStream, &flow).length.0, 65488);
+        let long = Options { length: Some(ByteSize(4000)), ..options };
+        flow.mtu = 1500;
+        assert!(!long.spec(Test::UdpStream, &flow).dont_fragment);
+        assert!(long.check(std::slice::from_ref(&flow)).is_ok());
+        let crowd = Options { streams: 1000, ..long };
+        assert_eq!(crowd.check(&[flow]).unwrap_err().to_string(), "1000 streams: allowed are 1 to 256");
+    }
+}

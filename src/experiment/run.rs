@@ -1,0 +1,200 @@
+//! The driver of `netbench run`: every flow × test × round, rounds outermost, so that a change of the machine's mood
+//! during the run falls on all tests alike.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use super::{
+    evidence::{Carried, Counters, judge},
+    options::Options,
+    round::{Measured, Round, RoundError},
+    summary,
+};
+use crate::{
+    agent::{AgentError, Workers},
+    measured::{Interval, Side, Test},
+    plan::desired::FlowPath,
+    record::{FlowRecord, PathVerdict, RoundRecord, RunRecord, Settings, TestRecord, Verdict},
+    traffic::Spec,
+};
+
+/// What is told while a run goes on.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress<'p> {
+    /// A round begins.
+    Begin(Step<'p>),
+    /// An interval of it is over, by the account of the side that gives the headline.
+    Interval(Step<'p>, &'p Interval),
+}
+
+/// Where a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<'p> {
+    /// Number of this round among all of the run, from 1.
+    pub number: u32,
+    /// How many there are.
+    pub of: u32,
+    /// Client node.
+    pub from: &'p str,
+    /// Server node.
+    pub to: &'p str,
+    /// The test.
+    pub test: Test,
+    /// Its round, from 1.
+    pub round: u32,
+    /// Window and warm-up, seconds.
+    pub seconds: f64,
+}
+
+/// Why a run could not go on. What was measured before is in the record.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A worker cannot be started at all.
+    #[error(transparent)]
+    Agent(AgentError),
+    /// The interface counters could not be read: no path could be proved.
+    #[error("read interface counters: {0}")]
+    Counters(String),
+}
+
+/// Measures all flows into `record`, round by round; a failed round is said in its test's verdict and the run goes on.
+///
+/// `snapshot` reads the counters of every interface of every namespace of the topology. When `interrupt` becomes true the
+/// running window ends early and counts, the rest is left out, and `record.interrupted` says so.
+pub fn run(
+    record: &mut RunRecord,
+    flows: &[FlowPath],
+    options: &Options,
+    workers: &mut Workers<'_>,
+    snapshot: &mut dyn FnMut() -> Result<Counters, String>,
+    progress: &mut dyn FnMut(Progress<'_>),
+    interrupt: &AtomicBool,
+) -> Result<(), RunError> {
+    let jobs: Vec<(usize, &FlowPath, Test)> =
+        flows.iter().enumerate().flat_map(|(i, path)| options.tests.iter().map(move |&test| (i, path, test))).collect();
+    record.flows = flows.iter().map(|path| flow_record(path, options)).collect();
+    let of = options.rounds.saturating_mul(jobs.len() as u32);
+    let mut number = 0;
+    for round in 1..=options.rounds {
+        for &(flow, path, test) in &jobs {
+            number += 1;
+            if interrupt.load(Relaxed) {
+                record.interrupted = true;
+                conclude(record);
+                return Ok(());
+            }
+            let position = options.tests.iter().position(|&t| t == test).unwrap_or_default();
+            let result = &mut record.flows[flow].tests[position];
+            if !result.verdict.reasons.is_empty() && result.rounds.len() < (round - 1) as usize {
+                // A round of it failed without a figure; the next would too, and cost its time-outs.
+                continue;
+            }
+            let (from, to) = (&*path.flow.from, &*path.flow.to);
+            let spec = options.spec(test, &path.flow);
+            let step = Step { number, of, from, to, test, round, seconds: spec.total().as_secs_f64() };
+            progress(Progress::Begin(step));
+            let attempt = Round {
+                path,
+                client: Spec { cpus: options.cpus.get(from).cloned(), ..spec.clone() },
+                server: Spec { cpus: options.cpus.get(to).cloned(), ..spec.clone() },
+                job: number * 2,
+            };
+            let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
+            match attempt.run(workers, snapshot, &mut tell, interrupt) {
+                Ok(measured) => book(result, round, path, &spec, measured),
+                Err(RoundError::Agent(error @ AgentError::Spawn { .. })) => {
+                    conclude(record);
+                    return Err(RunError::Agent(error));
+                }
+                Err(RoundError::Counters(what)) => {
+                    conclude(record);
+                    return Err(RunError::Counters(what));
+                }
+                Err(RoundError::Agent(error)) => result.verdict.reasons.push(format!("round {round}: {error}")),
+            }
+            summary::refresh(result);
+        }
+    }
+    record.interrupted = interrupt.load(Relaxed);
+    conclude(record);
+    Ok(())
+}
+
+fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
+    let flow = &path.flow;
+    let test_record = |&test: &Test| {
+        let spec = options.spec(test, flow);
+        TestRecord {
+            test,
+            settings: Settings {
+                duration: spec.duration,
+                omit: spec.omit,
+                streams: spec.streams,
+                length: spec.length,
+                response: spec.response,
+                rate: spec.rate,
+                client_cpus: options.cpus.get(&flow.from).cloned(),
+                server_cpus: options.cpus.get(&flow.to).cloned(),
+            },
+            rounds: Vec::new(),
+            summary: None,
+            verdict: Verdict { valid: false, reasons: Vec::new() },
+        }
+    };
+    FlowRecord {
+        from: flow.from.clone(),
+        to: flow.to.clone(),
+        from_address: flow.from_address.to_string(),
+        to_address: flow.to_address.to_string(),
+        mtu: flow.mtu,
+        tests: options.tests.iter().map(test_record).collect(),
+    }
+}
+
+/// Judges a round and adds it to its test.
+fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, measured: Measured) {
+    let Measured { client, server, before, after } = measured;
+    let carried = match spec.test {
+        Test::TcpStream | Test::UdpStream => Carried::Stream {
+            sent: client.all_bytes() + resent(&client),
+            received: server.all_bytes(),
+            per_packet: if spec.test.is_udp() {
+                spec.length.0.min(u64::from(path.flow.mtu.max(576)))
+            } else {
+                u64::from(client.streams.first().and_then(|s| s.socket.mss).unwrap_or(536))
+            },
+        },
+        // Over TCP many transactions can share a packet only if they are pipelined, and these are not.
+        Test::TcpRr | Test::UdpRr => Carried::Transactions { count: client.all_units() },
+    };
+    let evidence = judge(path, &before, &after, carried);
+    let mut doubts = summary::doubts(spec.test, &client, &server);
+    if let PathVerdict::NotProved { reason } = &evidence.verdict {
+        doubts.insert(0, format!("path not proved: {reason}"));
+    }
+    result.verdict.reasons.extend(doubts.into_iter().map(|doubt| format!("round {round}: {doubt}")));
+    let headline = if spec.test.is_rr() { client.units_per_second() } else { server.bits_per_second() };
+    result.rounds.push(RoundRecord { round, headline, client, server, path: evidence });
+}
+
+/// Payload bytes that TCP sent more than once.
+fn resent(client: &Side) -> u64 {
+    client.streams.iter().filter_map(|s| s.tcp.as_ref()?.bytes_retransmitted).sum()
+}
+
+/// Gives every test its final word and the record its warnings.
+fn conclude(record: &mut RunRecord) {
+    let mut warnings = Vec::new();
+    for flow in &mut record.flows {
+        // Tests that Ctrl-C left without a round are no results.
+        if record.interrupted {
+            flow.tests.retain(|test| !test.rounds.is_empty() || !test.verdict.reasons.is_empty());
+        }
+        for test in &mut flow.tests {
+            summary::refresh(test);
+            warnings.extend(
+                summary::warnings(test).into_iter().map(|w| format!("{} {} → {}: {w}", test.test, flow.from, flow.to)),
+            );
+        }
+    }
+    record.warnings.extend(warnings);
+}

@@ -1,0 +1,347 @@
+//! What the traffic engine measured, as plain serialisable data. `traffic` fills it, `agent` carries it, `record` keeps it.
+//!
+//! Times are nanoseconds of `CLOCK_MONOTONIC` differences unless a name says otherwise; bytes are payload bytes.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A test, by netperf's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Test {
+    /// Client sends a byte stream as fast as it goes.
+    TcpStream,
+    /// Client sends numbered datagrams, unpaced or at a rate.
+    UdpStream,
+    /// One request, one response, over one connection; closed loop.
+    TcpRr,
+    /// The same over datagrams; a lost one is asked for again.
+    UdpRr,
+}
+
+impl Test {
+    /// Every test, in the order in which they are listed to people.
+    pub const ALL: [Self; 4] = [Self::TcpStream, Self::UdpStream, Self::TcpRr, Self::UdpRr];
+
+    /// netperf's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TcpStream => "TCP_STREAM",
+            Self::UdpStream => "UDP_STREAM",
+            Self::TcpRr => "TCP_RR",
+            Self::UdpRr => "UDP_RR",
+        }
+    }
+
+    /// Is the result a latency and a transaction rate (and not a goodput)?
+    pub fn is_rr(self) -> bool {
+        matches!(self, Self::TcpRr | Self::UdpRr)
+    }
+
+    /// Does it run over UDP?
+    pub fn is_udp(self) -> bool {
+        matches!(self, Self::UdpStream | Self::UdpRr)
+    }
+
+    /// Reads a comma-separated list, such as `tcp_stream,UDP_RR`; repeats are dropped.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, UnknownTest> {
+        let mut tests = Vec::new();
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let test = name.parse()?;
+            if !tests.contains(&test) {
+                tests.push(test);
+            }
+        }
+        if tests.is_empty() { Err(UnknownTest::new(text)) } else { Ok(tests) }
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Test {
+    type Err = UnknownTest;
+    fn from_str(text: &str) -> Result<Self, UnknownTest> {
+        let canonical = text.trim().to_ascii_uppercase().replace('-', "_");
+        Self::ALL.into_iter().find(|test| test.name() == canonical).ok_or_else(|| UnknownTest::new(text))
+    }
+}
+
+/// A name that is no test's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is not a test{}; tests are {known}", .nearest.map(|t| format!(", did you mean `{}`?", t.name().to_ascii_lowercase())).unwrap_or_default())]
+pub struct UnknownTest {
+    /// What was written, made printable and short.
+    pub name: String,
+    /// The test it is likely to mean.
+    pub nearest: Option<Test>,
+    known: String,
+}
+
+impl UnknownTest {
+    fn new(text: &str) -> Self {
+        let canonical: String = text.trim().to_ascii_uppercase().replace('-', "_").chars().take(40).collect();
+        let (distance, nearest) = Test::ALL
+            .into_iter()
+            .map(|test| (edit_distance(&canonical, test.name()), test))
+            .min_by_key(|&(distance, _)| distance)
+            .expect("ALL is not empty");
+        Self {
+            name: text.chars().take(40).collect::<String>().escape_debug().to_string(),
+            nearest: (distance <= 3).then_some(nearest),
+            known: Test::ALL.map(|test| test.name().to_ascii_lowercase()).join(", "),
+        }
+    }
+}
+
+/// Levenshtein's distance, for texts of some tens of characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// What one side (all streams of one test at one worker) did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Side {
+    /// Every stream, by its number.
+    pub streams: Vec<Stream>,
+    /// Consecutive intervals of the measured window over all streams; their bytes and units sum to the streams' totals.
+    pub intervals: Vec<Interval>,
+    /// Latency over all streams (request/response clients only).
+    pub latency: Option<Latency>,
+}
+
+impl Side {
+    /// Payload bytes in the window, over all streams.
+    pub fn bytes(&self) -> u64 {
+        self.streams.iter().map(|s| s.bytes).sum()
+    }
+    /// Payload bytes of warm-up and window together.
+    pub fn all_bytes(&self) -> u64 {
+        self.streams.iter().map(|s| s.bytes + s.omitted_bytes).sum()
+    }
+    /// Datagrams or transactions in the window, over all streams (0 for byte streams).
+    pub fn units(&self) -> u64 {
+        self.streams.iter().map(|s| s.units).sum()
+    }
+    /// Datagrams or transactions of warm-up and window together.
+    pub fn all_units(&self) -> u64 {
+        self.streams.iter().map(|s| s.units + s.omitted_units).sum()
+    }
+    /// Payload bits per second: the sum of each stream's own rate over its own window.
+    pub fn bits_per_second(&self) -> f64 {
+        self.streams.iter().map(|s| per_second(s.bytes as f64 * 8.0, s.elapsed_ns)).sum()
+    }
+    /// Datagrams or transactions per second, summed likewise.
+    pub fn units_per_second(&self) -> f64 {
+        self.streams.iter().map(|s| per_second(s.units as f64, s.elapsed_ns)).sum()
+    }
+}
+
+fn per_second(amount: f64, nanos: u64) -> f64 {
+    if nanos == 0 { 0.0 } else { amount * 1e9 / nanos as f64 }
+}
+
+/// One end of one stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Stream {
+    /// Number of the stream, the same at both ends.
+    pub stream: u32,
+    /// Own address and port.
+    pub local: String,
+    /// The other end's.
+    pub peer: String,
+    /// Payload bytes sent or received in the measured window (a client of a request/response test: received).
+    pub bytes: u64,
+    /// Payload bytes of the warm-up before it.
+    pub omitted_bytes: u64,
+    /// Datagrams, or transactions, in the window; 0 for a byte stream. At a datagram receiver: distinct ones.
+    pub units: u64,
+    /// The same in the warm-up.
+    pub omitted_units: u64,
+    /// Length of the window. Sender: first send to return of the last. Receiver: first byte to last byte.
+    pub elapsed_ns: u64,
+    /// System calls of the data loop, warm-up included.
+    pub calls: u64,
+    /// What the data thread cost, and where it ran.
+    pub cpu: ThreadCpu,
+    /// Socket options in force at the end, read back.
+    pub socket: SocketFacts,
+    /// The kernel's account of the connection (TCP only).
+    pub tcp: Option<TcpInfo>,
+    /// What became of the datagrams (receivers of UDP_STREAM only).
+    pub datagrams: Option<Datagrams>,
+    /// Requests that got no answer in time and were sent again (UDP_RR clients only).
+    pub retries: Option<u64>,
+}
+
+/// Cost of a data thread (`getrusage(RUSAGE_THREAD)`) and its place.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ThreadCpu {
+    /// Time in user space.
+    pub user_ns: u64,
+    /// Time in the kernel on behalf of this thread (softirqs that run elsewhere are not in it).
+    pub system_ns: u64,
+    /// CPUs the thread was pinned to, read back from the kernel; absent when not pinned.
+    pub pinned: Option<crate::units::CpuList>,
+    /// CPU it ended on.
+    pub last_cpu: Option<u32>,
+}
+
+/// Effective socket options.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SocketFacts {
+    /// `SO_SNDBUF` as the kernel keeps it (twice what was asked), bytes.
+    pub sndbuf: u64,
+    /// `SO_RCVBUF`, likewise.
+    pub rcvbuf: u64,
+    /// `TCP_MAXSEG`, bytes.
+    pub mss: Option<u32>,
+    /// `TCP_CONGESTION`.
+    pub congestion: Option<String>,
+    /// `TCP_NODELAY`.
+    pub nodelay: Option<bool>,
+}
+
+/// Parts of `struct tcp_info`. A field that this kernel does not report is absent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TcpInfo {
+    /// Segments sent again in the window.
+    pub retransmits: Option<u32>,
+    /// Bytes sent again since the connection was made.
+    pub bytes_retransmitted: Option<u64>,
+    /// Smoothed round trip, microseconds.
+    pub rtt_us: Option<u32>,
+    /// Its variation, microseconds.
+    pub rttvar_us: Option<u32>,
+    /// Smallest round trip seen by the kernel, microseconds.
+    pub min_rtt_us: Option<u32>,
+    /// Congestion window, segments.
+    pub snd_cwnd: Option<u32>,
+    /// Segment size towards the peer, bytes.
+    pub snd_mss: Option<u32>,
+    /// Path MTU the kernel believes in, bytes.
+    pub pmtu: Option<u32>,
+    /// Largest reordering seen, segments.
+    pub reordering: Option<u32>,
+    /// Most recent delivery rate, bytes per second.
+    pub delivery_rate: Option<u64>,
+    /// Segments sent.
+    pub segs_out: Option<u32>,
+    /// Time with data in flight, microseconds.
+    pub busy_us: Option<u64>,
+    /// Of which limited by the receiver's window, microseconds.
+    pub rwnd_limited_us: Option<u64>,
+    /// Of which limited by the send buffer, microseconds.
+    pub sndbuf_limited_us: Option<u64>,
+}
+
+/// What a receiver of numbered datagrams saw. `received + lost` is the number sent.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Datagrams {
+    /// Sent, by the sender's own count.
+    pub sent: u64,
+    /// Distinct datagrams received.
+    pub received: u64,
+    /// Sent and never received.
+    pub lost: u64,
+    /// Of the received: those that came after one sent later (RFC 4737).
+    pub reordered: u64,
+    /// Received again.
+    pub duplicates: u64,
+    /// So late that the window of seen numbers had moved on: neither distinct nor duplicate can be said.
+    pub beyond_window: u64,
+    /// Dropped by this socket because its buffer was full (`sk_drops`), warm-up included.
+    pub socket_drops: Option<u64>,
+    /// RFC 3550 interarrival jitter at the end, taken once a receive call.
+    pub jitter_ns: u64,
+    /// Datagrams too short to carry a number.
+    pub malformed: u64,
+}
+
+/// A piece of the measured window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Interval {
+    /// From, since the start of the window.
+    pub start_ns: u64,
+    /// To.
+    pub end_ns: u64,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Datagrams or transactions.
+    pub units: u64,
+}
+
+impl Interval {
+    /// Payload bits per second.
+    pub fn bits_per_second(&self) -> f64 {
+        per_second(self.bytes as f64 * 8.0, self.end_ns - self.start_ns)
+    }
+    /// Datagrams or transactions per second.
+    pub fn units_per_second(&self) -> f64 {
+        per_second(self.units as f64, self.end_ns - self.start_ns)
+    }
+}
+
+/// Percentiles of an HDR histogram with three significant digits.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Latency {
+    /// Transactions recorded.
+    pub count: u64,
+    /// Smallest.
+    pub min_ns: u64,
+    /// Mean.
+    pub mean_ns: f64,
+    /// Median.
+    pub p50_ns: u64,
+    /// 90th percentile.
+    pub p90_ns: u64,
+    /// 99th percentile.
+    pub p99_ns: u64,
+    /// 99.9th percentile.
+    pub p99_9_ns: u64,
+    /// 99.99th percentile.
+    pub p99_99_ns: u64,
+    /// Largest.
+    pub max_ns: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_names_are_forgiving_in_case_and_precise_in_error() {
+        assert_eq!(Test::parse_list("tcp_stream, UDP-RR,TCP_STREAM").unwrap(), [Test::TcpStream, Test::UdpRr]);
+        assert_eq!(serde_json::to_string(&Test::TcpRr).unwrap(), "\"TCP_RR\"");
+        for test in Test::ALL {
+            assert_eq!(serde_json::to_string(&test).unwrap(), format!("\"{test}\""));
+            assert_eq!(test.name().to_ascii_lowercase().parse::<Test>().unwrap(), test);
+        }
+        let error = Test::parse_list("tcp_steam").unwrap_err().to_string();
+        assert!(error.starts_with("`tcp_steam` is not a test, did you mean `tcp_stream`?"), "{error}");
+        assert_eq!("quantum".parse::<Test>().unwrap_err().nearest, None);
+        assert!(Test::parse_list(" , ").is_err());
+        assert!("\u{1b}[31m".repeat(999).parse::<Test>().unwrap_err().to_string().is_ascii());
+    }
+
+    #[test]
+    fn edit_distances() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("TCP_RR", "TCP_RR"), 0);
+    }
+}

@@ -1,0 +1,195 @@
+//! Plans and drift as people read them.
+
+use std::fmt;
+
+use super::{
+    desired::{Link, LinkKind, Qdisc},
+    step::{LinkSet, Step},
+};
+use crate::topology::model::{Netem, ShaperKind};
+
+/// One line a step: what is done, in `ip`'s words.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateNs { ns, name, sysctl } => {
+                write!(f, "add netns {name} for {ns}")?;
+                sysctl.iter().try_for_each(|(key, value)| write!(f, ", {key}={value}"))
+            }
+            Self::DeleteNs { ns, name, .. } => write!(f, "delete netns {name} of {ns}"),
+            Self::CreateLink { link, peer } => {
+                write!(f, "add link {} {}", link.at, KindText(link))?;
+                if let Some(peer) = peer {
+                    write!(f, " peer {}", peer.at)?;
+                }
+                if let Some(mtu) = link.mtu {
+                    write!(f, " mtu {mtu}")?;
+                }
+                if let Some(master) = &link.master {
+                    write!(f, " master {master}")?;
+                }
+                Ok(())
+            }
+            Self::DeleteLink { link, peer } => {
+                write!(f, "delete link {}", link.at)?;
+                peer.iter().try_for_each(|peer| write!(f, " with its peer {}", peer.at))
+            }
+            Self::TakeNic { to, previous } => write!(f, "borrow {} as {to}", previous.ifname),
+            Self::GiveBackNic { from, previous } => write!(f, "give {from} back as {}", previous.ifname),
+            Self::SetLink { at, set, .. } => write!(f, "set link {at}{}", SetText(set)),
+            Self::AddAddress { at, address } => write!(f, "add address {address} on {at}"),
+            Self::DeleteAddress { at, address } => write!(f, "delete address {address} on {at}"),
+            Self::AddRoute(route) | Self::DeleteRoute(route) => {
+                let verb = if matches!(self, Self::AddRoute(_)) { "add" } else { "delete" };
+                write!(f, "{verb} route {} in {}", route.to, route.ns)?;
+                route.via.iter().try_for_each(|via| write!(f, " via {via}"))?;
+                route.dev.iter().try_for_each(|dev| write!(f, " dev {dev}"))
+            }
+            Self::AddFdb(entry) => write!(f, "add fdb {} on {} to {}", entry.mac, entry.at, entry.remote),
+            Self::DeleteFdb(entry) => write!(f, "delete fdb {} on {} to {}", entry.mac, entry.at, entry.remote),
+            Self::SetQdisc { at, qdisc: Some(qdisc), .. } => write!(f, "set qdisc of {at} to {qdisc}"),
+            Self::SetQdisc { at, qdisc: None, .. } => write!(f, "delete qdisc of {at}"),
+            Self::SetFeatures { at, features, .. } => {
+                write!(f, "set features of {at}:")?;
+                features.iter().try_for_each(|(name, on)| write!(f, " {name} {}", on_off(*on)))
+            }
+            Self::SetEthtool { at, values, .. } => {
+                write!(f, "set {at}:")?;
+                values.iter().try_for_each(|(key, value)| write!(f, " {key} {value}"))
+            }
+            Self::SetSysctl { ns, key, value, .. } => write!(f, "set sysctl {key}={value} in {ns}"),
+        }
+    }
+}
+
+impl Step {
+    /// The same step as `verify` says it: what is declared, and what is there instead.
+    pub fn drift(&self) -> String {
+        match self {
+            Self::CreateNs { ns, name, .. } => format!("{ns}: the namespace {name} is missing"),
+            Self::DeleteNs { ns, name, .. } => format!("{ns}: the namespace {name} is not declared"),
+            Self::CreateLink { link, .. } => format!("{}: the link is missing, or not the declared one", link.at),
+            Self::DeleteLink { link, .. } => format!("{}: the link is not as declared, or not declared", link.at),
+            Self::TakeNic { to, previous } => format!("{to}: the device {} is not here", previous.ifname),
+            Self::GiveBackNic { from, previous } => {
+                format!("{from}: the borrowed device {} is not declared here", previous.ifname)
+            }
+            Self::SetLink { at, set, previous } => differing(set, previous)
+                .into_iter()
+                .map(|(field, want, got)| format!("{at}: {field} is {got}, declared {want}"))
+                .collect::<Vec<_>>()
+                .join("; "),
+            Self::AddAddress { at, address } => format!("{at}: address {address} is missing"),
+            Self::DeleteAddress { at, address } => format!("{at}: address {address} is not declared"),
+            Self::AddRoute(route) => format!("{}: route {} is missing", route.ns, route.to),
+            Self::DeleteRoute(route) => format!("{}: route {} is not declared", route.ns, route.to),
+            Self::AddFdb(entry) => format!("{}: fdb entry {} is missing", entry.at, entry.mac),
+            Self::DeleteFdb(entry) => format!("{}: fdb entry {} is not declared", entry.at, entry.mac),
+            Self::SetQdisc { at, qdisc, previous } => {
+                let text = |qdisc: &Option<Qdisc>| qdisc.as_ref().map_or("the default".into(), Qdisc::to_string);
+                format!("{at}: qdisc is {}, declared {}", text(previous), text(qdisc))
+            }
+            Self::SetFeatures { at, features, previous } => {
+                let line = |(name, on): (&String, &bool)| {
+                    let got = previous.get(name).map_or("not there", |on| on_off(*on));
+                    format!("{at}: feature {name} is {got}, declared {}", on_off(*on))
+                };
+                features.iter().map(line).collect::<Vec<_>>().join("; ")
+            }
+            Self::SetEthtool { at, values, previous } => {
+                let line = |(key, want): (&String, &u32)| {
+                    let got = previous.get(key).map_or("not there".into(), u32::to_string);
+                    format!("{at}: {key} is {got}, declared {want}")
+                };
+                values.iter().map(line).collect::<Vec<_>>().join("; ")
+            }
+            Self::SetSysctl { ns, key, value, previous } => {
+                let got = previous.as_deref().unwrap_or("not there");
+                format!("{ns}: sysctl {key} is {got}, declared {value}")
+            }
+        }
+    }
+}
+
+fn on_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+struct KindText<'a>(&'a Link);
+
+impl fmt::Display for KindText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.kind {
+            LinkKind::Bridge { .. } => f.write_str("bridge"),
+            LinkKind::Veth { .. } => f.write_str("veth"),
+            LinkKind::Macvlan { lower, mode } => {
+                write!(f, "macvlan on {lower} mode {}", format!("{mode:?}").to_lowercase())
+            }
+            LinkKind::Vxlan(v) => {
+                write!(f, "vxlan vni {} {} -> {} port {} dev {}", v.vni, v.local, v.remote, v.port, v.dev)
+            }
+            LinkKind::Borrowed { ifname, .. } => write!(f, "borrowed {ifname}"),
+        }
+    }
+}
+
+/// The kind of a link in one word, for tables.
+pub fn kind_word(link: &Link) -> &'static str {
+    match link.kind {
+        LinkKind::Bridge { .. } => "bridge",
+        LinkKind::Veth { .. } => "veth",
+        LinkKind::Macvlan { .. } => "macvlan",
+        LinkKind::Vxlan(_) => "vxlan",
+        LinkKind::Borrowed { .. } => "borrowed",
+    }
+}
+
+impl fmt::Display for Qdisc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shaper(shaper) => {
+                let kind = if shaper.qdisc == ShaperKind::Tbf { "tbf" } else { "htb" };
+                write!(f, "{kind} rate {}", shaper.rate)
+            }
+            Self::Netem(Netem { delay, loss }) => {
+                f.write_str("netem")?;
+                delay.iter().try_for_each(|delay| write!(f, " delay {delay}"))?;
+                loss.iter().try_for_each(|loss| write!(f, " loss {:.3}%", loss * 100.0))
+            }
+        }
+    }
+}
+
+struct SetText<'a>(&'a LinkSet);
+
+impl fmt::Display for SetText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        differing(self.0, &LinkSet::default()).iter().try_for_each(|(field, want, _)| write!(f, " {field} {want}"))
+    }
+}
+
+/// (field, wanted, before) of every attribute that is set.
+fn differing(set: &LinkSet, previous: &LinkSet) -> Vec<(&'static str, String, String)> {
+    let mut fields = Vec::new();
+    let mut field = |name, want: Option<String>, got: Option<String>| {
+        if let Some(want) = want {
+            fields.push((name, want, got.unwrap_or_else(|| "unknown".into())));
+        }
+    };
+    let number = |value: Option<u32>| value.map(|v| v.to_string());
+    let switch = |value: Option<bool>| value.map(|on| on_off(on).to_owned());
+    let state = |value: Option<bool>| value.map(|up| if up { "up" } else { "down" }.to_owned());
+    let master = |value: &Option<Option<crate::units::IfName>>| {
+        value.as_ref().map(|name| name.as_ref().map_or("none".to_owned(), |name| name.to_string()))
+    };
+    field("mtu", number(set.mtu), number(previous.mtu));
+    field("mac", set.mac.map(|m| m.to_string()), previous.mac.map(|m| m.to_string()));
+    field("state", state(set.up), state(previous.up));
+    field("master", master(&set.master), master(&previous.master));
+    field("pvid", set.pvid.map(|v| v.to_string()), previous.pvid.map(|v| v.to_string()));
+    field("stp", switch(set.stp), switch(previous.stp));
+    field("vlan_filtering", switch(set.vlan_filtering), switch(previous.vlan_filtering));
+    field("multicast_snooping", switch(set.multicast_snooping), switch(previous.multicast_snooping));
+    field("gso_max_size", number(set.gso_max_size), number(previous.gso_max_size));
+    fields
+}

@@ -1,0 +1,301 @@
+//! Versioned result types: what `--json` prints and what is kept. The schema is checked in as `docs/run.schema.json`.
+//!
+//! Figures are as measured, with their unit in the field's name; what a reader may want to compute (medians, intervals) is
+//! in the summaries.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    facts::Machine,
+    measured::{Latency, Side, Test},
+    stats::Spread,
+    units::{BitRate, ByteSize, CpuList, Span},
+};
+
+/// Version of the shape below. A field may be added without a new number; one that goes or changes its sense takes one.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One run of `netbench run`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RunRecord {
+    /// [`SCHEMA_VERSION`]
+    pub schema_version: u32,
+    /// Version of netbench.
+    pub netbench: String,
+    /// When it began, RFC 3339, UTC.
+    pub started: String,
+    /// The command line.
+    pub command: Vec<String>,
+    /// What was measured on.
+    pub topology: TopologyRef,
+    /// Ran without root, in namespaces of an own user namespace.
+    pub rootless: bool,
+    /// The machine.
+    pub machine: Machine,
+    /// The MTU of every path, proved with packets before the measurement.
+    pub proofs: Vec<MtuProof>,
+    /// How long the kernel took to become quiet after the topology was made, milliseconds.
+    pub quiet_ms: f64,
+    /// Length of the measurement, seconds.
+    pub elapsed_s: f64,
+    /// By flow, in order of declaration.
+    pub flows: Vec<FlowRecord>,
+    /// What a reader should know before trusting the figures.
+    pub warnings: Vec<String>,
+    /// Ended early by Ctrl-C: later rounds are missing.
+    pub interrupted: bool,
+}
+
+impl RunRecord {
+    /// A record without results yet.
+    pub fn new(started: jiff::Timestamp, command: Vec<String>, topology: TopologyRef, machine: Machine) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            netbench: env!("CARGO_PKG_VERSION").to_owned(),
+            started: format!("{started:.0}"),
+            command,
+            topology,
+            rootless: false,
+            machine,
+            proofs: Vec::new(),
+            quiet_ms: 0.0,
+            elapsed_s: 0.0,
+            flows: Vec::new(),
+            warnings: Vec::new(),
+            interrupted: false,
+        }
+    }
+
+    /// May every figure be believed, and is there one?
+    pub fn is_valid(&self) -> bool {
+        self.flows.iter().flat_map(|flow| &flow.tests).all(|test| test.verdict.valid)
+    }
+}
+
+/// A path whose MTU was probed: packets with DF of exactly the MTU must arrive, longer ones must not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct MtuProof {
+    /// Client.
+    pub from: String,
+    /// Server.
+    pub to: String,
+    /// Declared MTU, bytes of the IP packet.
+    pub mtu: u32,
+    /// Did it hold both ways?
+    pub holds: bool,
+    /// What was seen, in a line.
+    pub text: String,
+}
+
+/// A topology by name and content.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TopologyRef {
+    /// Name.
+    pub name: String,
+    /// Hash of the source text, hexadecimal.
+    pub hash: String,
+}
+
+/// A pair of nodes and what was measured between them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct FlowRecord {
+    /// Client.
+    pub from: String,
+    /// Server.
+    pub to: String,
+    /// Address the client binds.
+    pub from_address: String,
+    /// Address the client connects to.
+    pub to_address: String,
+    /// Largest IP packet the path carries, bytes; 0 when not known.
+    pub mtu: u32,
+    /// Every test, in order.
+    pub tests: Vec<TestRecord>,
+}
+
+/// A test of a flow over all rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TestRecord {
+    /// Which.
+    pub test: Test,
+    /// As asked for.
+    pub settings: Settings,
+    /// Every round, in order of time. A round that failed has no figures and says why in the verdict.
+    pub rounds: Vec<RoundRecord>,
+    /// The headline over all rounds; absent when none ended.
+    pub summary: Option<Summary>,
+    /// May the figures be believed?
+    pub verdict: Verdict,
+}
+
+/// What was asked of a test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Settings {
+    /// Measured window of each round.
+    pub duration: Span,
+    /// Warm-up before it, in no figure.
+    pub omit: Span,
+    /// Parallel streams.
+    pub streams: u32,
+    /// Block, datagram or request.
+    pub length: ByteSize,
+    /// Response.
+    pub response: ByteSize,
+    /// Rate of each stream.
+    pub rate: Option<BitRate>,
+    /// CPUs of the client's data threads.
+    pub client_cpus: Option<CpuList>,
+    /// CPUs of the server's.
+    pub server_cpus: Option<CpuList>,
+}
+
+/// One round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct RoundRecord {
+    /// Number, from 1.
+    pub round: u32,
+    /// The headline figure, in the test's unit.
+    pub headline: f64,
+    /// The client: sender of a stream.
+    pub client: Side,
+    /// The server: receiver of a stream.
+    pub server: Side,
+    /// Did the bytes take the declared path?
+    pub path: PathEvidence,
+}
+
+/// The headline of a test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Summary {
+    /// Unit of `headline`.
+    pub unit: Unit,
+    /// Receiver's goodput, or transactions per second, over the rounds.
+    pub headline: Spread,
+    /// Segments sent again, over all rounds (TCP).
+    pub retransmits: Option<u64>,
+    /// Datagrams, over all rounds (UDP_STREAM).
+    pub datagrams: Option<DatagramSummary>,
+    /// Median over the rounds of each figure (request/response; `count` is the sum, `min` and `max` are the extremes).
+    pub latency: Option<Latency>,
+    /// UDP_RR: requests sent again, over all rounds.
+    pub retries: Option<u64>,
+}
+
+/// Datagrams over all rounds.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct DatagramSummary {
+    /// Sent.
+    pub sent: u64,
+    /// Never received.
+    pub lost: u64,
+    /// Of those, dropped by the receiving socket because its buffer was full (at most; it counts warm-up too).
+    pub socket_drops: u64,
+    /// Came after a later one.
+    pub reordered: u64,
+    /// Came again.
+    pub duplicates: u64,
+    /// Median jitter, nanoseconds.
+    pub jitter_ns: u64,
+}
+
+/// Units of a headline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Unit {
+    /// Payload bits per second.
+    #[serde(rename = "bit/s")]
+    BitsPerSecond,
+    /// Transactions per second.
+    #[serde(rename = "trans/s")]
+    TransactionsPerSecond,
+}
+
+/// Whether a result may be believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Verdict {
+    /// It may.
+    pub valid: bool,
+    /// Why not; empty when valid.
+    pub reasons: Vec<String>,
+}
+
+/// Did the traffic of a round cross the declared path?
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PathEvidence {
+    /// Every declared hop with what it counted.
+    pub hops: Vec<HopEvidence>,
+    /// Interfaces off the declared path that carried more than 1 % of the traffic, the busiest first.
+    pub strays: Vec<StrayEvidence>,
+    /// The conclusion.
+    pub verdict: PathVerdict,
+}
+
+/// What an interface on the path counted during a round, in both directions of the flow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct HopEvidence {
+    /// `namespace/interface`
+    pub at: String,
+    /// Counter in the direction client to server: `tx` or `rx`.
+    pub direction: String,
+    /// Bytes in that direction, link-layer headers included.
+    pub bytes: u64,
+    /// Packets in that direction; a GSO or GRO super-packet counts once.
+    pub packets: u64,
+    /// Bytes the other way.
+    pub reverse_bytes: u64,
+    /// Packets the other way.
+    pub reverse_packets: u64,
+    /// What `bytes` must be for the hop to be on the path: lowest and highest.
+    pub expected_bytes: (u64, u64),
+    /// Drops and errors of the interface during the round.
+    pub dropped: u64,
+    /// Within what was expected.
+    pub ok: bool,
+}
+
+/// An interface that should have been idle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StrayEvidence {
+    /// `namespace/interface`
+    pub at: String,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+}
+
+/// Conclusion on a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "path")]
+pub enum PathVerdict {
+    /// Every declared hop carried the traffic, and no other interface did.
+    Proved,
+    /// It went another way, or did not get through.
+    NotProved {
+        /// Which hop, which interface.
+        reason: String,
+    },
+    /// No hop is declared (loopback): there is nothing to prove.
+    NoHops,
+}
+
+/// The JSON schema of [`RunRecord`], as checked in.
+pub fn schema() -> String {
+    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(RunRecord)).expect("a schema is JSON");
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checked_in_schema_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/run.schema.json");
+        if std::env::var_os("NETBENCH_BLESS").is_some() {
+            std::fs::write(path, schema()).unwrap();
+        }
+        let checked_in = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(checked_in == schema(), "docs/run.schema.json is stale: run the tests with NETBENCH_BLESS=1");
+    }
+}

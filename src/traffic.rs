@@ -1,0 +1,56 @@
+//! The load engine: one pinned, blocking thread per stream, ends decided in that thread, counters on their own cache lines.
+//!
+//! A job has two sides. A [`Server`] is bound and says its ports, a [`Client`] connects to them and says its own addresses,
+//! the server starts with those addresses (nobody else gets in), the client starts, and both give a [`Side`] back.
+//!
+//! [`Side`]: crate::measured::Side
+
+mod clock;
+mod counters;
+mod job;
+mod rr;
+mod sequence;
+mod socket;
+mod spec;
+mod sys;
+mod tcp_stream;
+mod udp_stream;
+
+pub use self::{
+    counters::Sample,
+    job::{Client, Running, SenderTotals, Server},
+    sequence::SequenceWindow,
+    spec::{Limits, Spec},
+};
+
+/// What can go wrong with a job: the operation, what it was done to, and the system's text.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call failed.
+    #[error("{operation} {object}: {source}")]
+    Os {
+        /// The call.
+        operation: &'static str,
+        /// Its object.
+        object: String,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// The job as asked for makes no sense or passes a limit.
+    #[error("{0}")]
+    Spec(String),
+    /// The other end did something that ends the test.
+    #[error("stream {stream}: {what}")]
+    Peer {
+        /// Number of the stream.
+        stream: u32,
+        /// What happened.
+        what: String,
+    },
+}
+
+/// Wraps a failed call.
+fn os(operation: &'static str, object: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Error {
+    let object = object.to_string();
+    move |source| Error::Os { operation, object, source }
+}

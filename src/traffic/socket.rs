@@ -1,0 +1,184 @@
+//! Sockets as the engine wants them, and what the kernel made of the wish.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::{Error, os, spec::Spec, sys};
+use crate::measured::{SocketFacts, TcpInfo, Test};
+
+/// Waiting for a peer to answer a connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a blocked datagram thread looks whether it shall end.
+pub const POLL: Duration = Duration::from_millis(50);
+/// Receive buffer asked for a datagram stream: one scheduling hiccup of 1 ms at 30 Gbit/s fits.
+const UDP_BUFFER: usize = 4 << 20;
+
+/// A socket bound to an address; `port` 0 takes a free one.
+pub fn bound(spec: &Spec, address: IpAddr) -> Result<Socket, Error> {
+    let at = SocketAddr::new(address, 0);
+    let (kind, protocol) =
+        if spec.test.is_udp() { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
+    let socket = Socket::new(Domain::for_address(at), kind, Some(protocol)).map_err(os("open a socket for", at))?;
+    let asked = spec.socket_buffer.map(|size| size.0 as usize);
+    if let Some(size) = asked.or((spec.test == Test::UdpStream).then_some(UDP_BUFFER)) {
+        // Before connect and listen, since the window scale is settled in the handshake (tcp(7)). The kernel caps
+        // silently at rmem_max and wmem_max; the value in force is read back into the result.
+        socket.set_recv_buffer_size(size).map_err(os("set SO_RCVBUF of", at))?;
+        socket.set_send_buffer_size(size).map_err(os("set SO_SNDBUF of", at))?;
+    }
+    if spec.test.is_udp() {
+        socket.set_read_timeout(Some(POLL)).map_err(os("set SO_RCVTIMEO of", at))?;
+        fragmenting(&socket, at, spec.dont_fragment)?;
+    }
+    if spec.test == Test::TcpRr {
+        socket.set_tcp_nodelay(true).map_err(os("set TCP_NODELAY of", at))?;
+    }
+    if let (Test::TcpStream, Some(rate)) = (spec.test, spec.rate) {
+        // TCP paces itself by this, with or without the fq qdisc (since 4.13).
+        sys::set_option(
+            socket.as_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MAX_PACING_RATE,
+            &rate.bytes_per_second().to_ne_bytes(),
+        )
+        .map_err(os("set SO_MAX_PACING_RATE of", at))?;
+    }
+    socket.bind(&at.into()).map_err(os("bind", at))?;
+    Ok(socket)
+}
+
+fn fragmenting(socket: &Socket, at: SocketAddr, never: bool) -> Result<(), Error> {
+    let (level, name) = match at {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+    };
+    // IP_PMTUDISC_* and IPV6_PMTUDISC_* have the same values.
+    let value = if never { libc::IP_PMTUDISC_DO } else { libc::IP_PMTUDISC_DONT };
+    sys::set_option(socket.as_fd(), level, name, &value.to_ne_bytes()).map_err(os("set IP_MTU_DISCOVER of", at))
+}
+
+/// Connects, with a limit in time.
+pub fn connect(socket: &Socket, to: SocketAddr) -> Result<(), Error> {
+    socket.connect_timeout(&to.into(), CONNECT_TIMEOUT).map_err(os("connect to", to))
+}
+
+/// Own address of a socket.
+pub fn local(socket: &Socket) -> Result<SocketAddr, Error> {
+    let address = socket.local_addr().map_err(os("read the address of", "a socket"))?;
+    address.as_socket().ok_or_else(|| Error::Spec("a socket without an IP address".to_owned()))
+}
+
+/// Both addresses, as text; `?` for one that is not known (any more).
+pub fn names(socket: &Socket) -> (String, String) {
+    let text = |address: io::Result<socket2::SockAddr>| {
+        address.ok().and_then(|a| a.as_socket()).map_or_else(|| "?".to_owned(), |a| a.to_string())
+    };
+    (text(socket.local_addr()), text(socket.peer_addr()))
+}
+
+/// Reads the options in force.
+pub fn facts(socket: &Socket, tcp: bool) -> SocketFacts {
+    let mut facts = SocketFacts {
+        sndbuf: socket.send_buffer_size().unwrap_or(0) as u64,
+        rcvbuf: socket.recv_buffer_size().unwrap_or(0) as u64,
+        ..SocketFacts::default()
+    };
+    if tcp {
+        facts.mss = socket.tcp_mss().ok();
+        facts.nodelay = socket.tcp_nodelay().ok();
+        let mut name = [0; 16];
+        facts.congestion = sys::get_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_CONGESTION, &mut name)
+            .ok()
+            .map(|length| String::from_utf8_lossy(&name[..length]).trim_end_matches('\0').to_owned());
+    }
+    facts
+}
+
+/// Datagrams this socket dropped: `SK_MEMINFO_DROPS` of `SO_MEMINFO`.
+///
+/// `SO_RXQ_OVFL` gives the same counter, but only along with a later datagram, so that drops at the end are never told.
+pub fn drops(socket: &Socket) -> Option<u64> {
+    const SO_MEMINFO: i32 = 55;
+    const SK_MEMINFO_DROPS: usize = 8;
+    let mut values = [0; 4 * 16];
+    let length = sys::get_option(socket.as_fd(), libc::SOL_SOCKET, SO_MEMINFO, &mut values).ok()?;
+    field(&values[..length], SK_MEMINFO_DROPS * 4).map(|bytes| u64::from(u32::from_ne_bytes(bytes)))
+}
+
+/// Reads `struct tcp_info` by the offsets of include/uapi/linux/tcp.h, which only ever grows at its end.
+///
+/// `retransmits` is the count since the connection was made; the caller takes the difference.
+pub fn tcp_info(socket: &Socket) -> TcpInfo {
+    let mut bytes = [0; 512];
+    let length = sys::get_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut bytes).unwrap_or(0);
+    parse_tcp_info(&bytes[..length])
+}
+
+fn parse_tcp_info(bytes: &[u8]) -> TcpInfo {
+    let u32_at = |offset| field(bytes, offset).map(u32::from_ne_bytes);
+    let u64_at = |offset| field(bytes, offset).map(u64::from_ne_bytes);
+    TcpInfo {
+        snd_mss: u32_at(16),
+        pmtu: u32_at(60),
+        rtt_us: u32_at(68),
+        rttvar_us: u32_at(72),
+        snd_cwnd: u32_at(80),
+        reordering: u32_at(88),
+        retransmits: u32_at(100),
+        segs_out: u32_at(136),
+        // ~0 says that none was measured.
+        min_rtt_us: u32_at(148).filter(|&rtt| rtt != u32::MAX),
+        delivery_rate: u64_at(160),
+        busy_us: u64_at(168),
+        rwnd_limited_us: u64_at(176),
+        sndbuf_limited_us: u64_at(184),
+        bytes_retransmitted: u64_at(208),
+    }
+}
+
+/// The bytes of a field, when the kernel filled them.
+fn field<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
+    bytes.get(offset..offset + N)?.try_into().ok()
+}
+
+/// Did the call only run out of its time-out, or was it interrupted?
+pub fn is_pause(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_kernels_shorter_tcp_info_leaves_fields_absent() {
+        let mut bytes = [0u8; 160];
+        bytes[68..72].copy_from_slice(&123u32.to_ne_bytes());
+        bytes[100..104].copy_from_slice(&7u32.to_ne_bytes());
+        bytes[148..152].copy_from_slice(&u32::MAX.to_ne_bytes());
+        let info = parse_tcp_info(&bytes);
+        assert_eq!((info.rtt_us, info.retransmits, info.min_rtt_us), (Some(123), Some(7), None));
+        assert_eq!((info.delivery_rate, info.busy_us), (None, None));
+        assert_eq!(parse_tcp_info(&bytes[..103]).retransmits, None);
+        assert_eq!(parse_tcp_info(&[]), TcpInfo::default());
+    }
+
+    /// Offsets against the C library's structure, as far as that one goes.
+    #[test]
+    fn offsets_are_those_of_the_c_structure() {
+        use std::mem::offset_of;
+        assert_eq!(offset_of!(libc::tcp_info, tcpi_snd_mss), 16);
+        assert_eq!(offset_of!(libc::tcp_info, tcpi_pmtu), 60);
+        assert_eq!(offset_of!(libc::tcp_info, tcpi_rtt), 68);
+        assert_eq!(offset_of!(libc::tcp_info, tcpi_rttvar), 72);
+        assert_eq!(offset_of!(libc::tcp_info, tcpi_snd_cwnd), 80);
+        assert_eq!(offset_of!(libc::tcp_info, tcpi_reordering), 88);
+        assert_eq!(offset_of!(libc::tcp_info, tcpi_total_retrans), 100);
+    }
+}

@@ -1,0 +1,166 @@
+//! What a job shall do, and the limits within which a worker agrees to do it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::{
+    measured::Test,
+    units::{BitRate, ByteSize, CpuList, Span},
+};
+
+/// Bytes in front of each datagram of UDP_STREAM: sequence number and sender's clock.
+pub const DATAGRAM_HEADER: usize = 16;
+
+/// One job, as both sides get it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The test.
+    pub test: Test,
+    /// Parallel streams, each with its thread and socket.
+    pub streams: u32,
+    /// Length of the measured window.
+    pub duration: Span,
+    /// Warm-up before it, left out of every figure.
+    pub omit: Span,
+    /// Length of the intervals in which progress is told.
+    pub interval: Span,
+    /// Bytes of a send (TCP_STREAM), of a datagram (UDP_STREAM) or of a request.
+    pub length: ByteSize,
+    /// Bytes of a response.
+    pub response: ByteSize,
+    /// Payload rate of each stream; none is as fast as it goes.
+    pub rate: Option<BitRate>,
+    /// What to ask for as `SO_SNDBUF` and `SO_RCVBUF`; none leaves TCP to the kernel's tuning and asks 4 MiB for UDP.
+    pub socket_buffer: Option<ByteSize>,
+    /// CPUs of this side; stream i gets the (i mod n)-th, alone.
+    pub cpus: Option<CpuList>,
+    /// Set the don't-fragment bit, so that a datagram too long for the path is an error here and no silent fragments.
+    pub dont_fragment: bool,
+}
+
+/// Limits of a job: a worker is driven by frames and must not be made to eat the machine.
+pub struct Limits;
+
+impl Limits {
+    /// Parallel streams.
+    pub const STREAMS: u32 = 256;
+    /// A block of TCP_STREAM or a TCP request.
+    pub const BLOCK: u64 = 16 << 20;
+    /// UDP payload over IPv4.
+    pub const DATAGRAM: u64 = 65507;
+    /// Window and warm-up, each.
+    pub const DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
+    /// Intervals in a window: a result must fit its frame.
+    pub const INTERVALS: u128 = 4096;
+}
+
+impl Spec {
+    /// Length of one send where none is asked for: as iperf3, and enough that per-call cost vanishes (facts/traffic.md 3.8).
+    pub const BLOCK: u64 = 128 << 10;
+
+    /// Refuses what is senseless or beyond the limits.
+    pub fn validate(&self) -> Result<(), Error> {
+        let no = |what: String| Err(Error::Spec(what));
+        let (length, longest) = (self.length.0, if self.test.is_udp() { Limits::DATAGRAM } else { Limits::BLOCK });
+        let shortest = if self.test == Test::UdpStream { DATAGRAM_HEADER as u64 } else { 1 };
+        if self.streams == 0 || self.streams > Limits::STREAMS {
+            return no(format!("{} streams: allowed are 1 to {}", self.streams, Limits::STREAMS));
+        }
+        if length < shortest || length > longest {
+            return no(format!("length {length}: {} allows {shortest} to {longest} bytes", self.test));
+        }
+        if self.test.is_rr() && (self.response.0 == 0 || self.response.0 > longest) {
+            return no(format!("response of {} bytes: {} allows 1 to {longest}", self.response.0, self.test));
+        }
+        if self.duration.0.is_zero() || self.duration.0 > Limits::DURATION || self.omit.0 > Limits::DURATION {
+            return no(format!("duration {}, omit {}: allowed are up to 7 days, and not 0", self.duration, self.omit));
+        }
+        if self.interval.0.is_zero() || self.duration.0.as_nanos() / self.interval.0.as_nanos() > Limits::INTERVALS {
+            return no(format!(
+                "{} in intervals of {}: at most {} intervals",
+                self.duration,
+                self.interval,
+                Limits::INTERVALS
+            ));
+        }
+        if self.rate.is_some() && self.test.is_rr() {
+            return no(format!("{} is a closed loop: it takes no rate", self.test));
+        }
+        if self.cpus.as_ref().is_some_and(|cpus| cpus.0.is_empty()) {
+            return no("an empty CPU list".to_owned());
+        }
+        if self.socket_buffer.is_some_and(|size| size.0 > i32::MAX as u64) {
+            return no("socket buffers are below 2 GiB".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The CPU of a stream.
+    pub fn cpu_of(&self, stream: u32) -> Option<usize> {
+        let cpus = &self.cpus.as_ref()?.0;
+        cpus.get(stream as usize % cpus.len().max(1)).copied()
+    }
+
+    /// Window and warm-up together.
+    pub fn total(&self) -> Duration {
+        self.duration.0 + self.omit.0
+    }
+}
+
+#[cfg(test)]
+pub fn example(test: Test) -> Spec {
+    let span = |millis| Span(Duration::from_millis(millis));
+    Spec {
+        test,
+        streams: 1,
+        duration: span(200),
+        omit: span(0),
+        interval: span(50),
+        length: ByteSize(match test {
+            Test::TcpStream => Spec::BLOCK,
+            Test::UdpStream => 1400,
+            _ => 1,
+        }),
+        response: ByteSize(1),
+        rate: None,
+        socket_buffer: None,
+        cpus: None,
+        dont_fragment: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_kept() {
+        for test in Test::ALL {
+            example(test).validate().unwrap();
+        }
+        type Break = fn(&mut Spec);
+        let breaks: [Break; 8] = [
+            |s| s.streams = 0,
+            |s| s.streams = 257,
+            |s| s.length = ByteSize(15),
+            |s| s.length = ByteSize(65508),
+            |s| s.duration = Span(Duration::ZERO),
+            |s| s.interval = Span(Duration::from_nanos(1)),
+            |s| s.cpus = Some(CpuList(vec![])),
+            |s| s.omit = Span(Duration::from_secs(1 << 30)),
+        ];
+        for (i, break_it) in breaks.into_iter().enumerate() {
+            let mut spec = example(Test::UdpStream);
+            break_it(&mut spec);
+            assert!(spec.validate().is_err(), "case {i}");
+        }
+    }
+
+    #[test]
+    fn streams_share_the_cpus_in_turn() {
+        let spec = Spec { cpus: Some(CpuList(vec![2, 5])), ..example(Test::TcpRr) };
+        assert_eq!([0, 1, 2].map(|i| spec.cpu_of(i)), [Some(2), Some(5), Some(2)]);
+    }
+}

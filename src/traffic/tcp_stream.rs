@@ -1,0 +1,121 @@
+//! TCP_STREAM: blocks one way, ended by the sender's clock, timed by the receiver's bytes.
+
+use std::{
+    io::{ErrorKind, Read},
+    net::Shutdown,
+    time::Duration,
+};
+
+use super::{
+    Error,
+    clock::now_ns,
+    job::{Ended, Lane},
+    os,
+    socket::{is_pause, tcp_info},
+};
+
+/// How often a sender that is blocked by the receiver looks at its clock.
+const SEND_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a sender waits for the receiver to have read everything.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Sends until the window's end, then waits until the receiver has all.
+pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
+    lane.socket.set_write_timeout(Some(SEND_TIMEOUT)).map_err(os("set SO_SNDTIMEO of stream", lane.stream))?;
+    let block: Vec<u8> = (0..lane.spec.length.0).map(|i| (i.wrapping_mul(167) >> 2) as u8).collect();
+    let start = now_ns();
+    let omit = lane.spec.omit.0.as_nanos() as u64;
+    if omit > 0 {
+        pump(lane, &block, start + omit)?;
+    }
+    let retransmitted_before = tcp_info(lane.socket).retransmits;
+    let opened = now_ns();
+    lane.tally.open(opened);
+    let ended = pump(lane, &block, opened + lane.spec.duration.0.as_nanos() as u64)?;
+    let mut tcp = tcp_info(lane.socket);
+    drain(lane);
+    // What was in flight at the end may have been sent again since.
+    let drained = tcp_info(lane.socket);
+    let retransmitted = drained.retransmits.max(tcp.retransmits);
+    tcp.bytes_retransmitted = drained.bytes_retransmitted.max(tcp.bytes_retransmitted);
+    tcp.retransmits = retransmitted.zip(retransmitted_before).map(|(after, before)| after.saturating_sub(before));
+    Ok(Ended { elapsed_ns: ended - opened, tcp: Some(tcp), ..Ended::default() })
+}
+
+/// The hot loop: one send and one clock read per block. Returns the time at which the last send returned.
+fn pump(lane: &mut Lane<'_>, block: &[u8], until: u64) -> Result<u64, Error> {
+    loop {
+        lane.tally.calls += 1;
+        match lane.socket.send(block) {
+            Ok(sent) => lane.tally.add(sent as u64, 0),
+            Err(error) if is_pause(&error) => {}
+            Err(_) if lane.control.stopped() => return Ok(now_ns()),
+            Err(error) => return Err(lane.failed(format_args!("send: {error}"))),
+        }
+        let now = now_ns();
+        if now >= until || lane.control.ending() {
+            return Ok(now);
+        }
+    }
+}
+
+/// Says that no more comes and waits for the receiver to close.
+fn drain(lane: &Lane<'_>) {
+    let _ = lane.socket.shutdown(Shutdown::Write);
+    let _ = lane.socket.set_read_timeout(Some(SEND_TIMEOUT));
+    let deadline = now_ns() + DRAIN_TIMEOUT.as_nanos() as u64;
+    while !lane.control.stopped() && now_ns() < deadline {
+        match (&*lane.socket).read(&mut [0; 1]) {
+            Err(error) if is_pause(&error) => {}
+            _ => return,
+        }
+    }
+}
+
+/// Receives until the sender closes. The window runs from the first byte (after the warm-up) to the last.
+pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
+    let mut buffer = vec![0u8; lane.spec.length.0.max(crate::traffic::Spec::BLOCK) as usize];
+    // Without taking anything, so that the clock starts before the first byte is counted.
+    let first = lane.socket.peek(&mut [std::mem::MaybeUninit::uninit(); 1]);
+    match first {
+        Ok(1..) => {}
+        Ok(_) if lane.control.stopped() => return Ok(Ended::default()),
+        Ok(_) => return Err(lane.failed("closed by the sender before the first byte")),
+        Err(error) => return Err(lane.failed(format_args!("receive: {error}"))),
+    }
+    let start = now_ns();
+    let omit = lane.spec.omit.0.as_nanos() as u64;
+    if omit > 0 {
+        drink(lane, &mut buffer, start + omit)?;
+    }
+    let opened = now_ns();
+    lane.tally.open(opened);
+    let last = drink(lane, &mut buffer, u64::MAX)?;
+    let _ = lane.socket.shutdown(Shutdown::Write);
+    Ok(Ended { elapsed_ns: last.saturating_sub(opened), tcp: Some(tcp_info(lane.socket)), ..Ended::default() })
+}
+
+/// The hot loop: one receive and one clock read per turn. Returns the time of the last byte.
+fn drink(lane: &mut Lane<'_>, buffer: &mut [u8], until: u64) -> Result<u64, Error> {
+    let mut last = now_ns();
+    let mut stream = lane.socket;
+    loop {
+        lane.tally.calls += 1;
+        match stream.read(buffer) {
+            Ok(0) => return Ok(last),
+            Ok(received) => {
+                last = now_ns();
+                lane.tally.add(received as u64, 0);
+                if last >= until {
+                    return Ok(last);
+                }
+            }
+            Err(error) if is_pause(&error) => {}
+            Err(_) if lane.control.stopped() => return Ok(last),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                return Err(lane.failed("the sender was lost (connection reset)"));
+            }
+            Err(error) => return Err(lane.failed(format_args!("receive: {error}"))),
+        }
+    }
+}

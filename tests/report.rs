@@ -1,0 +1,325 @@
+//! The report of a fixed record: golden text, columns, schema.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use netbench::{
+    facts::{LinkCounters, Machine},
+    measured::*,
+    record::*,
+    report,
+    stats::spread,
+    units::{ByteSize, CpuList, Span},
+};
+
+fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
+    Stream {
+        stream: 0,
+        local: "198.18.0.1:40000".into(),
+        peer: "198.18.0.2:41000".into(),
+        bytes,
+        omitted_bytes: 0,
+        units,
+        omitted_units: 0,
+        elapsed_ns: 1_000_000_000,
+        calls: 22_000,
+        cpu: ThreadCpu {
+            user_ns: 20_000_000,
+            system_ns: 930_000_000,
+            pinned: Some(CpuList(vec![0])),
+            last_cpu: Some(0),
+        },
+        socket: SocketFacts {
+            sndbuf: 2_626_560,
+            rcvbuf: 6_291_456,
+            mss: tcp.then_some(8948),
+            congestion: tcp.then(|| "cubic".into()),
+            nodelay: tcp.then_some(units > 0),
+        },
+        tcp: tcp.then(|| TcpInfo {
+            retransmits: Some(0),
+            rtt_us: Some(45),
+            min_rtt_us: Some(20),
+            snd_cwnd: Some(73),
+            ..TcpInfo::default()
+        }),
+        datagrams: None,
+        retries: None,
+    }
+}
+
+fn side(stream: Stream, latency: Option<Latency>) -> Side {
+    let interval = Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units };
+    Side { streams: vec![stream], intervals: vec![interval], latency }
+}
+
+fn proved() -> PathEvidence {
+    let counted = LinkCounters::default();
+    let hop = |at: &str, direction: &str| HopEvidence {
+        at: at.into(),
+        direction: direction.into(),
+        bytes: 2_926_000_000,
+        packets: 45_000,
+        reverse_bytes: 900_000,
+        reverse_packets: 13_000,
+        expected_bytes: (2_900_000_000, 3_300_000_000),
+        dropped: counted.rx_dropped,
+        ok: true,
+    };
+    PathEvidence {
+        hops: vec![
+            hop("client/eth0", "tx"),
+            hop("fabric/client-0", "rx"),
+            hop("fabric/server-0", "tx"),
+            hop("server/eth0", "rx"),
+        ],
+        strays: vec![],
+        verdict: PathVerdict::Proved,
+    }
+}
+
+fn settings(length: u64) -> Settings {
+    Settings {
+        duration: Span(std::time::Duration::from_secs(1)),
+        omit: Span(std::time::Duration::ZERO),
+        streams: 1,
+        length: ByteSize(length),
+        response: ByteSize(1),
+        rate: None,
+        client_cpus: Some(CpuList(vec![0])),
+        server_cpus: None,
+    }
+}
+
+fn record() -> RunRecord {
+    let mut record = RunRecord::new(
+        "2026-11-22T10:00:00Z".parse().unwrap(),
+        vec!["netbench".into(), "run".into(), "bridge".into()],
+        TopologyRef { name: "bridge".into(), hash: "00c0ffee00c0ffee".into() },
+        Machine {
+            hostname: "lab1".into(),
+            kernel: "6.18.44".into(),
+            cpu: "AMD EPYC".into(),
+            cpus: 2,
+            memory_bytes: 4 << 30,
+        },
+    );
+    record.netbench = "0.1.0".into();
+    record.rootless = true;
+    let round =
+        |round, headline, client: Side, server: Side| RoundRecord { round, headline, client, server, path: proved() };
+    let valid = Verdict { valid: true, reasons: vec![] };
+
+    let goodputs = [23.41e9, 22.9e9, 24.05e9];
+    let tcp = TestRecord {
+        test: Test::TcpStream,
+        settings: settings(131_072),
+        rounds: (1..)
+            .zip(goodputs)
+            .map(|(i, bits)| {
+                let bytes = (bits / 8.0) as u64;
+                round(i, bits, side(stream(bytes, 0, true), None), side(stream(bytes, 0, true), None))
+            })
+            .collect(),
+        summary: Some(Summary {
+            unit: Unit::BitsPerSecond,
+            headline: spread(&goodputs).unwrap(),
+            retransmits: Some(0),
+            datagrams: None,
+            latency: None,
+            retries: None,
+        }),
+        verdict: valid.clone(),
+    };
+    let latency = Latency {
+        count: 16_780,
+        min_ns: 31_000,
+        mean_ns: 59_500.0,
+        p50_ns: 58_943,
+        p90_ns: 71_000,
+        p99_ns: 96_100,
+        p99_9_ns: 348_000,
+        p99_99_ns: 1_230_000,
+        max_ns: 2_100_000,
+    };
+    let rr = TestRecord {
+        test: Test::TcpRr,
+        settings: settings(1),
+        rounds: vec![round(
+            1,
+            16_780.0,
+            side(stream(16_780, 16_780, true), Some(latency)),
+            side(stream(16_780, 16_780, true), None),
+        )],
+        summary: Some(Summary {
+            unit: Unit::TransactionsPerSecond,
+            headline: spread(&[16_780.0]).unwrap(),
+            retransmits: Some(0),
+            datagrams: None,
+            latency: Some(latency),
+            retries: None,
+        }),
+        verdict: valid,
+    };
+    let received = 350_000;
+    let mut receiver = stream(received * 8972, received, false);
+    let datagrams = Datagrams {
+        sent: 360_000,
+        received,
+        lost: 10_000,
+        jitter_ns: 3_200,
+        socket_drops: Some(10_000),
+        ..Datagrams::default()
+    };
+    receiver.datagrams = Some(datagrams);
+    let reason = "client/eth0 counted 5000 bytes tx, at least 3140200000 were delivered; client/eth1 carried 3200000000 bytes and is not on it";
+    let mut astray = round(1, 25.12e9, side(stream(360_000 * 8972, 360_000, false), None), side(receiver, None));
+    astray.path.verdict = PathVerdict::NotProved { reason: reason.into() };
+    let udp = TestRecord {
+        test: Test::UdpStream,
+        settings: settings(8972),
+        rounds: vec![astray],
+        summary: Some(Summary {
+            unit: Unit::BitsPerSecond,
+            headline: spread(&[25.12e9]).unwrap(),
+            retransmits: None,
+            datagrams: Some(DatagramSummary {
+                sent: 360_000,
+                lost: 10_000,
+                socket_drops: 10_000,
+                reordered: 0,
+                duplicates: 0,
+                jitter_ns: 3_200,
+            }),
+            latency: None,
+            retries: None,
+        }),
+        verdict: Verdict { valid: false, reasons: vec![format!("round 1: path not proved: {reason}")] },
+    };
+    record.flows = vec![FlowRecord {
+        from: "client".into(),
+        to: "server".into(),
+        from_address: "198.18.0.1".into(),
+        to_address: "198.18.0.2".into(),
+        mtu: 9000,
+        tests: vec![tcp, rr, udp],
+    }];
+    record.warnings = vec!["UDP_STREAM client → server: 10000 datagrams dropped by the receiving socket, not by the network: it reads too slowly; try --rate".into()];
+    record
+}
+
+fn plain(record: &RunRecord) -> String {
+    let mut out = anstream::StripStream::new(Vec::new());
+    report::text(record, &mut out).unwrap();
+    String::from_utf8(out.into_inner()).unwrap()
+}
+
+#[test]
+fn text_is_as_agreed_and_fits_80_columns() {
+    let text = plain(&record());
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{}: {line}", line.chars().count());
+        assert_eq!(line, line.trim_end());
+    }
+    insta::assert_snapshot!("report", text);
+}
+
+#[test]
+fn long_names_and_long_reasons_still_fit() {
+    let mut record = record();
+    record.flows[0].from = "n".repeat(70);
+    record.flows[0].to = "m".repeat(70);
+    record.topology.name = "t".repeat(90);
+    record.flows[0].tests[0].verdict = Verdict { valid: false, reasons: vec!["x".repeat(300), "y ".repeat(200)] };
+    record.flows[0].tests[0].rounds[2].path.hops[3].at = "h".repeat(120);
+    record.flows[0].tests[1].summary = None;
+    record.interrupted = true;
+    let text = plain(&record);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(text.contains("no result") && text.contains("interrupted"));
+}
+
+/// A structural check against the checked-in schema: types, required fields, enumerations, references.
+fn conforms(
+    value: &serde_json::Value,
+    schema: &serde_json::Value,
+    root: &serde_json::Value,
+    at: &str,
+) -> Result<(), String> {
+    use serde_json::Value;
+    if let Some(reference) = schema["$ref"].as_str() {
+        return conforms(value, &root["$defs"][reference.trim_start_matches("#/$defs/")], root, at);
+    }
+    for key in ["anyOf", "oneOf"] {
+        if let Some(choices) = schema[key].as_array() {
+            let fits = choices.iter().filter(|choice| conforms(value, choice, root, at).is_ok()).count();
+            let right = if key == "oneOf" { fits == 1 } else { fits > 0 };
+            return if right { Ok(()) } else { Err(format!("{at}: {fits} of {key} fit {value}")) };
+        }
+    }
+    if let Some(wanted) = schema.get("const")
+        && wanted != value
+    {
+        return Err(format!("{at}: {value} is not {wanted}"));
+    }
+    if let Some(allowed) = schema["enum"].as_array()
+        && !allowed.contains(value)
+    {
+        return Err(format!("{at}: {value} is not one of {allowed:?}"));
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(n) if n.is_u64() || n.is_i64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let is = |wanted: &Value| wanted == kind || (wanted == "number" && kind == "integer");
+    match &schema["type"] {
+        Value::Array(kinds) if !kinds.iter().any(is) => return Err(format!("{at}: {kind} is not one of {kinds:?}")),
+        wanted @ Value::String(_) if !is(wanted) => return Err(format!("{at}: {kind} is not {wanted}")),
+        _ => {}
+    }
+    if let Value::Array(items) = value
+        && schema.get("items").is_some()
+    {
+        for (i, item) in items.iter().enumerate() {
+            conforms(item, &schema["items"], root, &format!("{at}[{i}]"))?;
+        }
+    }
+    if let (Value::Object(fields), Some(properties)) = (value, schema["properties"].as_object()) {
+        for required in schema["required"].as_array().into_iter().flatten() {
+            let name = required.as_str().unwrap();
+            if !fields.contains_key(name) {
+                return Err(format!("{at}: {name} is missing"));
+            }
+        }
+        for (name, field) in fields {
+            let property = properties.get(name).ok_or_else(|| format!("{at}: {name} is not in the schema"))?;
+            conforms(field, property, root, &format!("{at}.{name}"))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn json_is_the_record_and_conforms_to_the_schema() {
+    let record = record();
+    let mut out = Vec::new();
+    report::json(&record, &mut out).unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(
+        &std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/run.schema.json")).unwrap(),
+    )
+    .unwrap();
+    conforms(&value, &schema, &schema, "run").unwrap();
+    assert_eq!(serde_json::from_slice::<RunRecord>(&out).unwrap(), record);
+
+    let mut broken = value.clone();
+    broken["flows"][0]["tests"][0]["test"] = "TCP_NOTHING".into();
+    assert!(conforms(&broken, &schema, &schema, "run").is_err());
+    let mut short = value;
+    short["flows"][0].as_object_mut().unwrap().remove("tests");
+    assert!(conforms(&short, &schema, &schema, "run").unwrap_err().contains("tests is missing"));
+}

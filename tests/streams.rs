@@ -1,0 +1,326 @@
+//! The traffic engine, its workers and the path evidence on the real kernel, in namespaces of the test's own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cables;
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use cables::Lab;
+use netbench::{
+    agent::Workers,
+    experiment::{Options, Progress, options::Asked, run},
+    facts::Machine,
+    measured::{Side, Test},
+    plan::desired::FlowPath,
+    record::{PathVerdict, RunRecord, TestRecord, TopologyRef},
+    topology::model::TestDefaults,
+    units::{CpuList, Span},
+};
+
+fn options(tests: &[Test], millis: u64) -> Options {
+    let asked = Asked {
+        tests: Some(tests.to_vec()),
+        duration: Some(Span(Duration::from_millis(millis))),
+        rounds: Some(1),
+        ..Asked::default()
+    };
+    Options::merge(asked, &TestDefaults::default()).unwrap()
+}
+
+fn record() -> RunRecord {
+    RunRecord::new("2026-11-22T10:00:00Z".parse().unwrap(), vec![], TopologyRef::default(), Machine::default())
+}
+
+fn measure(lab: &Lab, flow: FlowPath, options: &Options) -> RunRecord {
+    let mut record = record();
+    let mut snapshot = || Ok(lab.counters());
+    let interrupt = AtomicBool::new(false);
+    run(&mut record, &[flow], options, &mut lab.workers(), &mut snapshot, &mut |_| {}, &interrupt).unwrap();
+    record
+}
+
+fn check_side(side: &Side, what: &str) {
+    assert_eq!(side.intervals.iter().map(|i| i.bytes).sum::<u64>(), side.bytes(), "{what}: bytes of intervals");
+    assert_eq!(side.intervals.iter().map(|i| i.units).sum::<u64>(), side.units(), "{what}: units of intervals");
+    assert!(side.intervals.windows(2).all(|w| w[0].end_ns == w[1].start_ns), "{what}: {:?}", side.intervals);
+    let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap();
+    assert_eq!(side.intervals.last().unwrap().end_ns, longest, "{what}");
+}
+
+fn check(result: &TestRecord, streams: usize) {
+    let test = result.test;
+    assert!(result.verdict.valid, "{test}: {:?}", result.verdict.reasons);
+    let round = &result.rounds[0];
+    assert_eq!(round.path.verdict, PathVerdict::Proved, "{test}");
+    assert_eq!((round.client.streams.len(), round.server.streams.len()), (streams, streams));
+    check_side(&round.client, &format!("{test} client"));
+    check_side(&round.server, &format!("{test} server"));
+    assert!(round.headline > 0.0);
+    for (a, b) in round.client.streams.iter().zip(&round.server.streams) {
+        assert_eq!((&a.local, &a.peer), (&b.peer, &b.local), "{test}: streams are matched end to end");
+        assert!(b.bytes <= a.bytes || test.is_rr() || b.omitted_bytes > 0);
+        assert!(a.cpu.system_ns > 0 || a.cpu.user_ns > 0);
+        assert_eq!(a.tcp.is_some(), !test.is_udp());
+        match test {
+            Test::TcpStream => {
+                assert_eq!(a.bytes + a.omitted_bytes, b.bytes + b.omitted_bytes);
+                assert!(a.tcp.as_ref().unwrap().retransmits.is_some() && a.socket.congestion.is_some());
+            }
+            Test::UdpStream => {
+                let seen = b.datagrams.as_ref().unwrap();
+                assert_eq!((seen.sent, seen.received), (a.units, b.units));
+                assert_eq!(seen.sent, seen.received + seen.lost);
+                assert_eq!((seen.duplicates, seen.beyond_window, seen.malformed), (0, 0, 0));
+                assert_eq!(b.bytes, b.units * result.settings.length.0);
+                // On a veth nothing but the receiving socket can lose them; its count includes the warm-up's.
+                let drops = seen.socket_drops.unwrap();
+                assert!(if a.omitted_units == 0 { seen.lost == drops } else { seen.lost <= drops }, "{seen:?}");
+            }
+            Test::TcpRr | Test::UdpRr => assert_eq!(a.units + a.omitted_units, b.units + b.omitted_units),
+        }
+    }
+    if let Some(l) = &round.client.latency {
+        assert_eq!(l.count, round.client.units());
+        let ladder = [l.min_ns, l.p50_ns, l.p90_ns, l.p99_ns, l.p99_9_ns, l.p99_99_ns, l.max_ns];
+        assert!(ladder.is_sorted() && l.min_ns > 0, "{ladder:?}");
+    }
+    assert_eq!(test.is_rr(), round.client.latency.is_some());
+}
+
+#[test]
+fn all_tests_keep_their_books() {
+    let Some(lab) = Lab::new(1) else { return };
+    let record = measure(&lab, lab.flow(0, false), &options(&Test::ALL, 300));
+    record.flows[0].tests.iter().for_each(|test| check(test, 1));
+    assert!(record.is_valid() && !record.interrupted);
+    netbench::report::text(&record, &mut anstream::StripStream::new(std::io::stderr())).unwrap();
+}
+
+#[test]
+fn parallel_pinned_streams_with_warm_up_over_ipv6() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&Test::ALL, 300);
+    options.streams = 3;
+    options.omit = Span(Duration::from_millis(100));
+    options.cpus = [("client".to_owned(), CpuList(vec![0]))].into();
+    let record = measure(&lab, lab.flow(0, true), &options);
+    for test in &record.flows[0].tests {
+        check(test, 3);
+        let round = &test.rounds[0];
+        assert!(round.client.streams.iter().all(|s| s.omitted_bytes > 0), "{}", test.test);
+        assert!(round.client.streams.iter().all(|s| s.cpu.pinned == Some(CpuList(vec![0]))));
+        assert!(round.server.streams.iter().all(|s| s.cpu.pinned.is_none()));
+    }
+}
+
+#[test]
+fn a_paced_stream_keeps_its_rate_and_loses_nothing() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&[Test::UdpStream, Test::TcpStream], 500);
+    options.rate = Some("20mbit".parse().unwrap());
+    let record = measure(&lab, lab.flow(0, false), &options);
+    let [udp, tcp] = &record.flows[0].tests[..] else { panic!() };
+    check(udp, 1);
+    check(tcp, 1);
+    let rate = udp.rounds[0].headline;
+    assert!((15e6..=20.5e6).contains(&rate), "{rate}");
+    assert_eq!(udp.rounds[0].server.streams[0].datagrams.as_ref().unwrap().lost, 0);
+    assert!(tcp.rounds[0].headline < 40e6, "{}", tcp.rounds[0].headline);
+}
+
+#[test]
+fn one_worker_plays_both_ends_of_a_loopback() {
+    let Some(lab) = Lab::new(0) else { return };
+    let mut flow = lab.flow(0, false);
+    flow.to_ns = flow.from_ns.clone();
+    flow.flow.from_address = "127.0.0.1".parse().unwrap();
+    flow.flow.to_address = "127.0.0.1".parse().unwrap();
+    flow.flow.mtu = 65536;
+    flow.hops.clear();
+    let record = measure(&lab, flow, &options(&Test::ALL, 100));
+    assert!(record.is_valid(), "{:?}", record.flows);
+    assert!(record.flows[0].tests.iter().all(|test| test.rounds[0].path.verdict == PathVerdict::NoHops));
+}
+
+#[test]
+fn a_path_narrower_than_declared_is_said() {
+    let Some(lab) = Lab::new(1) else { return };
+    lab.ip("client", "link set eth0 mtu 1500");
+    let record = measure(&lab, lab.flow(0, false), &options(&[Test::UdpStream], 100));
+    let test = &record.flows[0].tests[0];
+    let reason = &test.verdict.reasons[0];
+    assert!(reason.contains("a datagram of 8972 bytes does not fit the path (EMSGSIZE)"), "{reason}");
+    assert!(!test.verdict.valid && test.rounds.is_empty());
+}
+
+#[test]
+fn rounds_are_interleaved_and_summarised() {
+    let Some(lab) = Lab::new(1) else { return };
+    let options = Options { rounds: 6, ..options(&[Test::TcpStream, Test::UdpRr], 50) };
+    let (mut record, mut order) = (record(), Vec::new());
+    let mut snapshot = || Ok(lab.counters());
+    let mut progress = |progress: Progress<'_>| {
+        if let Progress::Begin(step) = progress {
+            order.push((step.round, step.test));
+        }
+    };
+    let never = AtomicBool::new(false);
+    run(&mut record, &[lab.flow(0, false)], &options, &mut lab.workers(), &mut snapshot, &mut progress, &never)
+        .unwrap();
+    let expected: Vec<_> = (1..=6).flat_map(|round| [(round, Test::TcpStream), (round, Test::UdpRr)]).collect();
+    assert_eq!(order, expected);
+    for test in &record.flows[0].tests {
+        check(test, 1);
+        let spread = test.summary.as_ref().unwrap().headline;
+        let interval = spread.interval.expect("six rounds give an interval");
+        assert!(spread.samples == 6 && interval.low <= spread.median && spread.median <= interval.high);
+        assert!(interval.coverage > 0.95);
+    }
+}
+
+#[test]
+fn traffic_on_another_wire_is_no_result() {
+    let Some(lab) = Lab::new(2) else { return };
+    // Declared to cross eth0, addressed to eth1.
+    let record = measure(&lab, lab.flow(1, false), &options(&[Test::TcpStream, Test::UdpRr], 100));
+    assert!(!record.is_valid());
+    for test in &record.flows[0].tests {
+        let PathVerdict::NotProved { reason } = &test.rounds[0].path.verdict else { panic!("{}", test.test) };
+        assert!(reason.starts_with("client/eth0 counted"), "{reason}");
+        assert!(test.verdict.reasons[0].contains("path not proved"), "{:?}", test.verdict);
+    }
+    let strays = &record.flows[0].tests[0].rounds[0].path.strays;
+    assert!(strays.iter().any(|s| s.at == "server/eth1"), "{strays:?}");
+}
+
+#[test]
+fn a_cut_wire_stops_no_request_response_test() {
+    let Some(lab) = Lab::new(1) else { return };
+    let (mut record, mut looks) = (record(), 0);
+    let mut snapshot = || Ok(lab.counters());
+    let mut progress = |progress: Progress<'_>| {
+        if let Progress::Interval(..) = progress {
+            looks += 1;
+            match looks {
+                2 => _ = lab.ip("server", "link set eth0 down"),
+                10 => _ = lab.ip("server", "link set eth0 up"),
+                _ => {}
+            }
+        }
+    };
+    let options = Options { interval: Span(Duration::from_millis(50)), ..options(&[Test::UdpRr], 3000) };
+    let never = AtomicBool::new(false);
+    run(&mut record, &[lab.flow(0, false)], &options, &mut lab.workers(), &mut snapshot, &mut progress, &never)
+        .unwrap();
+    let round = &record.flows[0].tests[0].rounds[0];
+    check_side(&round.client, "UDP_RR client");
+    assert!(round.client.streams[0].retries.unwrap() > 0);
+    let silent = round.client.intervals.iter().filter(|i| i.units == 0).count();
+    assert!(silent > 0, "{:?}", round.client.intervals);
+    assert!(round.client.intervals.last().unwrap().units > 0, "it went on: {:?}", round.client.intervals);
+    // The transaction that waited for the wire is in the histogram.
+    assert!(round.client.latency.unwrap().max_ns > 200_000_000);
+}
+
+#[test]
+fn a_receiver_that_reads_too_little_is_charged_to_its_socket() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&[Test::UdpStream], 300);
+    options.socket_buffer = Some("16k".parse().unwrap());
+    options.cpus = [("client", 0), ("server", 0)].map(|(node, cpu)| (node.to_owned(), CpuList(vec![cpu]))).into();
+    let record = measure(&lab, lab.flow(0, false), &options);
+    let test = &record.flows[0].tests[0];
+    check(test, 1);
+    let seen = test.rounds[0].server.streams[0].datagrams.as_ref().unwrap();
+    assert!(seen.lost > 0 && Some(seen.lost) == seen.socket_drops, "{seen:?}");
+    assert!(record.warnings.iter().any(|w| w.contains("dropped by the receiving socket")), "{:?}", record.warnings);
+}
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_killed_worker_is_an_error_soon() {
+    for test in Test::ALL {
+        for victim in ["server", "client"] {
+            let Some(lab) = Lab::new(1) else { return };
+            let mut workers = lab.workers();
+            // nsenter executes the worker: its pid is the worker's.
+            for ns in ["client", "server"] {
+                workers.ensure(ns).unwrap();
+            }
+            let pid = workers.pids()[victim];
+            let (mut record, mut killed) = (record(), None);
+            let mut snapshot = || Ok(lab.counters());
+            let mut progress = |progress: Progress<'_>| {
+                if let (Progress::Interval(..), None) = (progress, killed) {
+                    kill(pid);
+                    killed = Some(Instant::now());
+                }
+            };
+            let never = AtomicBool::new(false);
+            let options = Options { interval: Span(Duration::from_millis(50)), ..options(&[test], 20_000) };
+            run(&mut record, &[lab.flow(0, false)], &options, &mut workers, &mut snapshot, &mut progress, &never)
+                .unwrap();
+            let took = killed.expect("progress was told").elapsed();
+            assert!(took < Duration::from_secs(5), "{test} {victim}: {took:?}");
+            let verdict = &record.flows[0].tests[0].verdict;
+            assert!(!verdict.valid && !verdict.reasons.is_empty(), "{test} {victim}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_ends_the_window_early_and_keeps_it() {
+    let Some(lab) = Lab::new(1) else { return };
+    let (mut record, interrupt) = (record(), AtomicBool::new(false));
+    let mut snapshot = || Ok(lab.counters());
+    let mut progress = |progress: Progress<'_>| {
+        if let Progress::Interval(..) = progress {
+            interrupt.store(true, Relaxed);
+        }
+    };
+    let options = Options { interval: Span(Duration::from_millis(50)), ..options(&Test::ALL, 20_000) };
+    let began = Instant::now();
+    run(&mut record, &[lab.flow(0, false)], &options, &mut lab.workers(), &mut snapshot, &mut progress, &interrupt)
+        .unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(record.interrupted);
+    assert_eq!(record.flows[0].tests.len(), 1, "tests that did not run are left out");
+    check(&record.flows[0].tests[0], 1);
+}
+
+#[test]
+fn a_worker_leaves_when_its_driver_hangs_up() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut workers = lab.workers();
+    workers.ensure("client").unwrap();
+    let pid = workers.pids()["client"];
+    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
+    drop(workers);
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn what_cannot_start_or_speaks_another_tongue_is_said() {
+    let mut none = Workers::new("/nonexistent/netbench".into(), |_, command| command.spawn());
+    let error = none.ensure("client").unwrap_err().to_string();
+    assert!(error.starts_with("start a worker in namespace client: "), "{error}");
+    let mut cat = Workers::new("/bin/false".into(), |_, command| command.spawn());
+    let error = cat.ensure("client").unwrap_err().to_string();
+    assert!(error.contains("ended with exit code 1"), "{error}");
+    let mut noisy = Workers::new("/bin/sh".into(), |_, command| {
+        let mut shell = std::process::Command::new(command.get_program());
+        shell.args(["-c", "echo cannot open display >&2; echo this is no frame at all"]);
+        shell.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        shell.stderr(std::process::Stdio::piped()).spawn()
+    });
+    let error = noisy.ensure("client").unwrap_err().to_string();
+    assert!(error.contains("something else than messages") && error.contains("cannot open display"), "{error}");
+}
