@@ -3,8 +3,16 @@
 //! Every test first puts its thread into fresh network and mount namespaces with a tmpfs on /run: nothing of the
 //! machine's network is touched. nextest runs each test in a process of its own.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "kernel/support.rs"]
 mod support;
 
 #[path = "kernel/core.rs"]
 mod core;
+
+#[path = "kernel/device.rs"]
+mod device;
+
+#[path = "kernel/path.rs"]
+mod path;

@@ -67,7 +67,10 @@ impl Operation {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.verb, self.object)?;
+        f.write_str(&self.verb)?;
+        if !self.object.is_empty() {
+            write!(f, " {}", self.object)?;
+        }
         if !self.netns.is_empty() {
             write!(f, " in netns {}", self.netns)?;
         }

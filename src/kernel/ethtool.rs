@@ -120,7 +120,9 @@ fn call(
 ) -> Result<Vec<u8>, Failure> {
     // All requests of the family begin with ETHTOOL_A_*_HEADER (1): DEV_NAME (2), FLAGS (3).
     let mut message = Writer::after(&[command, 1, 0, 0]);
-    message.nest(1, |header| drop(header.text(2, name.as_str()).u32(3, flags)));
+    message.nest(1, |header| {
+        header.text(2, name.as_str()).u32(3, flags);
+    });
     fill(&mut message);
     send(ns, &message.finish())
 }
@@ -155,7 +157,11 @@ fn feature_names(ns: &Netns) -> Result<Vec<String>, Failure> {
     if names.is_empty() {
         // ETHTOOL_A_STRSET_STRINGSETS (2): STRINGSET (1): ID (1). The feature names belong to no device.
         let mut message = Writer::after(&[STRSET_GET, 1, 0, 0]);
-        message.nest(1, |_| {}).nest(2, |sets| drop(sets.nest(1, |set| drop(set.u32(1, FEATURE_NAMES)))));
+        message.nest(1, |_| {}).nest(2, |sets| {
+            sets.nest(1, |set| {
+                set.u32(1, FEATURE_NAMES);
+            });
+        });
         *names = strings(&send(ns, &message.finish())?);
     }
     Ok(names.clone())

@@ -22,7 +22,7 @@ pub use named::{Holder, NamedNs, holders, inode, list, remove};
 use thread::on_worker;
 
 use super::{
-    Error, Result,
+    Result,
     error::Operation,
     netlink::{Failure, Socket, sys},
 };
@@ -50,14 +50,14 @@ impl Netns {
     /// It appears there last: sysctls are set, `lo` carries `mark` as its alias and is up, so what can be seen is
     /// always marked. `label` is the role that errors name.
     pub fn create(path: &Path, label: &str, mark: &str, sysctl: &BTreeMap<String, String>) -> Result<Self> {
-        let operation = || Operation::of("create namespace", path.display(), label);
+        let operation = || Operation::plain("create namespace", path.display());
         raise_open_files();
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| operation().io(error))?;
         }
         let (label, mark, sysctl, place) = (label.to_owned(), mark.to_owned(), sysctl.clone(), path.to_owned());
         on_worker(move || {
-            let operation = || Operation::of("create namespace", place.display(), &label);
+            let operation = || Operation::plain("create namespace", place.display());
             sys::unshare(UnshareFlags::NEWNET).map_err(|error| operation().io(error))?;
             let this = Self::here(&label)?;
             for (key, value) in &sysctl {
@@ -97,7 +97,7 @@ impl Netns {
         raise_open_files();
         let (label, inner) = (label.to_owned(), file);
         on_worker(move || {
-            thread::enter(inner.as_fd()).map_err(|error| Operation::of("enter", "", &label).io(error))?;
+            thread::enter(inner.as_fd()).map_err(|error| Operation::plain("enter netns", &label).io(error))?;
             Self::here(&label)
         })
     }
@@ -159,7 +159,7 @@ impl Netns {
 
     /// Runs `work` on a thread inside the namespace; the caller's own namespace stays.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        thread::inside(self.file.as_fd(), work).map_err(|error| Operation::of("enter", "", &self.label).io(error))
+        thread::inside(self.file.as_fd(), work).map_err(|error| Operation::plain("enter netns", &self.label).io(error))
     }
 
     /// Starts a process inside the namespace.
@@ -174,7 +174,7 @@ impl Netns {
         thread::enter(self.file.as_fd())
             .map_err(io::Error::from)
             .and_then(|()| exec::own_mounts(name))
-            .map_err(|error| Operation::of("enter", "for a command", &self.label).io(error))
+            .map_err(|error| Operation::plain("enter netns", format!("{} for a command", self.label)).io(error))
     }
 
     /// Reads a sysctl inside; `None` where the kernel has no such key.
@@ -229,13 +229,6 @@ fn raise_open_files() {
         // Where it cannot be raised, opening says so in its turn.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     });
-}
-
-impl Netns {
-    /// Removes a namespace file: unmounts and unlinks. See [`remove`].
-    pub fn remove(path: &Path) -> Result<(), Error> {
-        remove(path)
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{facts::Machine, plan::observed::ObservedNs, units::IfName};
 
 pub(super) use links::{LinkRow, rows};
 pub use links::{counters, group_members};
-pub(super) use tables::{AddressRow, RouteRow, addresses, routes};
+pub(super) use tables::{addresses, routes};
 
 /// What to read. Links are always read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -117,7 +117,16 @@ fn remove(ns: &Netns, index: u32) -> Result<(), Failure> {
 fn replace(ns: &Netns, index: u32, kind: &str, options: &[u8]) -> Result<(), Failure> {
     let mut message = Writer::after(&header(index, HANDLE, ROOT));
     message.text(TCA_KIND, kind).put(TCA_OPTIONS, options);
-    ns.route().request(RTM_NEWQDISC, CREATE | REPLACE, &message.finish()).map(drop)
+    let message = message.finish();
+    match ns.route().request(RTM_NEWQDISC, CREATE | REPLACE, &message) {
+        // "Invalid qdisc name: must match existing qdisc": another kind has our handle.
+        Err(failure) if failure.errno() == Some(libc::EINVAL) => {}
+        result => return result.map(drop),
+    }
+    match remove(ns, index) {
+        Err(failure) if !is_absent(&failure) => Err(failure),
+        _ => ns.route().request(RTM_NEWQDISC, CREATE | REPLACE, &message).map(drop),
+    }
 }
 
 /// `struct tcmsg`: family, padding, ifindex, handle, parent, info.

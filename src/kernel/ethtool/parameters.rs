@@ -103,10 +103,10 @@ pub fn set_parameters(ns: &Netns, name: &IfName, values: &BTreeMap<String, u32>)
         let fill = |message: &mut Writer| {
             for &(key, attribute, byte) in group.parameters {
                 match asked.get(key) {
-                    Some(&value) if byte => drop(message.u8(attribute, u8::from(value != 0))),
-                    Some(&value) => drop(message.u32(attribute, value)),
-                    None => {}
-                }
+                    Some(&value) if byte => message.u8(attribute, u8::from(value != 0)),
+                    Some(&value) => message.u32(attribute, value),
+                    None => message,
+                };
             }
         };
         call(ns, group.set, name, 0, fill).map_err(|failure| operation(&asked).failed(failure))?;

@@ -97,7 +97,14 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let bytes = Writer::default().u8(1, 7).text(2, "br1").nest(3, |w| drop(w.u64(4, 1 << 40))).u32(5, 9).finish();
+        let bytes = Writer::default()
+            .u8(1, 7)
+            .text(2, "br1")
+            .nest(3, |w| {
+                w.u64(4, 1 << 40);
+            })
+            .u32(5, 9)
+            .finish();
         assert_eq!(bytes.len() % 4, 0);
         let kinds: Vec<u16> = attributes(&bytes).map(|(kind, _)| kind).collect();
         assert_eq!(kinds, [1, 2, 3, 5]);
