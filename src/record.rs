@@ -1,4 +1,5 @@
-//! Versioned result types: what `--json` prints and what is kept. The schema is checked in as `docs/run.schema.json`.
+//! Versioned result types: what `--json` prints and what is kept. The schema is checked in as
+//! `docs/json/run.schema.json`.
 //!
 //! Figures are as measured, with their unit in the field's name; what a reader may want to compute (medians, intervals) is
 //! in the summaries.
@@ -276,26 +277,4 @@ pub enum PathVerdict {
     },
     /// No hop is declared (loopback): there is nothing to prove.
     NoHops,
-}
-
-/// The JSON schema of [`RunRecord`], as checked in.
-pub fn schema() -> String {
-    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(RunRecord)).expect("a schema is JSON");
-    text.push('\n');
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checked_in_schema_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/run.schema.json");
-        if std::env::var_os("NETBENCH_BLESS").is_some() {
-            std::fs::write(path, schema()).unwrap();
-        }
-        let checked_in = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(checked_in == schema(), "docs/run.schema.json is stale: run the tests with NETBENCH_BLESS=1");
-    }
 }

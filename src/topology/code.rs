@@ -196,13 +196,4 @@ mod tests {
         assert!("NB999".parse::<Code>().is_err());
         assert!("x".parse::<Code>().is_err());
     }
-
-    #[test]
-    fn the_reference_page_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(path, reference()).unwrap();
-        }
-        assert_eq!(std::fs::read_to_string(path).unwrap(), reference(), "run the test with UPDATE=1");
-    }
 }
