@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
-    desired::{Desired, Link, LinkKind, LinkRef, NsId, NsOrigin, Qdisc, RouteSpec},
+    desired::{Desired, Link, LinkKind, LinkRef, NeighbourSpec, NsId, NsOrigin, Qdisc, RouteSpec},
     marks,
     observed::{LinkDetail, Observed, ObservedLink, ObservedNs, ObservedQdisc},
     step::{LinkSet, NicState, Step},
@@ -88,6 +88,7 @@ pub fn diff(desired: &Desired, observed: &Observed, context: Context<'_>) -> Res
     diff.late_sysctls();
     diff.routes();
     diff.fdb();
+    diff.neighbours();
     if diff.conflicts.is_empty() { Ok(diff.steps) } else { Err(diff.conflicts) }
 }
 
@@ -600,6 +601,30 @@ impl<'a> Diff<'a> {
                 .is_some_and(|state| state.fdb.contains(&(entry.at.name.clone(), entry.mac, entry.remote)));
             if !there || self.missing.contains(&entry.at) {
                 steps.push(Step::AddFdb(entry.clone()));
+            }
+        }
+        self.steps.extend(steps);
+    }
+}
+
+impl Diff<'_> {
+    fn neighbours(&mut self) {
+        let mut steps = Vec::new();
+        for (ns, state) in self.observed.namespaces.iter().filter(|(ns, _)| self.owns(ns)) {
+            for (name, address, mac) in &state.neighbours {
+                let entry =
+                    NeighbourSpec { at: LinkRef { ns: ns.clone(), name: name.clone() }, address: *address, mac: *mac };
+                if !self.missing.contains(&entry.at) && !self.desired.neighbours.contains(&entry) {
+                    steps.push(Step::DeleteNeighbour(entry));
+                }
+            }
+        }
+        for entry in &self.desired.neighbours {
+            let there = self
+                .ns(&entry.at.ns)
+                .is_some_and(|state| state.neighbours.contains(&(entry.at.name.clone(), entry.address, entry.mac)));
+            if !there || self.missing.contains(&entry.at) {
+                steps.push(Step::AddNeighbour(entry.clone()));
             }
         }
         self.steps.extend(steps);
