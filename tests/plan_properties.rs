@@ -1,5 +1,7 @@
 //! Properties of plans on a model of the kernel: order, completeness, and `undo(do(x)) = x`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod model;
 
 use std::collections::BTreeMap;
