@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
     /// Rounds of each test, interleaved.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: Option<u32>,
     /// Warm-up before each round, left out of every figure.
     #[arg(long, value_name = "TIME")]
@@ -107,6 +107,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     if flows.is_empty() {
         talk("error: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
         return Ok(Exit::Usage);
+    }
+    for path in &flows {
+        options.check(std::slice::from_ref(&path.flow))?;
     }
     let root = StateRoot::from_environment();
     let was_up = root.read(&loaded.desired.topology)?.is_some_and(|history| history.committed.is_some());
@@ -205,6 +208,9 @@ fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
     let mut flows = Vec::new();
     for text in &args.flow {
         let Some((from, to)) = text.split_once(':') else { bail!("--flow {text}: write it as FROM:TO") };
+        if from == to {
+            bail!("--flow {text}: a node talks to another node, not to itself");
+        }
         let declared = loaded.desired.flows.iter().find(|path| path.flow.from == from && path.flow.to == to);
         flows.push(match declared {
             Some(path) => path.clone(),

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::topology;
 
-/// Arguments of `netbench topo check`.
+/// Check a topology file offline: all mistakes at once.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A topology file, or the name of a shipped topology
