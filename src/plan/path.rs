@@ -87,6 +87,10 @@ impl<'a> Network<'a> {
             let hop = |direction| Hop { at: lo.clone(), direction, mtu: 0, overhead: 0 };
             return Ok(vec![hop(Direction::Tx), hop(Direction::Rx)]);
         }
+        if !self.by_address.contains_key(&to) && self.is_attached(from) {
+            // Two attached nodes with addresses of their own talk through whatever joins them already.
+            return Ok(Vec::new());
+        }
         let target = *self.by_address.get(&to).ok_or(NoPath::NoOwner(to))?;
         let mut hops = Vec::new();
         let mut here = from.clone();
@@ -104,6 +108,11 @@ impl<'a> Network<'a> {
             here = next.at.ns.clone();
         }
         Err(NoPath::Loop(to))
+    }
+
+    /// Is this namespace somebody else's, with interfaces that the file does not declare?
+    fn is_attached(&self, id: &NsId) -> bool {
+        self.desired.namespace(id).is_some_and(|ns| !ns.origin.is_own())
     }
 
     /// A flow between two namespaces that the file did not declare: addresses of a common network where there is one.
