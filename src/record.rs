@@ -275,6 +275,6 @@ pub enum PathVerdict {
         /// Which hop, which interface.
         reason: String,
     },
-    /// No hop is declared (loopback): there is nothing to prove.
+    /// No hop is declared: there is nothing to prove.
     NoHops,
 }

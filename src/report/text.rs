@@ -238,7 +238,7 @@ fn cpu(name: &str, side: &Side) -> String {
 fn path_line(test: &TestRecord, path: &PathEvidence, out: &mut impl Write) -> io::Result<()> {
     let unproved = test.rounds.iter().any(|round| matches!(round.path.verdict, PathVerdict::NotProved { .. }));
     let (style, verdict) = match &path.verdict {
-        PathVerdict::NoHops => return writeln!(out, "{:INDENT$}path: loopback, nothing to prove", ""),
+        PathVerdict::NoHops => return writeln!(out, "{:INDENT$}path: no hop declared, nothing to prove", ""),
         _ if unproved => (BAD, "path NOT proved: "),
         _ => (GOOD, "path proved: "),
     };

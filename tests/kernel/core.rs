@@ -154,14 +154,16 @@ fn links_are_set_renamed_and_moved() {
 }
 
 #[test]
-fn vlans_of_ports_replace_the_default_one() {
+fn vlans_of_ports_replace_the_default_one_or_their_absence_is_named() {
     if !isolated() {
         return;
     }
     let ns = namespace("a");
     let kind = LinkKind::Bridge { stp: false, vlan_filtering: true, multicast_snooping: None };
     if let Err(error) = link::create(&ns, &link(&ns, "br1", kind), None, &Marks::default(), None) {
-        skip(&error.to_string());
+        let text = error.to_string();
+        assert!(matches!(error, kernel::Error::Unsupported { .. }), "{text}");
+        assert!(text.contains("br1") && text.contains("CONFIG_BRIDGE_VLAN_FILTERING"), "{text}");
         return;
     }
     veth((&ns, "p1"), (&ns, "p2"), 1500);
