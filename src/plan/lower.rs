@@ -35,6 +35,12 @@ pub enum LowerError {
     /// A NIC given by PCI address whose interface name nobody looked up.
     #[error("nic `{0}` is given by PCI address; its interface name was not looked up on this host")]
     NicUnresolved(String),
+    /// A shaper and an impairment on one interface, which has one root qdisc.
+    #[error("{at}: `rate` together with `delay` or `loss` is not available on one interface; put them on the two ends of the wire, or on different ports")]
+    TwoQdiscs {
+        /// The interface.
+        at: LinkRef,
+    },
     /// A declared flow without a way.
     #[error("flow {from} -> {to}: {why}")]
     NoPath {
@@ -54,7 +60,7 @@ pub fn ns_name(topology: &str, role: &str) -> String {
 
 /// Derives the desired state.
 pub fn lower(topology: &Topology) -> Result<Desired, LowerError> {
-    let mut lowering = Lowering { topology, links: Vec::new(), used: BTreeSet::new() };
+    let mut lowering = Lowering { topology, links: Vec::new(), used: BTreeSet::new(), two_qdiscs: None };
     for nic in &topology.nics {
         lowering.nic(nic)?;
     }
@@ -71,6 +77,9 @@ pub fn lower(topology: &Topology) -> Result<Desired, LowerError> {
     }
     for tunnel in &topology.tunnels {
         lowering.tunnel(tunnel)?;
+    }
+    if let Some(at) = lowering.two_qdiscs.take() {
+        return Err(LowerError::TwoQdiscs { at });
     }
     let Lowering { links, mut used, .. } = lowering;
     used.extend(topology.nodes.iter().map(|node| node_ns(topology, &node.name)));
@@ -174,6 +183,7 @@ struct Lowering<'a> {
     topology: &'a Topology,
     links: Vec<Link>,
     used: BTreeSet<NsId>,
+    two_qdiscs: Option<LinkRef>,
 }
 
 impl Lowering<'_> {
@@ -194,6 +204,9 @@ impl Lowering<'_> {
             kind,
         };
         if let Some(settings) = settings {
+            if settings.rate.is_some() && settings.netem.is_some() {
+                self.two_qdiscs = Some(link.at.clone());
+            }
             configure(&mut link, settings);
         }
         self.links.push(link);
