@@ -69,7 +69,8 @@ impl RunRecord {
 
     /// May every figure be believed, and is there one?
     pub fn is_valid(&self) -> bool {
-        self.flows.iter().flat_map(|flow| &flow.tests).all(|test| test.verdict.valid)
+        self.proofs.iter().all(|proof| proof.holds)
+            && self.flows.iter().flat_map(|flow| &flow.tests).all(|test| test.verdict.valid)
     }
 }
 

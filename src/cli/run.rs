@@ -25,9 +25,9 @@ use crate::{
     },
     record::{MtuProof, RunRecord, TopologyRef},
     report,
-    topology::model::{Attach, Topology},
+    topology::model::{Attach, Node, Topology},
     ui::{self, ProgressLine},
-    units::{BitRate, ByteSize, Span, stable_hash},
+    units::{BitRate, ByteSize, CpuList, Span, stable_hash},
 };
 
 /// Make a topology, prove it, measure it, report, and remove it again.
@@ -178,11 +178,33 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
     };
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     for node in &loaded.topology.nodes {
-        if let Some(cpus) = &node.cpus {
-            options.cpus.insert(node.name.clone(), cpus.clone());
+        let near = node.numa.as_deref().map(|word| numa_cpus(node, word, &loaded.topology)).transpose()?;
+        // Said CPUs win over a NUMA node's.
+        if let Some(cpus) = node.cpus.clone().or(near) {
+            options.cpus.insert(node.name.clone(), cpus);
         }
     }
     Ok(options)
+}
+
+/// The CPUs of `numa = "nic"` or of a numbered node.
+fn numa_cpus(node: &Node, word: &str, topology: &Topology) -> anyhow::Result<CpuList> {
+    let what = || format!("node `{}`, numa = \"{word}\"", node.name);
+    if word != "nic" {
+        let number = word.parse().with_context(what)?;
+        return kernel::numa::cpus_of(number).map_err(ApplyError::from).with_context(what);
+    }
+    let named = node.nic.as_ref().map(|port| &port.nic);
+    let nic = named.and_then(|name| topology.nics.iter().find(|nic| nic.name == *name));
+    let ifname = nic.and_then(|nic| nic.ifname.as_ref());
+    match ifname.and_then(kernel::numa::node_of) {
+        Some(number) => kernel::numa::cpus_of(number).map_err(ApplyError::from).with_context(what),
+        None => Err(CannotHere(format!(
+            "{}: the host does not say which NUMA node its NIC is near; name the CPUs with `cpus`",
+            what()
+        ))
+        .into()),
+    }
 }
 
 /// The declared flows, or those of `--flow`, with the way each must take.
