@@ -36,7 +36,9 @@ pub enum LowerError {
     #[error("nic `{0}` is given by PCI address; its interface name was not looked up on this host")]
     NicUnresolved(String),
     /// A shaper and an impairment on one interface, which has one root qdisc.
-    #[error("{at}: `rate` together with `delay` or `loss` is not available on one interface; put them on the two ends of the wire, or on different ports")]
+    #[error(
+        "{at}: `rate` together with `delay` or `loss` is not available on one interface; put them on the two ends of the wire, or on different ports"
+    )]
     TwoQdiscs {
         /// The interface.
         at: LinkRef,
