@@ -35,19 +35,19 @@ use crate::{
 pub struct Args {
     /// A topology file, or the name of a shipped one.
     file: String,
-    /// Tests, separated by commas: tcp_stream, udp_stream, tcp_rr, udp_rr.
+    /// Tests, separated by commas: tcp_stream, udp_stream, tcp_rr, udp_rr [default: tcp_stream,tcp_rr].
     #[arg(long, value_name = "TESTS", value_parser = parse_tests)]
     test: Option<TestList>,
-    /// Length of one round, such as 3s or 500ms.
+    /// Length of one round, such as 3s or 500ms [default: 1s].
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
-    /// Rounds of each test, interleaved.
+    /// Rounds of each test, interleaved [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: Option<u32>,
     /// Warm-up before each round, left out of every figure.
     #[arg(long, value_name = "TIME")]
     omit: Option<Span>,
-    /// Parallel streams.
+    /// Parallel streams [default: 1].
     #[arg(long, value_name = "N")]
     streams: Option<u32>,
     /// Bytes of a block (streams), datagram or request.
