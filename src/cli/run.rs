@@ -18,7 +18,7 @@ use crate::{
         options::{Asked, Options},
     },
     kernel::{self, rootless},
-    measured::Test,
+    measured::{ReceiveMode, SendMode, Test},
     plan::{
         desired::{FlowPath, LinkRef, NsId},
         path::Network,
@@ -62,6 +62,14 @@ pub struct Args {
     /// SO_SNDBUF and SO_RCVBUF to ask for.
     #[arg(long, value_name = "SIZE")]
     socket_buffer: Option<ByteSize>,
+    /// How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP).
+    #[arg(long, value_name = "MODE")]
+    send: Option<SendMode>,
+    /// How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP).
+    #[arg(long, value_name = "MODE")]
+    recv: Option<ReceiveMode>,
+    #[command(flatten)]
+    tuning: super::tuning::TuningArgs,
     /// Who talks to whom, instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
     flow: Vec<String>,
@@ -106,6 +114,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let flows = flows(&args, &loaded)?;
     if flows.is_empty() {
         talk("error: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
+        return Ok(Exit::Usage);
+    }
+    let declared: Vec<_> = flows.iter().map(|path| path.flow.clone()).collect();
+    if let Err(error) = options.check(&declared) {
+        talk(&format!("error: {error}"));
         return Ok(Exit::Usage);
     }
     let root = StateRoot::from_environment();
@@ -172,6 +185,9 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         response: args.response,
         rate: args.rate,
         socket_buffer: args.socket_buffer,
+        send: args.send,
+        receive: args.recv,
+        tuning: args.tuning.tuning(),
     };
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     for node in &loaded.topology.nodes {
