@@ -202,7 +202,7 @@ fn an_edit_killed_at_every_step() {
     let Some(lab) = Lab::new("edit-killed") else { return };
     let before = settled(&lab, "");
     let edited =
-        BRIDGE.replace("9000", "4000").replace("[switch", "[node.third]\n[switch").replace("\"server\"]", "\"third\"]");
+        BRIDGE.replace("9000", "4000").replace("[node.server]", "[node.third]").replace("\"server\"]", "\"third\"]");
     for k in 1..=AT_MOST {
         let file = lab.file("crash.toml", BRIDGE);
         lab.netbench(&["topo", "apply", &file]).ok();

@@ -90,7 +90,7 @@ fn a_foreign_link_with_our_group_survives() {
 fn two_applies_of_one_topology_at_once() {
     let Some(lab) = Lab::new("twice") else { return };
     let before = lab.settled();
-    let file = lab.file("t.toml", &bridge("twice").replace("[node.client]", "[node.client]\n[node.more]\ncount = 40"));
+    let file = lab.file("t.toml", &bridge("twice").replace("[switch", "[node.more]\ncount = 40\n[switch"));
     let first = lab.background(lab.netbench_command(&["topo", "apply", &file]));
     let pid = first.id().to_string();
     let second = lab.netbench(&["topo", "apply", &file]);

@@ -111,6 +111,10 @@ impl<'a> Executor<'a> {
             Step::DeleteRoute(route) => gone_is_fine(kernel::link::delete_route(self.world.get(&route.ns)?, route)),
             Step::AddFdb(entry) => Ok(kernel::link::add_fdb(self.world.get(&entry.at.ns)?, entry)?),
             Step::DeleteFdb(entry) => gone_is_fine(kernel::link::delete_fdb(self.world.get(&entry.at.ns)?, entry)),
+            Step::AddNeighbour(entry) => Ok(kernel::link::add_neighbour(self.world.get(&entry.at.ns)?, entry)?),
+            Step::DeleteNeighbour(entry) => {
+                gone_is_fine(kernel::link::delete_neighbour(self.world.get(&entry.at.ns)?, entry))
+            }
             Step::SetQdisc { at, qdisc, .. } => {
                 Ok(kernel::qdisc::set(self.world.get(&at.ns)?, &at.name, qdisc.as_ref())?)
             }

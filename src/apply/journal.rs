@@ -105,6 +105,7 @@ impl History {
             merge(&mut known.links, &later.links, |link| link.at.clone());
             merge(&mut known.routes, &later.routes, |route| (route.ns.clone(), route.to, route.via));
             merge(&mut known.fdb, &later.fdb, |entry| (entry.at.clone(), entry.mac, entry.remote));
+            merge(&mut known.neighbours, &later.neighbours, |entry| (entry.at.clone(), entry.address));
             known.flows = later.flows.clone();
         }
         Some(known)

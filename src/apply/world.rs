@@ -102,6 +102,9 @@ impl World {
             let keys: BTreeSet<String> = ns.sysctl.keys().cloned().collect();
             wanted.entry(&ns.id).or_default().sysctl.extend(keys);
         }
+        for entry in &desired.neighbours {
+            wanted.entry(&entry.at.ns).or_default().neighbours = true;
+        }
         for link in &desired.links {
             let Some(wanted) = wanted.get_mut(&link.at.ns) else { continue };
             if !link.features.is_empty() {

@@ -9,10 +9,15 @@ mod tables;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    net::IpAddr,
 };
 
 use super::{Result, error::Operation, netns::Netns};
-use crate::{facts::Machine, plan::observed::ObservedNs, units::IfName};
+use crate::{
+    facts::Machine,
+    plan::observed::ObservedNs,
+    units::{IfName, MacAddr},
+};
 
 pub(super) use links::{LinkRow, rows};
 pub use links::{counters, group_members};
@@ -27,6 +32,8 @@ pub struct Wanted {
     pub routes: bool,
     /// Static forwarding entries of VXLAN devices.
     pub fdb: bool,
+    /// Permanent neighbour entries; off unless asked.
+    pub neighbours: bool,
     /// Root qdiscs other than the kernel's default ones.
     pub qdiscs: bool,
     /// sysctls by dotted key.
@@ -43,6 +50,7 @@ impl Default for Wanted {
             addresses: true,
             routes: true,
             fdb: true,
+            neighbours: false,
             qdiscs: true,
             sysctl: BTreeSet::new(),
             features: BTreeSet::new(),
@@ -115,6 +123,11 @@ pub fn observe(ns: &Netns, wanted: &Wanted) -> Result<ObservedNs> {
         if wanted.ethtool.contains(name) {
             link.ethtool = super::ethtool::parameters(ns, name)?;
         }
+    }
+    if wanted.neighbours {
+        let entries = tables::permanent_neighbours(ns).map_err(failed("neighbours"))?.into_iter();
+        let named = |(index, mac, at): (u32, MacAddr, IpAddr)| Some((names.get(&index)?.clone(), at, mac));
+        observed.neighbours = entries.filter_map(named).collect();
     }
     if !wanted.sysctl.is_empty() {
         observed.sysctl = ns.sysctls(wanted.sysctl.iter().map(String::as_str))?;

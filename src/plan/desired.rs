@@ -44,6 +44,9 @@ pub struct Desired {
     pub routes: Vec<RouteSpec>,
     /// Static forwarding entries.
     pub fdb: Vec<FdbSpec>,
+    /// Permanent neighbour entries.
+    #[serde(default)]
+    pub neighbours: Vec<NeighbourSpec>,
     /// Declared flows with the hops they must cross.
     pub flows: Vec<FlowPath>,
 }
@@ -220,6 +223,17 @@ pub struct FdbSpec {
     pub mac: MacAddr,
     /// Outer destination.
     pub remote: IpAddr,
+}
+
+/// A permanent neighbour (ARP, NDP) entry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NeighbourSpec {
+    /// The interface.
+    pub at: LinkRef,
+    /// Address of the neighbour.
+    pub address: IpAddr,
+    /// Its MAC.
+    pub mac: MacAddr,
 }
 
 /// A flow and the way it must take.

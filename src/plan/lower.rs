@@ -3,12 +3,14 @@
 //! Everything here is a function of the topology alone, so that two runs of the same file make the same network.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
 };
 
 use super::{
-    desired::{Desired, FdbSpec, FlowPath, Link, LinkKind, LinkRef, Ns, NsId, NsOrigin, Qdisc, RouteSpec, Vxlan},
+    desired::{
+        Desired, FdbSpec, FlowPath, Link, LinkKind, LinkRef, NeighbourSpec, Ns, NsId, NsOrigin, Qdisc, RouteSpec, Vxlan,
+    },
     features,
     path::{self, NoPath},
 };
@@ -78,11 +80,13 @@ pub fn lower(topology: &Topology) -> Result<Desired, LowerError> {
         namespaces: namespaces(topology, &used),
         routes: routes(topology),
         fdb: Vec::new(),
+        neighbours: Vec::new(),
         flows: Vec::new(),
         links,
     };
     desired.fdb = static_fdb(topology, &desired);
     desired.flows = flows(topology, &desired)?;
+    desired.neighbours = neighbours(topology, &desired);
     Ok(desired)
 }
 
@@ -225,7 +229,10 @@ impl Lowering<'_> {
         let port = self.topology.nodes.iter().find_map(|n| n.nic.as_ref().filter(|port| port.nic == nic.name));
         let settings = port.map_or(&nic.settings, |port| &port.settings);
         let mtu = if settings.mtu > 0 { settings.mtu } else { nic.mtu };
-        let cable = nic.cable.as_deref().map(|name| self.nic_place(name)).transpose()?;
+        // A cable has two ends, whichever of them the file names it at.
+        let far = |other: &&Nic| other.cable.as_deref() == Some(&*nic.name);
+        let named_there = self.topology.nics.iter().find(far).map(|other| other.name.as_str());
+        let cable = nic.cable.as_deref().or(named_there).map(|name| self.nic_place(name)).transpose()?;
         if is_real(nic) {
             let ifname = nic.ifname.clone().ok_or_else(|| LowerError::NicUnresolved(nic.name.clone()))?;
             let link = self.push(at, LinkKind::Borrowed { ifname, cable }, mtu, Some(settings));
@@ -233,15 +240,15 @@ impl Lowering<'_> {
             return Ok(());
         }
         // A stand-in: with a cable, the two named NICs are the two ends of one pair, made once.
+        let alone = cable.is_none();
         let peer = match cable {
             Some(peer) => peer,
             None => LinkRef { ns: at.ns.clone(), name: end_name(&nic.name, "far") },
         };
-        let paired = self.links.iter().any(|link| link.kind == LinkKind::Veth { peer: at.clone() });
         let uplink_of = self.topology.switches.iter().find(|switch| switch.uplinks.contains(&nic.name));
         let link = self.push(at.clone(), LinkKind::Veth { peer: peer.clone() }, mtu, Some(settings));
         link.master = uplink_of.map(|switch| switch.name.clone());
-        if nic.cable.is_none() && !paired {
+        if alone {
             self.push(peer, LinkKind::Veth { peer: at }, mtu, None);
         }
         Ok(())
@@ -442,4 +449,36 @@ fn flows(topology: &Topology, desired: &Desired) -> Result<Vec<FlowPath>, LowerE
         Ok(FlowPath { flow: flow.clone(), from_ns, to_ns, hops })
     };
     topology.flows.iter().map(lower_flow).collect()
+}
+
+/// One broadcast on a bridge of more ports than `net.core.netdev_max_backlog` (1000) overflows the CPU's backlog, and
+/// the ports served last never see the ARP request. There the ends of declared flows know each other from the start.
+const BROADCAST_REACHES: usize = 1000;
+
+fn neighbours(topology: &Topology, desired: &Desired) -> Vec<NeighbourSpec> {
+    let large = |switch: &&Switch| switch.ports.len() + switch.uplinks.len() > BROADCAST_REACHES;
+    let large: HashSet<&str> =
+        topology.switches.iter().filter(large).flat_map(|s| s.ports.iter().map(|port| port.node.as_str())).collect();
+    let holder = |ns: &NsId, address: IpAddr| {
+        desired.links.iter().find(|link| link.at.ns == *ns && link.addresses.iter().any(|net| net.addr() == address))
+    };
+    let mut entries = Vec::new();
+    for path in &desired.flows {
+        let flow = &path.flow;
+        if !large.contains(&*flow.from) || !large.contains(&*flow.to) {
+            continue;
+        }
+        let ends = (holder(&path.from_ns, flow.from_address), holder(&path.to_ns, flow.to_address));
+        let (Some(near), Some(far)) = ends else { continue };
+        let same_network = near.addresses.iter().any(|net| net.contains(&flow.to_address));
+        for (here, there, address) in [(near, far, flow.to_address), (far, near, flow.from_address)] {
+            if let (true, Some(mac)) = (same_network, there.mac) {
+                let entry = NeighbourSpec { at: here.at.clone(), address, mac };
+                if !entries.contains(&entry) {
+                    entries.push(entry);
+                }
+            }
+        }
+    }
+    entries
 }

@@ -31,6 +31,9 @@ pub struct ObservedNs {
     pub routes: Vec<ObservedRoute>,
     /// Static FDB entries of VXLAN devices: (device, MAC, remote).
     pub fdb: Vec<(IfName, MacAddr, IpAddr)>,
+    /// Permanent neighbour entries, where they were asked for: (device, address, MAC).
+    #[serde(default)]
+    pub neighbours: Vec<(IfName, IpAddr, MacAddr)>,
     /// The sysctls that were asked for, dotted key to value; a key the kernel does not have is missing.
     pub sysctl: BTreeMap<String, String>,
 }

@@ -188,7 +188,7 @@ impl<'a> Walk<'_, 'a> {
         let reached = match &link.kind {
             LinkKind::Veth { peer } => self.arrive(peer)?,
             LinkKind::Borrowed { cable: Some(far), .. } => self.arrive(far)?,
-            LinkKind::Borrowed { cable: None, .. } => false,
+            LinkKind::Borrowed { cable: None, .. } => self.outside(link)?,
             LinkKind::Bridge { .. } => self.flood(link, None)?,
             LinkKind::Macvlan { lower, mode } => self.beside(link, lower, *mode)?,
             LinkKind::Vxlan(own) => {
@@ -211,6 +211,17 @@ impl<'a> Walk<'_, 'a> {
             self.hops.truncate(mark);
         }
         Ok(reached)
+    }
+
+    /// Real ports whose cables the file does not draw are taken to be joined by one network outside.
+    fn outside(&mut self, from: &Link) -> Result<bool, NoPath> {
+        for other in &self.network.desired.links {
+            let drawn = !matches!(other.kind, LinkKind::Borrowed { cable: None, .. });
+            if !drawn && !std::ptr::eq(other, from) && self.receive(other)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn arrive(&mut self, at: &LinkRef) -> Result<bool, NoPath> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::desired::{FdbSpec, Link, LinkRef, NsId, Qdisc, RouteSpec};
+use super::desired::{FdbSpec, Link, LinkRef, NeighbourSpec, NsId, Qdisc, RouteSpec};
 use crate::units::{IfName, MacAddr};
 
 /// One change of the kernel's state. Every step knows its undo (`Step::undo`) and is idempotent both ways.
@@ -90,6 +90,10 @@ pub enum Step {
     AddFdb(FdbSpec),
     /// Remove a static forwarding entry.
     DeleteFdb(FdbSpec),
+    /// Add a permanent neighbour entry.
+    AddNeighbour(NeighbourSpec),
+    /// Remove a permanent neighbour entry.
+    DeleteNeighbour(NeighbourSpec),
     /// Set the root qdisc (`None`: the kernel's default).
     SetQdisc {
         /// The link.
@@ -251,6 +255,8 @@ impl Step {
             Self::DeleteRoute(route) => Self::AddRoute(route),
             Self::AddFdb(entry) => Self::DeleteFdb(entry),
             Self::DeleteFdb(entry) => Self::AddFdb(entry),
+            Self::AddNeighbour(entry) => Self::DeleteNeighbour(entry),
+            Self::DeleteNeighbour(entry) => Self::AddNeighbour(entry),
             Self::SetQdisc { at, qdisc, previous } => Self::SetQdisc { at, qdisc: previous, previous: qdisc },
             Self::SetFeatures { at, features, previous } => {
                 Self::SetFeatures { at, features: previous, previous: features }
@@ -276,6 +282,7 @@ impl Step {
                 | Self::DeleteAddress { .. }
                 | Self::DeleteRoute(_)
                 | Self::DeleteFdb(_)
+                | Self::DeleteNeighbour(_)
                 | Self::GiveBackNic { .. }
         )
     }
@@ -294,6 +301,7 @@ impl Step {
             | Self::SetEthtool { at, .. } => &at.ns,
             Self::AddRoute(route) | Self::DeleteRoute(route) => &route.ns,
             Self::AddFdb(entry) | Self::DeleteFdb(entry) => &entry.at.ns,
+            Self::AddNeighbour(entry) | Self::DeleteNeighbour(entry) => &entry.at.ns,
         }
     }
 }

@@ -47,6 +47,8 @@ impl fmt::Display for Step {
             }
             Self::AddFdb(entry) => write!(f, "add fdb {} on {} to {}", entry.mac, entry.at, entry.remote),
             Self::DeleteFdb(entry) => write!(f, "delete fdb {} on {} to {}", entry.mac, entry.at, entry.remote),
+            Self::AddNeighbour(entry) => write!(f, "add neighbour {} {} on {}", entry.address, entry.mac, entry.at),
+            Self::DeleteNeighbour(entry) => write!(f, "delete neighbour {} on {}", entry.address, entry.at),
             Self::SetQdisc { at, qdisc: Some(qdisc), .. } => write!(f, "set qdisc of {at} to {qdisc}"),
             Self::SetQdisc { at, qdisc: None, .. } => write!(f, "delete qdisc of {at}"),
             Self::SetFeatures { at, features, .. } => {
@@ -85,6 +87,8 @@ impl Step {
             Self::DeleteRoute(route) => format!("{}: route {} is not declared", route.ns, route.to),
             Self::AddFdb(entry) => format!("{}: fdb entry {} is missing", entry.at, entry.mac),
             Self::DeleteFdb(entry) => format!("{}: fdb entry {} is not declared", entry.at, entry.mac),
+            Self::AddNeighbour(entry) => format!("{}: neighbour entry {} is missing", entry.at, entry.address),
+            Self::DeleteNeighbour(entry) => format!("{}: neighbour entry {} is not declared", entry.at, entry.address),
             Self::SetQdisc { at, qdisc, previous } => {
                 let text = |qdisc: &Option<Qdisc>| qdisc.as_ref().map_or("the default".into(), Qdisc::to_string);
                 format!("{at}: qdisc is {}, declared {}", text(previous), text(qdisc))

@@ -88,8 +88,12 @@ fn a_bridge_keeps_its_mtu_and_its_ports_are_made_in_place() {
     near.mtu = Some(1500);
     far.mtu = Some(1500);
     far.mac = Some("02:00:00:00:00:01".parse().unwrap());
+    let mtu = LinkSet { mtu: Some(9000), ..LinkSet::default() };
+    link::set(&fabric, &name("br1"), &mtu).unwrap();
     let marks = Marks { altname: None, ..marks };
     link::create(&fabric, &near, Some((&c1, &far)), &marks, None).unwrap();
+    let up = LinkSet { up: Some(true), ..LinkSet::default() };
+    link::set(&c1, &name("eth0"), &up).unwrap();
 
     let observed = kernel::observe(&fabric, &Wanted::default()).unwrap();
     let (br1, p1) = (&observed.links[&name("br1")], &observed.links[&name("p1")]);
@@ -99,7 +103,7 @@ fn a_bridge_keeps_its_mtu_and_its_ports_are_made_in_place() {
     assert_eq!((p1.alias.as_deref(), p1.kind.as_str()), (Some("netbench:t"), "veth"));
     let far = &oracle(&c1, "ip -j -d link show eth0")[0];
     assert_eq!((&far["address"], &far["mtu"]), (&"02:00:00:00:00:01".into(), &1500.into()));
-    assert_eq!((&far["ifalias"], &far["operstate"]), (&"netbench:t".into(), &"UP".into()));
+    assert_eq!((&far["group"], &far["operstate"]), (&0x4e42_0001.to_string().into(), &"UP".into()));
 
     let error = link::create(&fabric, &br, None, &marks, None).unwrap_err();
     assert_eq!(error.to_string(), "create bridge br1 in netns fabric: File exists");

@@ -137,6 +137,7 @@ impl Model {
                 let key = (entry.at.name.clone(), entry.mac, entry.remote);
                 self.ns(&entry.at.ns)?.fdb.retain(|have| *have != key);
             }
+            Step::AddNeighbour(_) | Step::DeleteNeighbour(_) => return Err("the model has no neighbours".into()),
             Step::SetQdisc { at, qdisc, .. } => {
                 self.link(at)?.qdisc = qdisc.as_ref().map(|qdisc| match qdisc {
                     Qdisc::Shaper(shaper) => ObservedQdisc {

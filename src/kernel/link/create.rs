@@ -7,7 +7,7 @@ use netlink_packet_route::link::{
     MacVlanMode,
 };
 
-use super::{RTM_NEWLINK, RTM_SETLINK, add_altname, index, named, vlan};
+use super::{RTM_NEWLINK, RTM_SETLINK, add_altname, index, named};
 use crate::{
     kernel::{
         Result,
@@ -30,7 +30,10 @@ pub struct Marks {
     pub altname: Option<String>,
 }
 
-/// Makes a link with its MTU, MAC, master, VLAN and options, marked and up.
+/// Makes a link (of a veth pair: both ends) with MTU, MAC, master and options, marked and up.
+///
+/// What one creating message cannot carry is left to later steps: the MTU of a bridge, the second end's state and
+/// master, a port's VLAN, and the marks of a second end in somebody else's namespace.
 ///
 /// `peer` is the second end of a veth pair and its namespace; `lower` the device below a macvlan, by namespace and
 /// index. Addresses, qdiscs and features are set apart.
@@ -79,14 +82,7 @@ pub fn create(
         None => ns,
     };
     asked.route().send(RTM_NEWLINK, CREATE | EXCL, &message).map_err(|failure| refused(ns, link, failure))?;
-    finish(ns, link, marks, false)?;
-    if let Some(altname) = &marks.altname {
-        add_altname(ns, link.at.name.as_str(), altname)?;
-    }
-    match peer {
-        Some((peer_ns, peer)) => finish(peer_ns, peer, marks, true),
-        None => Ok(()),
-    }
+    mark(ns, link, marks)
 }
 
 fn operation(ns: &Netns, link: &Link) -> Operation {
@@ -117,7 +113,7 @@ fn refused(ns: &Netns, link: &Link, failure: Failure) -> Error {
 
 fn push_common(message: &mut LinkMessage, link: &Link, marks: &Marks) {
     // A bridge's MTU given at creation is written without marking it as set by the user, so that the first port
-    // overrides it (`br_dev_newlink()`, `br_mtu_auto_adjust()`); `finish` sets it.
+    // overrides it (`br_dev_newlink()`, `br_mtu_auto_adjust()`); it is set by a later message.
     if let (Some(mtu), false) = (link.mtu, is_bridge(link)) {
         message.attributes.push(LinkAttribute::Mtu(mtu));
     }
@@ -139,34 +135,18 @@ fn veth_peer(ns: &Netns, link: &Link, marks: &Marks) -> LinkMessage {
     message
 }
 
-/// What creation leaves undone, in one message where possible.
-fn finish(ns: &Netns, link: &Link, marks: &Marks, peer: bool) -> Result<()> {
-    let mut message = named(link.at.name.as_str());
-    let mut verb = Vec::new();
-    if let (Some(mtu), true) = (link.mtu, is_bridge(link)) {
-        message.attributes.push(LinkAttribute::Mtu(mtu));
-        verb.push(format!("mtu {mtu}"));
-    }
+/// Says whose the link is, where its group is not enough.
+fn mark(ns: &Netns, link: &Link, marks: &Marks) -> Result<()> {
+    let name = link.at.name.as_str();
     if let Some(alias) = &marks.alias {
+        let mut message = named(name);
         message.attributes.push(LinkAttribute::IfAlias(alias.clone()));
-        verb.push("alias".into());
-    }
-    if peer {
-        message.header.flags = LinkFlags::Up;
-        message.header.change_mask = LinkFlags::Up;
-        verb.push("up".into());
-        if let Some(master) = &link.master {
-            message.attributes.push(LinkAttribute::Controller(index(ns, master.as_str())?));
-            verb.push(format!("master {master}"));
-        }
-    }
-    if !verb.is_empty() {
-        let operation = || Operation::on(format!("set {}", verb.join(", ")), &link.at.name, ns.label());
+        let operation = || Operation::on(format!("set alias {alias}"), name, ns.label());
         ns.route().send(RTM_SETLINK, 0, &message).map_err(|failure| operation().failed(failure))?;
     }
-    match (link.vlan, &link.master) {
-        (Some(pvid), Some(_)) => vlan::set_pvid(ns, &link.at.name, pvid),
-        _ => Ok(()),
+    match &marks.altname {
+        Some(altname) => add_altname(ns, name, altname),
+        None => Ok(()),
     }
 }
 

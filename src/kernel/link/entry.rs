@@ -15,10 +15,10 @@ use crate::{
     kernel::{
         Result,
         error::Operation,
-        netlink::{CREATE, EXCL},
+        netlink::{CREATE, EXCL, REPLACE},
         netns::Netns,
     },
-    plan::desired::{FdbSpec, RouteSpec},
+    plan::desired::{FdbSpec, NeighbourSpec, RouteSpec},
     units::IfName,
 };
 
@@ -136,6 +136,31 @@ fn change_fdb(ns: &Netns, entry: &FdbSpec, verb: &str, kind: u16, flags: u16) ->
     message.attributes.push(NeighbourAttribute::Destination(match entry.remote {
         IpAddr::V4(remote) => NeighbourAddress::Inet(remote),
         IpAddr::V6(remote) => NeighbourAddress::Inet6(remote),
+    }));
+    ns.route().send(kind, flags, &message).map_err(|failure| operation().failed(failure))?;
+    Ok(())
+}
+
+/// Adds a permanent neighbour (ARP, NDP) entry, in place of a learned one.
+pub fn add_neighbour(ns: &Netns, entry: &NeighbourSpec) -> Result<()> {
+    change_neighbour(ns, entry, "add", RTM_NEWNEIGH, CREATE | REPLACE)
+}
+
+/// Removes a neighbour entry.
+pub fn delete_neighbour(ns: &Netns, entry: &NeighbourSpec) -> Result<()> {
+    change_neighbour(ns, entry, "delete", RTM_DELNEIGH, 0)
+}
+
+fn change_neighbour(ns: &Netns, entry: &NeighbourSpec, verb: &str, kind: u16, flags: u16) -> Result<()> {
+    let operation = || Operation::on(format!("{verb} neighbour {}", entry.address), &entry.at.name, ns.label());
+    let mut message = NeighbourMessage::default();
+    message.header.family = family_of(entry.address);
+    message.header.ifindex = index(ns, entry.at.name.as_str())?;
+    message.header.state = NeighbourState::Permanent;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(entry.mac.0.to_vec()));
+    message.attributes.push(NeighbourAttribute::Destination(match entry.address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
     }));
     ns.route().send(kind, flags, &message).map_err(|failure| operation().failed(failure))?;
     Ok(())

@@ -147,27 +147,47 @@ fn multipath(mut value: &[u8]) -> Vec<u32> {
 
 /// Static entries of a VXLAN device, but the all-zero one, which is its default remote.
 pub(super) fn static_fdb(ns: &Netns, index: u32) -> Result<Vec<(MacAddr, IpAddr)>, Failure> {
+    let entries = static_entries(ns, libc::AF_BRIDGE, index)?.into_iter();
+    Ok(entries.filter(|(device, mac, _)| *device == index && mac.0 != [0; 6]).map(|(_, mac, at)| (mac, at)).collect())
+}
+
+/// Permanent neighbour entries of all devices, both families.
+pub(super) fn permanent_neighbours(ns: &Netns) -> Result<Vec<(u32, MacAddr, IpAddr)>, Failure> {
+    let mut all = static_entries(ns, libc::AF_INET, 0)?;
+    match static_entries(ns, libc::AF_INET6, 0) {
+        Ok(more) => all.extend(more),
+        // IPv6 may be switched off.
+        Err(failure) if matches!(failure.errno(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP)) => {}
+        Err(failure) => return Err(failure),
+    }
+    Ok(all)
+}
+
+fn static_entries(ns: &Netns, family: i32, index: u32) -> Result<Vec<(u32, MacAddr, IpAddr)>, Failure> {
     // `struct ndmsg`: family, padding, index, state, flags, type; the kernel filters by index.
     let mut request = [0; 12];
-    request[0] = libc::AF_BRIDGE as u8;
+    request[0] = family as u8;
     request[4..8].copy_from_slice(&index.to_ne_bytes());
     let bodies = ns.route().dump(RTM_GETNEIGH, &request)?;
-    let mut found: Vec<_> = bodies.iter().filter_map(|body| static_entry(body, index)).collect();
+    let mut found: Vec<_> = bodies.iter().filter_map(|body| static_entry(body)).collect();
     found.sort_unstable();
     Ok(found)
 }
 
-fn static_entry(body: &[u8], index: u32) -> Option<(MacAddr, IpAddr)> {
+fn static_entry(body: &[u8]) -> Option<(u32, MacAddr, IpAddr)> {
     const NDA_DST: u16 = 1;
     const NDA_LLADDR: u16 = 2;
-    const NUD_NOARP_OR_PERMANENT: u16 = 0x40 | 0x80;
+    /// NUD_PERMANENT; NUD_NOARP entries are the kernel's own (multicast, broadcast), but a VXLAN device's are ours.
+    const NUD_PERMANENT: u16 = 0x80;
+    const NUD_NOARP: u16 = 0x40;
     let state = u16::from_ne_bytes(*body.get(8..)?.first_chunk()?);
-    if u32_at(body, 4)? != index || state & NUD_NOARP_OR_PERMANENT == 0 {
+    let fixed = if i32::from(*body.first()?) == libc::AF_BRIDGE { NUD_PERMANENT | NUD_NOARP } else { NUD_PERMANENT };
+    if state & fixed == 0 {
         return None;
     }
     let rest = body.get(12..)?;
     let mac: [u8; 6] = find(rest, NDA_LLADDR)?.try_into().ok()?;
-    (mac != [0; 6]).then_some((MacAddr(mac), address(find(rest, NDA_DST)?)?))
+    Some((u32_at(body, 4)?, MacAddr(mac), address(find(rest, NDA_DST)?)?))
 }
 
 #[cfg(test)]
@@ -177,7 +197,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let _ = (address_row(&bytes), route_row(&bytes).is_some(), static_entry(&bytes, 1));
+            let _ = (address_row(&bytes), route_row(&bytes).is_some(), static_entry(&bytes));
         }
     }
 }
