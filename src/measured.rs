@@ -2,9 +2,13 @@
 //!
 //! Times are nanoseconds of `CLOCK_MONOTONIC` differences unless a name says otherwise; bytes are payload bytes.
 
+mod io;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+pub use self::io::{ReceiveMode, SendMode, StreamIo, Tuning, Zerocopy};
 
 /// A test, by netperf's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -42,6 +46,11 @@ impl Test {
     /// Does it run over UDP?
     pub fn is_udp(self) -> bool {
         matches!(self, Self::UdpStream | Self::UdpRr)
+    }
+
+    /// Does it carry a stream of bytes one way?
+    pub fn is_byte_stream(self) -> bool {
+        matches!(self, Self::TcpStream)
     }
 
     /// Reads a comma-separated list, such as `tcp_stream,UDP_RR`; repeats are dropped.
@@ -176,6 +185,9 @@ pub struct Stream {
     pub elapsed_ns: u64,
     /// System calls of the data loop, warm-up included.
     pub calls: u64,
+    /// How payload was moved (streams only).
+    #[serde(default)]
+    pub io: Option<StreamIo>,
     /// What the data thread cost, and where it ran.
     pub cpu: ThreadCpu,
     /// Socket options in force at the end, read back.
@@ -214,6 +226,9 @@ pub struct SocketFacts {
     pub congestion: Option<String>,
     /// `TCP_NODELAY`.
     pub nodelay: Option<bool>,
+    /// Differentiated services code point of what it sends.
+    #[serde(default)]
+    pub dscp: Option<u8>,
 }
 
 /// Parts of `struct tcp_info`. A field that this kernel does not report is absent.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     facts::Machine,
-    measured::{Latency, Side, Test},
+    measured::{Latency, ReceiveMode, SendMode, Side, Test, Tuning},
     stats::Spread,
     units::{BitRate, ByteSize, CpuList, Span},
 };
@@ -145,6 +145,12 @@ pub struct Settings {
     pub response: ByteSize,
     /// Rate of each stream.
     pub rate: Option<BitRate>,
+    /// How the sender of a stream shall send.
+    pub send: SendMode,
+    /// How its receiver shall receive.
+    pub receive: ReceiveMode,
+    /// Socket options.
+    pub tuning: Tuning,
     /// CPUs of the client's data threads.
     pub client_cpus: Option<CpuList>,
     /// CPUs of the server's.

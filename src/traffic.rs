@@ -13,6 +13,7 @@ mod sequence;
 mod socket;
 mod spec;
 mod sys;
+mod tcp_send;
 mod tcp_stream;
 mod udp_stream;
 

@@ -24,6 +24,7 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
         omitted_units: 0,
         elapsed_ns: 1_000_000_000,
         calls: 22_000,
+        io: None,
         cpu: ThreadCpu {
             user_ns: 20_000_000,
             system_ns: 930_000_000,
@@ -36,6 +37,7 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
             mss: tcp.then_some(8948),
             congestion: tcp.then(|| "cubic".into()),
             nodelay: tcp.then_some(units > 0),
+            dscp: Some(0),
         },
         tcp: tcp.then(|| TcpInfo {
             retransmits: Some(0),
@@ -87,6 +89,9 @@ fn settings(length: u64) -> Settings {
         length: ByteSize(length),
         response: ByteSize(1),
         rate: None,
+        send: SendMode::Write,
+        receive: ReceiveMode::Recv,
+        tuning: Tuning::default(),
         client_cpus: Some(CpuList(vec![0])),
         server_cpus: None,
     }

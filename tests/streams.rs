@@ -17,7 +17,7 @@ use netbench::{
     },
     experiment::{Options, Progress, options::Asked, run},
     facts::Machine,
-    measured::{Side, Test},
+    measured::{ReceiveMode, SendMode, Side, Test},
     plan::desired::FlowPath,
     record::{PathVerdict, RunRecord, TestRecord, TopologyRef},
     topology::model::TestDefaults,
@@ -241,6 +241,85 @@ fn a_receiver_that_reads_too_little_is_charged_to_its_socket() {
     let seen = test.rounds[0].server.streams[0].datagrams.as_ref().unwrap();
     assert!(seen.lost > 0 && Some(seen.lost) == seen.socket_drops, "{seen:?}");
     assert!(record.warnings.iter().any(|w| w.contains("dropped by the receiving socket")), "{:?}", record.warnings);
+}
+
+#[test]
+fn bundled_datagrams_cost_few_calls_and_every_one_is_accounted_for() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&[Test::UdpStream], 400);
+    options.length = Some("1460".parse().unwrap());
+    let record = measure(&lab, lab.flow(0, false), &options);
+    let test = &record.flows[0].tests[0];
+    check(test, 1);
+    let (client, server) = (&test.rounds[0].client.streams[0], &test.rounds[0].server.streams[0]);
+    let (sent, taken) = (client.io.as_ref().unwrap(), server.io.as_ref().unwrap());
+    assert_eq!((sent.send, sent.segments, &sent.fallback), (Some(SendMode::Gso), Some(44), &None));
+    assert_eq!((taken.receive, taken.payload_copied), (Some(ReceiveMode::Gro), Some(true)));
+    assert!(client.calls * 16 < client.units, "{} calls for {}", client.calls, client.units);
+    assert!(server.calls * 16 < server.units, "{} calls for {}", server.calls, server.units);
+}
+
+#[test]
+fn every_way_to_send_and_receive_keeps_the_books() {
+    let Some(lab) = Lab::new(1) else { return };
+    for send in SendMode::ALL {
+        for receive in ReceiveMode::ALL {
+            let fits = |test: &Test| send.fits(*test) && receive.fits(*test);
+            let tests: Vec<Test> = [Test::TcpStream, Test::UdpStream].into_iter().filter(fits).collect();
+            if tests.is_empty() {
+                continue;
+            }
+            let options = Options {
+                send: Some(send),
+                receive: Some(receive),
+                length: Some("1400".parse().unwrap()),
+                ..options(&tests, 60)
+            };
+            let record = measure(&lab, lab.flow(0, false), &options);
+            for test in &record.flows[0].tests {
+                check(test, 1);
+                let (client, server) = (&test.rounds[0].client.streams[0], &test.rounds[0].server.streams[0]);
+                let (sent, taken) = (client.io.as_ref().unwrap(), server.io.as_ref().unwrap());
+                assert_eq!((sent.send, taken.receive), (Some(send), Some(receive)));
+                assert_eq!(taken.payload_copied, Some(receive != ReceiveMode::Trunc));
+                if let Some(zerocopy) = sent.zerocopy {
+                    assert!(zerocopy.sends > 0 && zerocopy.completed == zerocopy.sends, "{zerocopy:?}");
+                    assert_eq!(zerocopy.copied, zerocopy.completed, "a veth copies");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn datagrams_longer_than_the_path_go_without_bundles_and_it_is_said() {
+    let Some(lab) = Lab::new(1) else { return };
+    let options = Options { length: Some("12000".parse().unwrap()), ..options(&[Test::UdpStream], 100) };
+    let record = measure(&lab, lab.flow(0, false), &options);
+    let io = record.flows[0].tests[0].rounds[0].client.streams[0].io.clone().unwrap();
+    assert_eq!(io.send, Some(SendMode::Mmsg));
+    assert!(io.fallback.as_ref().unwrap().contains("longer than the path's packets"), "{io:?}");
+    assert!(record.warnings.iter().any(|w| w.contains("sent by sendmmsg")), "{:?}", record.warnings);
+}
+
+#[test]
+fn socket_options_are_in_force() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&[Test::TcpStream], 50);
+    options.tuning.mss = Some(1000);
+    options.tuning.congestion = Some("reno".into());
+    options.tuning.nodelay = Some(true);
+    options.tuning.dscp = Some(46);
+    options.tuning.rcvlowat = Some(65536);
+    let record = measure(&lab, lab.flow(0, false), &options);
+    check(&record.flows[0].tests[0], 1);
+    let socket = &record.flows[0].tests[0].rounds[0].client.streams[0].socket;
+    assert!(socket.mss.unwrap() <= 1000, "{socket:?}");
+    assert_eq!((socket.congestion.as_deref(), socket.nodelay, socket.dscp), (Some("reno"), Some(true), Some(46)));
+    options.tuning.congestion = Some("nosuch".into());
+    let record = measure(&lab, lab.flow(0, false), &options);
+    let reason = &record.flows[0].tests[0].verdict.reasons[0];
+    assert!(reason.contains("set TCP_CONGESTION nosuch"), "{reason}");
 }
 
 fn kill(pid: u32) {

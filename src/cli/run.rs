@@ -18,7 +18,7 @@ use crate::{
         options::{Asked, Options},
     },
     kernel::{self, rootless},
-    measured::Test,
+    measured::{ReceiveMode, SendMode, Test},
     plan::{
         desired::{FlowPath, LinkRef, NsId},
         path::Network,
@@ -62,6 +62,14 @@ pub struct Args {
     /// SO_SNDBUF and SO_RCVBUF to ask for.
     #[arg(long, value_name = "SIZE")]
     socket_buffer: Option<ByteSize>,
+    /// How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP).
+    #[arg(long, value_name = "MODE")]
+    send: Option<SendMode>,
+    /// How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP).
+    #[arg(long, value_name = "MODE")]
+    recv: Option<ReceiveMode>,
+    #[command(flatten)]
+    tuning: super::tuning::TuningArgs,
     /// Who talks to whom, instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
     flow: Vec<String>,
@@ -175,6 +183,9 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         response: args.response,
         rate: args.rate,
         socket_buffer: args.socket_buffer,
+        send: args.send,
+        receive: args.recv,
+        tuning: args.tuning.tuning(),
     };
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     for node in &loaded.topology.nodes {

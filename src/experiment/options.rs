@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    measured::{Test, UnknownTest},
+    measured::{ReceiveMode, SendMode, Test, Tuning, UnknownTest},
     topology::model::{Flow, TestDefaults},
     traffic::{self, Spec},
     units::{BitRate, ByteSize, CpuList, Span},
@@ -32,6 +32,12 @@ pub struct Asked {
     pub rate: Option<BitRate>,
     /// `--socket-buffer`
     pub socket_buffer: Option<ByteSize>,
+    /// `--send`
+    pub send: Option<SendMode>,
+    /// `--recv`
+    pub receive: Option<ReceiveMode>,
+    /// `--mss`, `--congestion` and the like.
+    pub tuning: Tuning,
 }
 
 /// What a run does.
@@ -57,6 +63,12 @@ pub struct Options {
     pub rate: Option<BitRate>,
     /// Socket buffers to ask for.
     pub socket_buffer: Option<ByteSize>,
+    /// How streams send, where the test can; `None` takes each test's usual way.
+    pub send: Option<SendMode>,
+    /// How they receive.
+    pub receive: Option<ReceiveMode>,
+    /// Options of the sockets.
+    pub tuning: Tuning,
     /// CPUs of a node's data threads, by node name.
     pub cpus: BTreeMap<String, CpuList>,
 }
@@ -86,12 +98,22 @@ impl Options {
             response: asked.response.unwrap_or(ByteSize(1)),
             rate: asked.rate,
             socket_buffer: asked.socket_buffer,
+            send: asked.send,
+            receive: asked.receive,
+            tuning: asked.tuning,
             cpus: BTreeMap::new(),
         })
     }
 
     /// Refuses what no worker would agree to, before anything is applied: a usage error.
     pub fn check(&self, flows: &[Flow]) -> Result<(), traffic::Error> {
+        let idle = |fits: &dyn Fn(Test) -> bool| !self.tests.iter().any(|&test| fits(test));
+        if let Some(mode) = self.send.filter(|mode| idle(&|test| mode.fits(test))) {
+            return Err(traffic::Error::Spec(format!("none of the tests can send by {mode}")));
+        }
+        if let Some(mode) = self.receive.filter(|mode| idle(&|test| mode.fits(test))) {
+            return Err(traffic::Error::Spec(format!("none of the tests can receive by {mode}")));
+        }
         let jobs = flows.iter().flat_map(|flow| self.tests.iter().map(move |&test| self.spec(test, flow)));
         jobs.map(|spec| spec.validate()).find(Result::is_err).unwrap_or(Ok(()))
     }
@@ -116,6 +138,9 @@ impl Options {
             cpus: None,
             // Longer than the path on purpose: then fragments are what was asked for.
             dont_fragment: length.0 <= full_datagram(flow),
+            send: self.send.filter(|mode| mode.fits(test)).unwrap_or(SendMode::usual(test)),
+            receive: self.receive.filter(|mode| mode.fits(test)).unwrap_or(ReceiveMode::usual(test)),
+            tuning: self.tuning.clone(),
         }
     }
 }

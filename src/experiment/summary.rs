@@ -94,6 +94,11 @@ pub fn warnings(test: &TestRecord) -> Vec<String> {
             cv * 100.0
         ));
     }
+    let streams = test.rounds.iter().flat_map(|r| r.client.streams.iter().chain(&r.server.streams));
+    let mut fallbacks: Vec<&String> = streams.filter_map(|s| s.io.as_ref()?.fallback.as_ref()).collect();
+    fallbacks.sort();
+    fallbacks.dedup();
+    warnings.extend(fallbacks.into_iter().cloned());
     if let Some(datagrams) = &summary.datagrams {
         if datagrams.socket_drops > 0 {
             warnings.push(format!(

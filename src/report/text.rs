@@ -8,7 +8,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 
 use crate::{
-    measured::{Latency, Side, Stream},
+    measured::{Latency, ReceiveMode, SendMode, Side, Stream},
     record::{FlowRecord, PathEvidence, PathVerdict, RunRecord, Summary, TestRecord, Unit},
     stats::Spread,
     units::ByteSize,
@@ -209,8 +209,28 @@ fn in_force(test: &TestRecord) -> Vec<String> {
         said.extend(client.socket.congestion.clone());
         said.extend(client.socket.mss.map(|mss| format!("MSS {mss}")));
         said.extend(client.socket.nodelay.filter(|&on| on).map(|_| "TCP_NODELAY".to_owned()));
+        said.extend(moved(client, server));
         said.push(format!("sndbuf {}", ByteSize(client.socket.sndbuf)));
         said.push(format!("rcvbuf {}", ByteSize(server.socket.rcvbuf)));
+    }
+    said
+}
+
+/// `sent by gso × 44`, `payload not copied`: how the bytes were moved, where it is not the plain way.
+fn moved(client: &Stream, server: &Stream) -> Vec<String> {
+    let mut said = Vec::new();
+    for io in [client, server].into_iter().filter_map(|stream| stream.io.as_ref()) {
+        let bundle = io.segments.map(|count| format!(" × {count}")).unwrap_or_default();
+        said.extend(io.send.filter(|&mode| mode != SendMode::Write).map(|mode| format!("sent by {mode}{bundle}")));
+        let other = io.receive.filter(|&mode| mode != ReceiveMode::Recv);
+        said.extend(other.map(|mode| format!("received by {mode}{bundle}")));
+        if io.payload_copied == Some(false) {
+            said.push("payload not copied".to_owned());
+        }
+        if let Some(zerocopy) = io.zerocopy.filter(|zerocopy| zerocopy.completed > 0) {
+            let share = zerocopy.copied as f64 * 100.0 / zerocopy.completed as f64;
+            said.push(format!("the kernel copied {share:.0} % after all"));
+        }
     }
     said
 }

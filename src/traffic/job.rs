@@ -26,7 +26,7 @@ use super::{
     sys, tcp_stream, udp_stream,
 };
 use crate::{
-    measured::{Datagrams, Latency, Stream, TcpInfo, Test, ThreadCpu},
+    measured::{Datagrams, Latency, Stream, StreamIo, TcpInfo, Test, ThreadCpu},
     units::CpuList,
 };
 
@@ -209,6 +209,8 @@ impl Lane<'_> {
 pub struct Ended {
     /// Length of the window.
     pub elapsed_ns: u64,
+    /// How payload was moved.
+    pub io: Option<StreamIo>,
     /// The kernel's account.
     pub tcp: Option<TcpInfo>,
     /// The receiver's account.
@@ -358,6 +360,7 @@ fn run_lane(role: Role, mut lane: Lane<'_>, together: &Barrier) -> Outcome {
         omitted_units: lane.tally.omitted_units,
         elapsed_ns: ended.elapsed_ns,
         calls: lane.tally.calls,
+        io: ended.io,
         cpu: ThreadCpu {
             user_ns: after.0 - before.0,
             system_ns: after.1 - before.1,

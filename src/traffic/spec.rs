@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use crate::{
-    measured::Test,
+    measured::{ReceiveMode, SendMode, Test, Tuning},
     units::{BitRate, ByteSize, CpuList, Span},
 };
 
@@ -38,6 +38,12 @@ pub struct Spec {
     pub cpus: Option<CpuList>,
     /// Set the don't-fragment bit, so that a datagram too long for the path is an error here and no silent fragments.
     pub dont_fragment: bool,
+    /// How the sender of a stream sends.
+    pub send: SendMode,
+    /// How its receiver receives.
+    pub receive: ReceiveMode,
+    /// Options of the sockets.
+    pub tuning: Tuning,
 }
 
 /// Limits of a job: a worker is driven by frames and must not be made to eat the machine.
@@ -91,6 +97,12 @@ impl Spec {
         if self.rate.is_some() && self.test.is_rr() {
             return no(format!("{} is a closed loop: it takes no rate", self.test));
         }
+        if !self.send.fits(self.test) || !self.receive.fits(self.test) {
+            return no(format!("{} cannot send by {} and receive by {}", self.test, self.send, self.receive));
+        }
+        if let Err(what) = self.tuning.check() {
+            return no(what);
+        }
         if self.cpus.as_ref().is_some_and(|cpus| cpus.0.is_empty()) {
             return no("an empty CPU list".to_owned());
         }
@@ -131,6 +143,9 @@ pub fn example(test: Test) -> Spec {
         socket_buffer: None,
         cpus: None,
         dont_fragment: true,
+        send: SendMode::usual(test),
+        receive: ReceiveMode::usual(test),
+        tuning: Tuning::default(),
     }
 }
 
@@ -144,7 +159,7 @@ mod tests {
             example(test).validate().unwrap();
         }
         type Break = fn(&mut Spec);
-        let breaks: [Break; 8] = [
+        let breaks: [Break; 11] = [
             |s| s.streams = 0,
             |s| s.streams = 257,
             |s| s.length = ByteSize(15),
@@ -153,6 +168,9 @@ mod tests {
             |s| s.interval = Span(Duration::from_nanos(1)),
             |s| s.cpus = Some(CpuList(vec![])),
             |s| s.omit = Span(Duration::from_secs(1 << 30)),
+            |s| s.send = SendMode::Zerocopy,
+            |s| s.receive = ReceiveMode::Trunc,
+            |s| s.tuning.dscp = Some(64),
         ];
         for (i, break_it) in breaks.into_iter().enumerate() {
             let mut spec = example(Test::UdpStream);
