@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     facts::Machine,
-    measured::{Latency, ReceiveMode, SendMode, Side, Test, Tuning},
+    measured::{Latency, ReceiveMode, Schedule, SendMode, Side, Test, Tuning},
     stats::Spread,
     units::{BitRate, ByteSize, CpuList, Span},
 };
@@ -145,6 +145,8 @@ pub struct Settings {
     pub response: ByteSize,
     /// Rate of each stream.
     pub rate: Option<BitRate>,
+    /// Transactions of each stream in a second, on a schedule.
+    pub transactions: Option<u64>,
     /// How the sender of a stream shall send.
     pub send: SendMode,
     /// How its receiver shall receive.
@@ -185,6 +187,12 @@ pub struct Summary {
     pub datagrams: Option<DatagramSummary>,
     /// Median over the rounds of each figure (request/response; `count` is the sum, `min` and `max` are the extremes).
     pub latency: Option<Latency>,
+    /// On a schedule: likewise without the correction, from the time at which each request really went.
+    #[serde(default)]
+    pub uncorrected: Option<Latency>,
+    /// What became of the schedule, over all rounds.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
     /// UDP_RR: requests sent again, over all rounds.
     pub retries: Option<u64>,
 }
@@ -242,7 +250,7 @@ pub struct PathEvidence {
 pub struct HopEvidence {
     /// `namespace/interface`
     pub at: String,
-    /// Counter in the direction client to server: `tx` or `rx`.
+    /// Counter in the direction of the payload (client to server, but for TCP_MAERTS): `tx` or `rx`.
     pub direction: String,
     /// Bytes in that direction, link-layer headers included.
     pub bytes: u64,

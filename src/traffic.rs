@@ -7,7 +7,9 @@
 
 mod clock;
 mod counters;
+mod crr;
 mod job;
+mod open_loop;
 mod rr;
 mod sequence;
 mod socket;

@@ -47,13 +47,14 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
             ..TcpInfo::default()
         }),
         datagrams: None,
+        schedule: None,
         retries: None,
     }
 }
 
 fn side(stream: Stream, latency: Option<Latency>) -> Side {
     let interval = Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units };
-    Side { streams: vec![stream], intervals: vec![interval], latency }
+    Side { streams: vec![stream], intervals: vec![interval], latency, uncorrected: None }
 }
 
 fn proved() -> PathEvidence {
@@ -89,6 +90,7 @@ fn settings(length: u64) -> Settings {
         length: ByteSize(length),
         response: ByteSize(1),
         rate: None,
+        transactions: None,
         send: SendMode::Write,
         receive: ReceiveMode::Recv,
         tuning: Tuning::default(),
@@ -133,6 +135,8 @@ fn record() -> RunRecord {
             retransmits: Some(0),
             datagrams: None,
             latency: None,
+            uncorrected: None,
+            schedule: None,
             retries: None,
         }),
         verdict: valid.clone(),
@@ -163,6 +167,8 @@ fn record() -> RunRecord {
             retransmits: Some(0),
             datagrams: None,
             latency: Some(latency),
+            uncorrected: None,
+            schedule: None,
             retries: None,
         }),
         verdict: valid,
@@ -198,6 +204,8 @@ fn record() -> RunRecord {
                 jitter_ns: 3_200,
             }),
             latency: None,
+            uncorrected: None,
+            schedule: None,
             retries: None,
         }),
         verdict: Verdict { valid: false, reasons: vec![format!("round 1: path not proved: {reason}")] },

@@ -63,27 +63,31 @@ fn check(result: &TestRecord, streams: usize) {
     check_side(&round.client, &format!("{test} client"));
     check_side(&round.server, &format!("{test} server"));
     assert!(round.headline > 0.0);
-    for (a, b) in round.client.streams.iter().zip(&round.server.streams) {
+    let (senders, receivers) =
+        if test.is_reverse() { (&round.server, &round.client) } else { (&round.client, &round.server) };
+    for (a, b) in senders.streams.iter().zip(&receivers.streams) {
         assert_eq!((&a.local, &a.peer), (&b.peer, &b.local), "{test}: streams are matched end to end");
         assert!(b.bytes <= a.bytes || test.is_rr() || b.omitted_bytes > 0);
         assert!(a.cpu.system_ns > 0 || a.cpu.user_ns > 0);
-        assert_eq!(a.tcp.is_some(), !test.is_udp());
+        assert_eq!(a.tcp.is_some(), !test.is_udp() && !test.is_per_connection());
         match test {
-            Test::TcpStream => {
-                assert_eq!(a.bytes + a.omitted_bytes, b.bytes + b.omitted_bytes);
-                assert!(a.tcp.as_ref().unwrap().retransmits.is_some() && a.socket.congestion.is_some());
-            }
             Test::UdpStream => {
                 let seen = b.datagrams.as_ref().unwrap();
                 assert_eq!((seen.sent, seen.received), (a.units, b.units));
                 assert_eq!(seen.sent, seen.received + seen.lost);
                 assert_eq!((seen.duplicates, seen.beyond_window, seen.malformed), (0, 0, 0));
                 assert_eq!(b.bytes, b.units * result.settings.length.0);
-                // On a veth nothing but the receiving socket can lose them; its count includes the warm-up's.
+                // On a veth nothing but the receiving socket can lose them; its count includes the warm-up's, and the last
+                // bundle may not have been full.
                 let drops = seen.socket_drops.unwrap();
-                assert!(if a.omitted_units == 0 { seen.lost == drops } else { seen.lost <= drops }, "{seen:?}");
+                let bundle = u64::from(b.io.as_ref().unwrap().segments.unwrap_or(1));
+                assert!(seen.lost <= drops && (a.omitted_units > 0 || drops < seen.lost + 2 * bundle), "{seen:?}");
             }
-            Test::TcpRr | Test::UdpRr => assert_eq!(a.units + a.omitted_units, b.units + b.omitted_units),
+            test if test.is_byte_stream() => {
+                assert_eq!(a.bytes + a.omitted_bytes, b.bytes + b.omitted_bytes);
+                assert!(a.tcp.as_ref().unwrap().retransmits.is_some() && a.socket.congestion.is_some());
+            }
+            _ => assert_eq!(a.units + a.omitted_units, b.units + b.omitted_units, "{test}"),
         }
     }
     if let Some(l) = &round.client.latency {
@@ -239,8 +243,65 @@ fn a_receiver_that_reads_too_little_is_charged_to_its_socket() {
     let test = &record.flows[0].tests[0];
     check(test, 1);
     let seen = test.rounds[0].server.streams[0].datagrams.as_ref().unwrap();
-    assert!(seen.lost > 0 && Some(seen.lost) == seen.socket_drops, "{seen:?}");
+    assert!(seen.lost > 0, "{seen:?}");
     assert!(record.warnings.iter().any(|w| w.contains("dropped by the receiving socket")), "{:?}", record.warnings);
+}
+
+#[test]
+fn requests_on_a_schedule_are_timed_from_it() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&[Test::TcpRr, Test::UdpRr], 400);
+    options.transactions = Some(2000);
+    options.omit = Span(Duration::from_millis(50));
+    let record = measure(&lab, lab.flow(0, false), &options);
+    for test in &record.flows[0].tests {
+        check(test, 1);
+        let round = &test.rounds[0];
+        let schedule = round.client.streams[0].schedule.unwrap();
+        assert_eq!(schedule.requests, 800, "{}: the rate is kept to the request", test.test);
+        assert_eq!((round.client.units(), schedule.unanswered), (800, 0));
+        let (corrected, uncorrected) = (round.client.latency.unwrap(), round.client.uncorrected.unwrap());
+        assert_eq!((corrected.count, uncorrected.count), (800, 800));
+        assert!(corrected.max_ns >= uncorrected.max_ns && corrected.p50_ns >= uncorrected.p50_ns);
+    }
+}
+
+#[test]
+fn a_stall_is_charged_to_every_request_that_waited_for_it() {
+    let Some(lab) = Lab::new(1) else { return };
+    let (mut record, mut looks) = (record(), 0);
+    let mut snapshot = || Ok(lab.counters());
+    let mut workers = lab.workers();
+    workers.ensure("server").unwrap();
+    let server = rustix::process::Pid::from_raw(workers.pids()["server"] as i32).unwrap();
+    let mut progress = |progress: Progress<'_>| {
+        if let Progress::Interval(..) = progress {
+            looks += 1;
+            if looks == 4 {
+                rustix::process::kill_process(server, rustix::process::Signal::STOP).unwrap();
+                std::thread::sleep(Duration::from_millis(200));
+                rustix::process::kill_process(server, rustix::process::Signal::CONT).unwrap();
+            }
+        }
+    };
+    let mut options = Options { interval: Span(Duration::from_millis(50)), ..options(&[Test::UdpRr], 1000) };
+    options.transactions = Some(1000);
+    let never = AtomicBool::new(false);
+    run(&mut record, &[lab.flow(0, false)], &options, &mut workers, &mut snapshot, &mut progress, &never).unwrap();
+    let latency = record.flows[0].tests[0].rounds[0].client.latency.unwrap();
+    // A fifth of all requests fell into the stall of a fifth of the time: a closed loop would have one bad sample.
+    assert!(latency.p90_ns > 50_000_000, "{latency:?}");
+}
+
+#[test]
+fn spinning_threads_answer_without_sleeping() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&[Test::TcpRr, Test::UdpRr], 100);
+    options.tuning.spin = true;
+    let record = measure(&lab, lab.flow(0, false), &options);
+    for test in &record.flows[0].tests {
+        check(test, 1);
+    }
 }
 
 #[test]

@@ -35,7 +35,8 @@ use crate::{
 pub struct Args {
     /// A topology file, or the name of a shipped one.
     file: String,
-    /// Tests, separated by commas: tcp_stream, udp_stream, tcp_rr, udp_rr [default: tcp_stream,tcp_rr].
+    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
+    /// tcp_stream,tcp_rr].
     #[arg(long, value_name = "TESTS", value_parser = parse_tests)]
     test: Option<TestList>,
     /// Length of one round, such as 3s or 500ms [default: 1s].
@@ -56,9 +57,9 @@ pub struct Args {
     /// Bytes of a response.
     #[arg(long, value_name = "SIZE")]
     response: Option<ByteSize>,
-    /// Rate of each stream, such as 5gbit; without it as fast as it goes.
-    #[arg(long, value_name = "RATE")]
-    rate: Option<BitRate>,
+    /// Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes.
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    rate: Option<Rate>,
     /// SO_SNDBUF and SO_RCVBUF to ask for.
     #[arg(long, value_name = "SIZE")]
     socket_buffer: Option<ByteSize>,
@@ -79,6 +80,22 @@ pub struct Args {
     /// Print the record as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What `--rate` takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Rate {
+    /// Payload bits, for streams.
+    Bits(BitRate),
+    /// Requests in a second.
+    Requests(u64),
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    match text.strip_suffix("/s").map(str::parse::<u64>) {
+        Some(Ok(count @ 1..)) => Ok(Rate::Requests(count)),
+        _ => text.parse().map(Rate::Bits).map_err(|error| format!("{error}; requests per second are written 20000/s")),
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -181,7 +198,8 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         streams: args.streams,
         length: args.length,
         response: args.response,
-        rate: args.rate,
+        rate: args.rate.and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits) } else { None }),
+        transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,

@@ -30,6 +30,8 @@ pub struct Asked {
     pub response: Option<ByteSize>,
     /// `--rate`
     pub rate: Option<BitRate>,
+    /// `--rate` in transactions per second
+    pub transactions: Option<u64>,
     /// `--socket-buffer`
     pub socket_buffer: Option<ByteSize>,
     /// `--send`
@@ -57,10 +59,12 @@ pub struct Options {
     pub streams: u32,
     /// Block, datagram or request; `None` takes each test's default.
     pub length: Option<ByteSize>,
-    /// Response.
-    pub response: ByteSize,
+    /// Response; `None` takes each test's default.
+    pub response: Option<ByteSize>,
     /// Rate of each stream (streams only).
     pub rate: Option<BitRate>,
+    /// Transactions of each stream in a second, where the test has a schedule.
+    pub transactions: Option<u64>,
     /// Socket buffers to ask for.
     pub socket_buffer: Option<ByteSize>,
     /// How streams send, where the test can; `None` takes each test's usual way.
@@ -95,8 +99,9 @@ impl Options {
             interval: asked.interval.unwrap_or(Span(interval)),
             streams: asked.streams.or(file.streams).unwrap_or(1),
             length: asked.length,
-            response: asked.response.unwrap_or(ByteSize(1)),
+            response: asked.response,
             rate: asked.rate,
+            transactions: asked.transactions,
             socket_buffer: asked.socket_buffer,
             send: asked.send,
             receive: asked.receive,
@@ -120,10 +125,14 @@ impl Options {
 
     /// The job of one test on one flow, without CPUs (those differ between the sides).
     pub fn spec(&self, test: Test, flow: &Flow) -> Spec {
+        let transactions = self.transactions.filter(|_| test.has_schedule());
+        // A datagram on a schedule carries its number.
+        let numbered = transactions.is_some() && test.is_udp();
         let length = self.length.unwrap_or(ByteSize(match test {
-            Test::TcpStream => Spec::BLOCK,
+            test if test.is_byte_stream() => Spec::BLOCK,
             Test::UdpStream => full_datagram(flow),
-            Test::TcpRr | Test::UdpRr => 1,
+            _ if numbered => 8,
+            _ => 1,
         }));
         Spec {
             test,
@@ -132,7 +141,8 @@ impl Options {
             omit: self.omit,
             interval: self.interval,
             length,
-            response: self.response,
+            response: self.response.unwrap_or(ByteSize(if numbered { 8 } else { 1 })),
+            transactions,
             rate: if test.is_rr() { None } else { self.rate },
             socket_buffer: self.socket_buffer,
             cpus: None,

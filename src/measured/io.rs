@@ -54,14 +54,19 @@ impl SendMode {
 
     /// What a test does when nothing is asked for: both sides copy, and datagrams go in bundles.
     pub fn usual(test: Test) -> Self {
-        if test == Test::UdpStream { Self::Gso } else { Self::Write }
+        match test {
+            Test::UdpStream => Self::Gso,
+            Test::TcpSendfile => Self::Sendfile,
+            _ => Self::Write,
+        }
     }
 
     /// Can this test send so?
     pub fn fits(self, test: Test) -> bool {
         match self {
-            Self::Write => true,
-            Self::Sendfile | Self::Zerocopy => test.is_byte_stream(),
+            Self::Write => test != Test::TcpSendfile,
+            Self::Sendfile => test.is_byte_stream(),
+            Self::Zerocopy => test.is_byte_stream() && test != Test::TcpSendfile,
             Self::Gso | Self::Mmsg => test == Test::UdpStream,
         }
     }

@@ -50,6 +50,19 @@ pub fn bound(spec: &Spec, address: IpAddr) -> Result<Socket, Error> {
     Ok(socket)
 }
 
+/// A socket for one connection of many: bound to an address only, its port is chosen when it connects, so that all ports
+/// serve every destination.
+pub fn bound_to_address(spec: &Spec, address: IpAddr) -> Result<Socket, Error> {
+    let at = SocketAddr::new(address, 0);
+    let socket =
+        Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP)).map_err(os("open a socket for", at))?;
+    tune(&socket, at, spec)?;
+    sys::set_option(socket.as_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1i32.to_ne_bytes())
+        .map_err(os("set IP_BIND_ADDRESS_NO_PORT of", at))?;
+    socket.bind(&at.into()).map_err(os("bind", at))?;
+    Ok(socket)
+}
+
 /// The options of [`Tuning`](crate::measured::Tuning). A refusal is an error: a result must not say what was not in force.
 fn tune(socket: &Socket, at: SocketAddr, spec: &Spec) -> Result<(), Error> {
     let tuning = &spec.tuning;

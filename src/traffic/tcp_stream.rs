@@ -36,6 +36,14 @@ const DISCARD: usize = 4 << 20;
 pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     lane.socket.set_write_timeout(Some(SEND_TIMEOUT)).map_err(os("set SO_SNDTIMEO of stream", lane.stream))?;
     let (mut push, mut io) = Push::new(lane.spec.send, lane.spec.length.0 as usize, lane.socket);
+    // A server that sends waits for the client's word, which comes when the counters of the path have been read.
+    if lane.spec.test.is_reverse() && !matches!((&*lane.socket).read(&mut [0; 1]), Ok(1)) {
+        return if lane.control.stopped() {
+            Ok(Ended::default())
+        } else {
+            Err(lane.failed("the receiver never began"))
+        };
+    }
     let start = now_ns();
     let omit = lane.spec.omit.0.as_nanos() as u64;
     if omit > 0 {
@@ -89,6 +97,9 @@ fn drain(lane: &Lane<'_>) {
 /// Receives until the sender closes. The window runs from the first byte (after the warm-up) to the last.
 pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let mut take = Take::new(lane.spec);
+    if lane.spec.test.is_reverse() {
+        lane.socket.send(&[1]).map_err(|error| lane.failed(format_args!("begin: {error}")))?;
+    }
     // Without taking anything, so that the clock starts before the first byte is counted.
     let first = lane.socket.peek(&mut [MaybeUninit::uninit(); 1]);
     match first {

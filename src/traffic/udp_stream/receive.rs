@@ -84,11 +84,12 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
                 let mut datagrams = 0;
                 for i in 0..count {
                     let (bytes, segment) = batch.received(i);
-                    datagrams += bytes.len().div_ceil(segment);
+                    let here = bytes.len().div_ceil(segment);
+                    datagrams += here;
+                    largest = here.max(largest);
                     books.take(lane, bytes, segment, now);
                 }
                 bundle = (datagrams / count.max(1)).max(1);
-                largest = bundle.max(largest);
             }
             // The sender's namespace may already be without its socket; what was sent is still to be counted.
             Err(error) if is_pause(&error) || error.kind() == ErrorKind::ConnectionRefused => continue,
@@ -145,7 +146,8 @@ impl Books {
             reordered: window.reordered,
             duplicates: window.duplicates,
             beyond_window: window.beyond_window,
-            socket_drops: drops(lane.socket),
+            // The kernel counts a bundle once; it is charged in full.
+            socket_drops: drops(lane.socket).map(|count| count * u64::from(io.segments.unwrap_or(1))),
             jitter_ns: self.jitter.nanos(),
             malformed: self.malformed,
         };
