@@ -5,6 +5,7 @@ pub mod execute;
 pub mod fault;
 pub mod interrupt;
 pub mod journal;
+pub mod ovs;
 pub mod prove;
 pub mod world;
 
@@ -35,6 +36,9 @@ pub enum ApplyError {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// Open vSwitch refused.
+    #[error(transparent)]
+    Ovs(#[from] crate::ovs::Error),
     /// The state folder failed.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, path::Path};
 
 use crate::{
-    apply::{ApplyError, fault, world::World, world::netns_path},
+    apply::{ApplyError, fault, ovs, world::World, world::netns_path},
     kernel::{self, link::Marks, netns::Netns, observe::Wanted},
     plan::{
         desired::{Link, LinkKind, LinkRef, NsId},
@@ -107,6 +107,9 @@ impl<'a> Executor<'a> {
                 Ok(kernel::nic::take(&from, previous, self.world.get(&to.ns)?, &to.name, &mark)?)
             }
             Step::GiveBackNic { from, previous } => self.give_back(from, previous),
+            Step::StartOvs(_) | Step::StopOvs(_) | Step::CreateOvsBridges { .. } | Step::DeleteOvsBridges { .. } => {
+                ovs::step(self.world, step)
+            }
             Step::SetLink { at, set, .. } => Ok(kernel::link::set(self.world.get(&at.ns)?, &at.name, set)?),
             Step::AddAddress { at, address } => {
                 Ok(kernel::link::add_address(self.world.get(&at.ns)?, &at.name, *address)?)
@@ -192,9 +195,11 @@ impl<'a> Executor<'a> {
         let Some(undo) = step.undo() else { return Ok(()) };
         match undo {
             // These look for themselves what is there and ours.
-            Step::DeleteLink { .. } | Step::DeleteNs { .. } | Step::CreateNs { .. } | Step::GiveBackNic { .. } => {
-                self.step(&undo)
-            }
+            Step::DeleteLink { .. }
+            | Step::DeleteNs { .. }
+            | Step::CreateNs { .. }
+            | Step::GiveBackNic { .. }
+            | Step::StopOvs(_) => self.step(&undo),
             undo if !self.world.has(undo.ns()) => Ok(()),
             undo => gone_is_fine_or(self.step(&undo)),
         }
