@@ -222,8 +222,9 @@ fn flows_come_and_go_by_cookie() {
     let dump = || bench.lab.sh(&format!("ovs-ofctl -O OpenFlow13 --names dump-flows unix:{}", socket.display()));
     let mut connection = Connection::open(&socket, "br1", PATIENCE).expect("OpenFlow");
     let (mine, other) = (openflow::cookie("t"), openflow::cookie("other"));
-    let matches = Match { in_port: Some(1), eth_dst: Some([2, 0, 0, 0, 0, 1]), eth_type: Some(0x0800) };
-    connection.add(mine, &[Flow { priority: 7, matches, output: Output::Port(2) }]).expect("a flow");
+    let number = |name: &str| bench.vsctl(&format!("get interface {name} ofport")).parse().expect("a number");
+    let matches = Match { in_port: Some(number("v1")), eth_dst: Some([2, 0, 0, 0, 0, 1]), eth_type: Some(0x0800) };
+    connection.add(mine, &[Flow { priority: 7, matches, output: Output::Port(number("v2")) }]).expect("a flow");
     connection.add(other, &[Flow { priority: 8, matches: Match::default(), output: Output::Drop }]).expect("a flow");
     let text = dump();
     assert!(text.contains(&format!("cookie={mine:#x}")), "{text}");
@@ -235,7 +236,7 @@ fn flows_come_and_go_by_cookie() {
     assert!(text.contains("actions=NORMAL"), "the switch's own flow stays: {text}");
     let bad = Match { in_port: Some(0), ..Match::default() };
     let error =
-        connection.add(mine, &[Flow { priority: 1, matches: bad, output: Output::Port(0) }]).expect_err("port 0");
+        connection.add(mine, &[Flow { priority: 1, matches: bad, output: Output::Port(0xffff_fff0) }]).expect_err("no port");
     assert!(matches!(error, Error::Flow { .. }), "{error}");
     let flows = unixctl::datapath_flows(&bench.ovs.control(), PATIENCE).expect("flows");
     assert_eq!(flows.offloaded, 0);

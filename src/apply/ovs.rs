@@ -85,6 +85,13 @@ pub fn observe(world: &World, id: &NsId) -> Result<ObservedOvs, ApplyError> {
     }
 }
 
+/// Namespaces whose declared Open vSwitch does not run any more.
+pub fn ended(world: &World, desired: &Desired) -> Vec<NsId> {
+    let runs =
+        |ns: &NsId| world.get(ns).is_ok_and(|handle| instance(&world.topology, ns).is_running_in(handle.inode()));
+    desired.ovs.iter().map(|ovs| ovs.daemon.ns.clone()).filter(|ns| !runs(ns)).collect()
+}
+
 /// Ends every Open vSwitch that a topology declares, or that runs in its folder: with the daemon all of its ports go,
 /// which one by one would take 14 ms each.
 pub fn stop_all(topology: &str, known: Option<&Desired>, removed: &mut Removed) {
