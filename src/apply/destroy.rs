@@ -42,10 +42,13 @@ pub struct Removed {
 
 /// Removes a topology by name; `None` when nothing of it is there.
 pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, ApplyError> {
-    if !root.0.join(topology).exists() {
-        return by_marks(topology);
-    }
-    let store = root.lock(topology)?;
+    // The lock comes first also where there is no state yet: an apply may just be starting.
+    let store = match root.lock(topology) {
+        Ok(store) => store,
+        // A state folder that cannot be written has no journal of ours; the marks are what is left to go by.
+        Err(JournalError::Io { .. }) if !root.0.join(topology).exists() => return by_marks(topology),
+        Err(error) => return Err(error.into()),
+    };
     let history = store.history()?;
     let removed = remove_all(&history);
     let marked = by_marks(topology)?;
@@ -72,6 +75,8 @@ pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, Appl
 /// Like [`destroy`], for what `orphans` found: a journal that cannot be read is passed over, the marks decide.
 pub fn collect(topology: &str, root: &StateRoot) -> Result<Option<Removed>, ApplyError> {
     match destroy(topology, root) {
+        // Not left behind, but being worked on.
+        Err(ApplyError::Journal(JournalError::Locked { .. })) => Ok(None),
         Err(ApplyError::Journal(JournalError::Corrupt { .. })) => {
             let store = root.lock(topology)?;
             let removed = by_marks(topology)?;
@@ -111,7 +116,7 @@ pub fn remove_all(history: &History) -> Option<Removed> {
 fn give_others_back(world: &mut World, history: &History, known: &Desired, removed: &mut Removed) {
     let own = own_roles(known, None);
     let is_own = |step: &Step| own.get(step.ns()).copied().unwrap_or(false);
-    let mut executor = Executor::new(world, own.clone());
+    let mut executor = Executor::undoing(world, own.clone());
     for step in history.steps().rev() {
         let foreign = step.is_loan() || !is_own(step);
         if foreign

@@ -20,12 +20,19 @@ pub struct Executor<'a> {
     pub world: &'a mut World,
     /// Namespaces that we make; elsewhere links carry alias and alternative name too.
     own: HashMap<NsId, bool>,
+    /// Ctrl-C ends an apply between two steps, but not what takes it back.
+    heeds_interrupt: bool,
 }
 
 impl<'a> Executor<'a> {
     /// `own` tells which roles are namespaces of ours.
     pub fn new(world: &'a mut World, own: HashMap<NsId, bool>) -> Self {
-        Self { world, own }
+        Self { world, own, heeds_interrupt: true }
+    }
+
+    /// The same for taking steps back: it goes on after Ctrl-C.
+    pub fn undoing(world: &'a mut World, own: HashMap<NsId, bool>) -> Self {
+        Self { heeds_interrupt: false, ..Self::new(world, own) }
     }
 
     fn is_own(&self, ns: &NsId) -> bool {
@@ -47,7 +54,7 @@ impl<'a> Executor<'a> {
             };
             done.map_err(|error| (index + 1, error))?;
             index += batch;
-            if index < steps.len() && crate::apply::interrupted() {
+            if self.heeds_interrupt && index < steps.len() && crate::apply::interrupted() {
                 return Err((index, ApplyError::Interrupted));
             }
         }

@@ -10,6 +10,7 @@ use std::{
     io::{self, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -185,9 +186,7 @@ impl StateRoot {
                 other => other.map_err(io_error("open", &path))?,
             };
             if flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err() {
-                let holder = fs::read_to_string(&path).unwrap_or_default();
-                let holder = if holder.trim().is_empty() { "unknown".into() } else { holder.trim().to_owned() };
-                return Err(JournalError::Locked { topology: topology.to_owned(), holder });
+                return Err(JournalError::Locked { topology: topology.to_owned(), holder: holder(&path) });
             }
             if same_file(&file, &path) {
                 file.set_len(0).map_err(io_error("write", &path))?;
@@ -197,6 +196,17 @@ impl StateRoot {
         }
         Err(JournalError::Locked { topology: topology.to_owned(), holder: "unknown".into() })
     }
+}
+
+/// The pid in a lock file. Whoever has just taken the lock writes it a moment later.
+fn holder(path: &Path) -> String {
+    for _ in 0..50 {
+        match fs::read_to_string(path) {
+            Ok(pid) if !pid.trim().is_empty() => return pid.trim().to_owned(),
+            _ => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+    "unknown".to_owned()
 }
 
 fn same_file(file: &File, path: &Path) -> bool {

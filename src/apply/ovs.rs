@@ -77,8 +77,8 @@ pub fn observe(world: &World, id: &NsId) -> Result<ObservedOvs, ApplyError> {
     if !instance.is_running_in(world.get(id)?.inode()) {
         return Ok(ObservedOvs::default());
     }
-    match ovs::observe::bridges(&instance.database(), &world.topology) {
-        Ok((bridges, tso, broken)) => Ok(ObservedOvs { running: true, tso, bridges, broken }),
+    match ovs::observe::read(&instance.database(), &world.topology) {
+        Ok(state) => Ok(state),
         // It ended in this moment.
         Err(ovs::Error::Connect { .. } | ovs::Error::Closed { .. }) => Ok(ObservedOvs::default()),
         Err(error) => Err(error.into()),

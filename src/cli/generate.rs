@@ -66,6 +66,7 @@ fn shown() -> clap::Command {
     let visible = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     let shown = clap::Command::new("netbench").version(env!("CARGO_PKG_VERSION")).propagate_version(true);
     let shown = shown.about(all.get_about().cloned().unwrap_or_default());
+    let shown = shown.after_help(all.get_after_help().cloned().unwrap_or_default());
     shown.args(all.get_arguments().cloned()).subcommands(visible).subcommand_required(true)
 }
 
