@@ -135,6 +135,13 @@ fn ctrl_c_prints_what_there_is_and_cleans_up() {
 }
 
 #[test]
+fn what_is_known_and_not_acted_upon_is_said() {
+    let Some(lab) = Lab::new("numa") else { return };
+    let file = lab.file("n.toml", "name = \"n\"\n[node.a]\nnuma = 0\n[node.b]\n[[link]]\nends = [\"a\", \"b\"]\n");
+    lab.netbench(&["run", &file, "--duration", "100ms", "--rounds", "1"]).ok().says("`numa` does not choose CPUs");
+}
+
+#[test]
 fn a_full_disk_behind_stdout_is_an_error_of_this_host() {
     let Some(lab) = Lab::new("full") else { return };
     let before = lab.settled();
@@ -149,7 +156,7 @@ fn a_full_disk_behind_stdout_is_an_error_of_this_host() {
 fn attached_namespaces_are_measured_and_left_alone() {
     let Some(lab) = Lab::new("attached") else { return };
     lab.sh("ip netns add x; ip netns add y; ip link add v0 netns x type veth peer name v0 netns y
-         for n in x y; do ip -n $n link set lo up; ip -n $n link set v0 up; done
+         for n in x y; do ip -n $n link set lo up; ip -n $n link set v0 up addrgenmode none; done
          ip -n x addr add 192.0.2.1/24 dev v0; ip -n y addr add 192.0.2.2/24 dev v0");
     let file = lab.file(
         "attached.toml",

@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
     /// Rounds of each test, interleaved [default: 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: Option<u32>,
     /// Warm-up before each round, left out of every figure.
     #[arg(long, value_name = "TIME")]
@@ -227,6 +227,11 @@ fn new_record(loaded: &Loaded, is_rootless: bool) -> RunRecord {
     let topology = TopologyRef { name: loaded.desired.topology.clone(), hash };
     let mut record = RunRecord::new(jiff::Timestamp::now(), std::env::args().collect(), topology, kernel::machine());
     record.rootless = is_rootless;
+    for node in loaded.topology.nodes.iter().filter(|node| node.numa.is_some() && node.cpus.is_none()) {
+        record
+            .warnings
+            .push(format!("{}: `numa` does not choose CPUs in this version: name them with `cpus`", node.name));
+    }
     record
 }
 
