@@ -7,6 +7,7 @@ mod generate;
 mod outcome;
 mod run;
 mod topo;
+mod tuning;
 
 use std::process::ExitCode;
 

@@ -2,9 +2,13 @@
 //!
 //! Times are nanoseconds of `CLOCK_MONOTONIC` differences unless a name says otherwise; bytes are payload bytes.
 
+mod io;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+
+pub use self::io::{ReceiveMode, SendMode, StreamIo, Tuning, Zerocopy};
 
 /// A test, by netperf's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -12,36 +16,82 @@ use serde::{Deserialize, Serialize};
 pub enum Test {
     /// Client sends a byte stream as fast as it goes.
     TcpStream,
+    /// The same, the other way: the server sends.
+    TcpMaerts,
+    /// TCP_STREAM by `sendfile`.
+    TcpSendfile,
     /// Client sends numbered datagrams, unpaced or at a rate.
     UdpStream,
     /// One request, one response, over one connection; closed loop.
     TcpRr,
     /// The same over datagrams; a lost one is asked for again.
     UdpRr,
+    /// Connect, one request, one response, close.
+    TcpCrr,
+    /// Connect and close.
+    TcpCc,
 }
 
 impl Test {
     /// Every test, in the order in which they are listed to people.
-    pub const ALL: [Self; 4] = [Self::TcpStream, Self::UdpStream, Self::TcpRr, Self::UdpRr];
+    pub const ALL: [Self; 8] = [
+        Self::TcpStream,
+        Self::TcpMaerts,
+        Self::TcpSendfile,
+        Self::UdpStream,
+        Self::TcpRr,
+        Self::UdpRr,
+        Self::TcpCrr,
+        Self::TcpCc,
+    ];
 
     /// netperf's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::TcpStream => "TCP_STREAM",
+            Self::TcpMaerts => "TCP_MAERTS",
+            Self::TcpSendfile => "TCP_SENDFILE",
             Self::UdpStream => "UDP_STREAM",
             Self::TcpRr => "TCP_RR",
             Self::UdpRr => "UDP_RR",
+            Self::TcpCrr => "TCP_CRR",
+            Self::TcpCc => "TCP_CC",
         }
     }
 
     /// Is the result a latency and a transaction rate (and not a goodput)?
     pub fn is_rr(self) -> bool {
+        matches!(self, Self::TcpRr | Self::UdpRr | Self::TcpCrr | Self::TcpCc)
+    }
+
+    /// Does every transaction have a connection of its own?
+    pub fn is_per_connection(self) -> bool {
+        matches!(self, Self::TcpCrr | Self::TcpCc)
+    }
+
+    /// Can its requests go on a schedule?
+    pub fn has_schedule(self) -> bool {
         matches!(self, Self::TcpRr | Self::UdpRr)
+    }
+
+    /// Does the server send the stream?
+    pub fn is_reverse(self) -> bool {
+        self == Self::TcpMaerts
+    }
+
+    /// Does the client give the headline: the receiver of a stream, or who asks?
+    pub fn is_judged_by_client(self) -> bool {
+        self.is_rr() || self.is_reverse()
     }
 
     /// Does it run over UDP?
     pub fn is_udp(self) -> bool {
         matches!(self, Self::UdpStream | Self::UdpRr)
+    }
+
+    /// Does it carry a stream of bytes one way?
+    pub fn is_byte_stream(self) -> bool {
+        matches!(self, Self::TcpStream | Self::TcpMaerts | Self::TcpSendfile)
     }
 
     /// Reads a comma-separated list, such as `tcp_stream,UDP_RR`; repeats are dropped.
@@ -120,8 +170,11 @@ pub struct Side {
     pub streams: Vec<Stream>,
     /// Consecutive intervals of the measured window over all streams; their bytes and units sum to the streams' totals.
     pub intervals: Vec<Interval>,
-    /// Latency over all streams (request/response clients only).
+    /// Latency over all streams (request/response clients only). On a schedule: from the intended time of each request.
     pub latency: Option<Latency>,
+    /// On a schedule: the latency from the time at which each request really went, which hides what waited to be sent.
+    #[serde(default)]
+    pub uncorrected: Option<Latency>,
 }
 
 impl Side {
@@ -176,6 +229,9 @@ pub struct Stream {
     pub elapsed_ns: u64,
     /// System calls of the data loop, warm-up included.
     pub calls: u64,
+    /// How payload was moved (streams only).
+    #[serde(default)]
+    pub io: Option<StreamIo>,
     /// What the data thread cost, and where it ran.
     pub cpu: ThreadCpu,
     /// Socket options in force at the end, read back.
@@ -184,6 +240,9 @@ pub struct Stream {
     pub tcp: Option<TcpInfo>,
     /// What became of the datagrams (receivers of UDP_STREAM only).
     pub datagrams: Option<Datagrams>,
+    /// What became of the schedule (request/response clients at a set rate).
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
     /// Requests that got no answer in time and were sent again (UDP_RR clients only).
     pub retries: Option<u64>,
 }
@@ -214,6 +273,9 @@ pub struct SocketFacts {
     pub congestion: Option<String>,
     /// `TCP_NODELAY`.
     pub nodelay: Option<bool>,
+    /// Differentiated services code point of what it sends.
+    #[serde(default)]
+    pub dscp: Option<u8>,
 }
 
 /// Parts of `struct tcp_info`. A field that this kernel does not report is absent.
@@ -264,12 +326,24 @@ pub struct Datagrams {
     pub duplicates: u64,
     /// So late that the window of seen numbers had moved on: neither distinct nor duplicate can be said.
     pub beyond_window: u64,
-    /// Dropped by this socket because its buffer was full (`sk_drops`), warm-up included.
+    /// Dropped by this socket because its buffer was full (`sk_drops`), warm-up included. The kernel counts a bundle of
+    /// datagrams once; here it counts as the largest bundle that came, so with bundles this is an upper bound.
     pub socket_drops: Option<u64>,
     /// RFC 3550 interarrival jitter at the end, taken once a receive call.
     pub jitter_ns: u64,
     /// Datagrams too short to carry a number.
     pub malformed: u64,
+}
+
+/// Requests at a set rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Schedule {
+    /// Sent in the window.
+    pub requests: u64,
+    /// Of those, sent later than the next one was due: this end could not keep the schedule.
+    pub missed: u64,
+    /// Without an answer a second after the window.
+    pub unanswered: u64,
 }
 
 /// A piece of the measured window.

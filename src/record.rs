@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     facts::Machine,
-    measured::{Latency, Side, Test},
+    measured::{Latency, ReceiveMode, Schedule, SendMode, Side, Test, Tuning},
     stats::Spread,
     units::{BitRate, ByteSize, CpuList, Span},
 };
@@ -69,7 +69,8 @@ impl RunRecord {
 
     /// May every figure be believed, and is there one?
     pub fn is_valid(&self) -> bool {
-        self.flows.iter().flat_map(|flow| &flow.tests).all(|test| test.verdict.valid)
+        self.proofs.iter().all(|proof| proof.holds)
+            && self.flows.iter().flat_map(|flow| &flow.tests).all(|test| test.verdict.valid)
     }
 }
 
@@ -144,6 +145,14 @@ pub struct Settings {
     pub response: ByteSize,
     /// Rate of each stream.
     pub rate: Option<BitRate>,
+    /// Transactions of each stream in a second, on a schedule.
+    pub transactions: Option<u64>,
+    /// How the sender of a stream shall send.
+    pub send: SendMode,
+    /// How its receiver shall receive.
+    pub receive: ReceiveMode,
+    /// Socket options.
+    pub tuning: Tuning,
     /// CPUs of the client's data threads.
     pub client_cpus: Option<CpuList>,
     /// CPUs of the server's.
@@ -178,6 +187,12 @@ pub struct Summary {
     pub datagrams: Option<DatagramSummary>,
     /// Median over the rounds of each figure (request/response; `count` is the sum, `min` and `max` are the extremes).
     pub latency: Option<Latency>,
+    /// On a schedule: likewise without the correction, from the time at which each request really went.
+    #[serde(default)]
+    pub uncorrected: Option<Latency>,
+    /// What became of the schedule, over all rounds.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
     /// UDP_RR: requests sent again, over all rounds.
     pub retries: Option<u64>,
 }
@@ -235,7 +250,7 @@ pub struct PathEvidence {
 pub struct HopEvidence {
     /// `namespace/interface`
     pub at: String,
-    /// Counter in the direction client to server: `tx` or `rx`.
+    /// Counter in the direction of the payload (client to server, but for TCP_MAERTS): `tx` or `rx`.
     pub direction: String,
     /// Bytes in that direction, link-layer headers included.
     pub bytes: u64,

@@ -7,12 +7,15 @@
 
 mod clock;
 mod counters;
+mod crr;
 mod job;
+mod open_loop;
 mod rr;
 mod sequence;
 mod socket;
 mod spec;
 mod sys;
+mod tcp_send;
 mod tcp_stream;
 mod udp_stream;
 

@@ -116,6 +116,20 @@ fn a_running_container_is_found_over_its_engines_socket() {
 }
 
 #[test]
+fn a_device_of_the_host_under_macvlans_gets_its_settings_back() {
+    let Some(lab) = Lab::new("lower") else { return };
+    lab.sh("ip link add up0 type veth peer name up1 && ip link set up0 mtu 1400 up && ip link set up1 up");
+    lab.sh("ip addr add 203.0.113.1/24 dev up0 && ip route add 192.0.2.0/24 via 203.0.113.9");
+    let text = "name = \"lower\"\nmtu = 1500\n[nic.up]\nifname = \"up0\"\n[node.client]\n[node.server]\n\
+                [switch.mv]\nkind = \"macvlan\"\nnic = \"up\"\nmode = \"bridge\"\nports = [\"client\", \"server\"]\n";
+    up_and_down(&lab, text, "lower", |lab| {
+        assert_eq!(lab.json("ip -j link show up0")[0]["mtu"], 1500);
+        assert_eq!(lab.json_in("nb-lower-client", "ip -j -d link show eth0")[0]["linkinfo"]["info_kind"], "macvlan");
+        lab.netbench(&["run", "/mnt/t.toml", "--duration", "200ms", "--test", "tcp_rr"]).ok().says("path proved");
+    });
+}
+
+#[test]
 fn offloads_are_switched_and_seen() {
     let Some(lab) = Lab::with("offload", &["ethtool"]) else { return };
     let text = bridge("offload", "", ", offload = { tso = false, gro = true }", "");
@@ -182,6 +196,29 @@ fn cpus_are_pinned_and_recorded() {
     let test = &done.json()["flows"][0]["tests"][0];
     assert_eq!(test["settings"]["server_cpus"], "0", "{test}");
     assert_eq!(test["settings"]["client_cpus"], Value::Null, "{test}");
+}
+
+#[test]
+fn numa_means_the_cpus_that_are_near() {
+    let Some(lab) = Lab::new("numa") else { return };
+    let text =
+        |numa: &str| bridge("numa", "", "", "").replace("[node.server]", &format!("[node.server]\nnuma = {numa}"));
+    let of =
+        |file: &str| lab.netbench(&["run", file, "--duration", "100ms", "--rounds", "1", "--test", "tcp_rr", "--json"]);
+    let near = lab.sh("cat /sys/devices/system/node/node0/cpulist 2>/dev/null || true");
+    let zero = lab.file("zero.toml", &text("0"));
+    if near.trim().is_empty() {
+        of(&zero).exits(5).says("NUMA node 0");
+    } else {
+        assert_eq!(of(&zero).ok().json()["flows"][0]["tests"][0]["settings"]["server_cpus"], near.trim());
+    }
+    let far = lab.file("far.toml", &text("4000"));
+    of(&far).exits(5).says("NUMA node 4000");
+    let virtual_nic = lab.file("nic.toml", &text("\"nic\""));
+    of(&virtual_nic).exits(2).says("without a `nic`");
+    let passthrough = "name = \"numa\"\n[nic.left]\ncable = \"right\"\n[nic.right]\n[node.client]\nnic = \"left\"\nnuma = \"nic\"\n\
+                       [node.server]\nnic = \"right\"\n";
+    of(&lab.file("standin.toml", passthrough)).exits(5).says("`cpus`");
 }
 
 #[test]

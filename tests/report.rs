@@ -24,6 +24,7 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
         omitted_units: 0,
         elapsed_ns: 1_000_000_000,
         calls: 22_000,
+        io: None,
         cpu: ThreadCpu {
             user_ns: 20_000_000,
             system_ns: 930_000_000,
@@ -36,6 +37,7 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
             mss: tcp.then_some(8948),
             congestion: tcp.then(|| "cubic".into()),
             nodelay: tcp.then_some(units > 0),
+            dscp: Some(0),
         },
         tcp: tcp.then(|| TcpInfo {
             retransmits: Some(0),
@@ -45,13 +47,14 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
             ..TcpInfo::default()
         }),
         datagrams: None,
+        schedule: None,
         retries: None,
     }
 }
 
 fn side(stream: Stream, latency: Option<Latency>) -> Side {
     let interval = Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units };
-    Side { streams: vec![stream], intervals: vec![interval], latency }
+    Side { streams: vec![stream], intervals: vec![interval], latency, uncorrected: None }
 }
 
 fn proved() -> PathEvidence {
@@ -87,6 +90,10 @@ fn settings(length: u64) -> Settings {
         length: ByteSize(length),
         response: ByteSize(1),
         rate: None,
+        transactions: None,
+        send: SendMode::Write,
+        receive: ReceiveMode::Recv,
+        tuning: Tuning::default(),
         client_cpus: Some(CpuList(vec![0])),
         server_cpus: None,
     }
@@ -128,6 +135,8 @@ fn record() -> RunRecord {
             retransmits: Some(0),
             datagrams: None,
             latency: None,
+            uncorrected: None,
+            schedule: None,
             retries: None,
         }),
         verdict: valid.clone(),
@@ -158,6 +167,8 @@ fn record() -> RunRecord {
             retransmits: Some(0),
             datagrams: None,
             latency: Some(latency),
+            uncorrected: None,
+            schedule: None,
             retries: None,
         }),
         verdict: valid,
@@ -193,6 +204,8 @@ fn record() -> RunRecord {
                 jitter_ns: 3_200,
             }),
             latency: None,
+            uncorrected: None,
+            schedule: None,
             retries: None,
         }),
         verdict: Verdict { valid: false, reasons: vec![format!("round 1: path not proved: {reason}")] },

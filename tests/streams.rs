@@ -17,7 +17,7 @@ use netbench::{
     },
     experiment::{Options, Progress, options::Asked, run},
     facts::Machine,
-    measured::{Side, Test},
+    measured::{ReceiveMode, SendMode, Side, Test},
     plan::desired::FlowPath,
     record::{PathVerdict, RunRecord, TestRecord, TopologyRef},
     topology::model::TestDefaults,
@@ -63,27 +63,31 @@ fn check(result: &TestRecord, streams: usize) {
     check_side(&round.client, &format!("{test} client"));
     check_side(&round.server, &format!("{test} server"));
     assert!(round.headline > 0.0);
-    for (a, b) in round.client.streams.iter().zip(&round.server.streams) {
+    let (senders, receivers) =
+        if test.is_reverse() { (&round.server, &round.client) } else { (&round.client, &round.server) };
+    for (a, b) in senders.streams.iter().zip(&receivers.streams) {
         assert_eq!((&a.local, &a.peer), (&b.peer, &b.local), "{test}: streams are matched end to end");
         assert!(b.bytes <= a.bytes || test.is_rr() || b.omitted_bytes > 0);
         assert!(a.cpu.system_ns > 0 || a.cpu.user_ns > 0);
-        assert_eq!(a.tcp.is_some(), !test.is_udp());
+        assert_eq!(a.tcp.is_some(), !test.is_udp() && !test.is_per_connection());
         match test {
-            Test::TcpStream => {
-                assert_eq!(a.bytes + a.omitted_bytes, b.bytes + b.omitted_bytes);
-                assert!(a.tcp.as_ref().unwrap().retransmits.is_some() && a.socket.congestion.is_some());
-            }
             Test::UdpStream => {
                 let seen = b.datagrams.as_ref().unwrap();
                 assert_eq!((seen.sent, seen.received), (a.units, b.units));
                 assert_eq!(seen.sent, seen.received + seen.lost);
                 assert_eq!((seen.duplicates, seen.beyond_window, seen.malformed), (0, 0, 0));
                 assert_eq!(b.bytes, b.units * result.settings.length.0);
-                // On a veth nothing but the receiving socket can lose them; its count includes the warm-up's.
+                // On a veth nothing but the receiving socket can lose them; its count includes the warm-up's, and the last
+                // bundle may not have been full.
                 let drops = seen.socket_drops.unwrap();
-                assert!(if a.omitted_units == 0 { seen.lost == drops } else { seen.lost <= drops }, "{seen:?}");
+                let bundle = u64::from(b.io.as_ref().unwrap().segments.unwrap_or(1));
+                assert!(seen.lost <= drops && (a.omitted_units > 0 || drops < seen.lost + 2 * bundle), "{seen:?}");
             }
-            Test::TcpRr | Test::UdpRr => assert_eq!(a.units + a.omitted_units, b.units + b.omitted_units),
+            test if test.is_byte_stream() => {
+                assert_eq!(a.bytes + a.omitted_bytes, b.bytes + b.omitted_bytes);
+                assert!(a.tcp.as_ref().unwrap().retransmits.is_some() && a.socket.congestion.is_some());
+            }
+            _ => assert_eq!(a.units + a.omitted_units, b.units + b.omitted_units, "{test}"),
         }
     }
     if let Some(l) = &round.client.latency {
@@ -239,8 +243,144 @@ fn a_receiver_that_reads_too_little_is_charged_to_its_socket() {
     let test = &record.flows[0].tests[0];
     check(test, 1);
     let seen = test.rounds[0].server.streams[0].datagrams.as_ref().unwrap();
-    assert!(seen.lost > 0 && Some(seen.lost) == seen.socket_drops, "{seen:?}");
+    assert!(seen.lost > 0, "{seen:?}");
     assert!(record.warnings.iter().any(|w| w.contains("dropped by the receiving socket")), "{:?}", record.warnings);
+}
+
+#[test]
+fn requests_on_a_schedule_are_timed_from_it() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&[Test::TcpRr, Test::UdpRr], 400);
+    options.transactions = Some(2000);
+    options.omit = Span(Duration::from_millis(50));
+    let record = measure(&lab, lab.flow(0, false), &options);
+    for test in &record.flows[0].tests {
+        check(test, 1);
+        let round = &test.rounds[0];
+        let schedule = round.client.streams[0].schedule.unwrap();
+        assert_eq!(schedule.requests, 800, "{}: the rate is kept to the request", test.test);
+        assert_eq!((round.client.units(), schedule.unanswered), (800, 0));
+        let (corrected, uncorrected) = (round.client.latency.unwrap(), round.client.uncorrected.unwrap());
+        assert_eq!((corrected.count, uncorrected.count), (800, 800));
+        assert!(corrected.max_ns >= uncorrected.max_ns && corrected.p50_ns >= uncorrected.p50_ns);
+    }
+}
+
+#[test]
+fn a_stall_is_charged_to_every_request_that_waited_for_it() {
+    let Some(lab) = Lab::new(1) else { return };
+    let (mut record, mut looks) = (record(), 0);
+    let mut snapshot = || Ok(lab.counters());
+    let mut workers = lab.workers();
+    workers.ensure("server").unwrap();
+    let server = rustix::process::Pid::from_raw(workers.pids()["server"] as i32).unwrap();
+    let mut progress = |progress: Progress<'_>| {
+        if let Progress::Interval(..) = progress {
+            looks += 1;
+            if looks == 4 {
+                rustix::process::kill_process(server, rustix::process::Signal::STOP).unwrap();
+                std::thread::sleep(Duration::from_millis(200));
+                rustix::process::kill_process(server, rustix::process::Signal::CONT).unwrap();
+            }
+        }
+    };
+    let mut options = Options { interval: Span(Duration::from_millis(50)), ..options(&[Test::UdpRr], 1000) };
+    options.transactions = Some(1000);
+    let never = AtomicBool::new(false);
+    run(&mut record, &[lab.flow(0, false)], &options, &mut workers, &mut snapshot, &mut progress, &never).unwrap();
+    let latency = record.flows[0].tests[0].rounds[0].client.latency.unwrap();
+    // A fifth of all requests fell into the stall of a fifth of the time: a closed loop would have one bad sample.
+    assert!(latency.p90_ns > 50_000_000, "{latency:?}");
+}
+
+#[test]
+fn spinning_threads_answer_without_sleeping() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&[Test::TcpRr, Test::UdpRr], 100);
+    options.tuning.spin = true;
+    let record = measure(&lab, lab.flow(0, false), &options);
+    for test in &record.flows[0].tests {
+        check(test, 1);
+    }
+}
+
+#[test]
+fn bundled_datagrams_cost_few_calls_and_every_one_is_accounted_for() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&[Test::UdpStream], 400);
+    options.length = Some("1460".parse().unwrap());
+    let record = measure(&lab, lab.flow(0, false), &options);
+    let test = &record.flows[0].tests[0];
+    check(test, 1);
+    let (client, server) = (&test.rounds[0].client.streams[0], &test.rounds[0].server.streams[0]);
+    let (sent, taken) = (client.io.as_ref().unwrap(), server.io.as_ref().unwrap());
+    assert_eq!((sent.send, sent.segments, &sent.fallback), (Some(SendMode::Gso), Some(44), &None));
+    assert_eq!((taken.receive, taken.payload_copied), (Some(ReceiveMode::Gro), Some(true)));
+    assert!(client.calls * 16 < client.units, "{} calls for {}", client.calls, client.units);
+    assert!(server.calls * 16 < server.units, "{} calls for {}", server.calls, server.units);
+}
+
+#[test]
+fn every_way_to_send_and_receive_keeps_the_books() {
+    let Some(lab) = Lab::new(1) else { return };
+    for send in SendMode::ALL {
+        for receive in ReceiveMode::ALL {
+            let fits = |test: &Test| send.fits(*test) && receive.fits(*test);
+            let tests: Vec<Test> = [Test::TcpStream, Test::UdpStream].into_iter().filter(fits).collect();
+            if tests.is_empty() {
+                continue;
+            }
+            let options = Options {
+                send: Some(send),
+                receive: Some(receive),
+                length: Some("1400".parse().unwrap()),
+                ..options(&tests, 60)
+            };
+            let record = measure(&lab, lab.flow(0, false), &options);
+            for test in &record.flows[0].tests {
+                check(test, 1);
+                let (client, server) = (&test.rounds[0].client.streams[0], &test.rounds[0].server.streams[0]);
+                let (sent, taken) = (client.io.as_ref().unwrap(), server.io.as_ref().unwrap());
+                assert_eq!((sent.send, taken.receive), (Some(send), Some(receive)));
+                assert_eq!(taken.payload_copied, Some(receive != ReceiveMode::Trunc));
+                if let Some(zerocopy) = sent.zerocopy {
+                    assert!(zerocopy.sends > 0 && zerocopy.completed == zerocopy.sends, "{zerocopy:?}");
+                    assert_eq!(zerocopy.copied, zerocopy.completed, "a veth copies");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn datagrams_longer_than_the_path_go_without_bundles_and_it_is_said() {
+    let Some(lab) = Lab::new(1) else { return };
+    let options = Options { length: Some("12000".parse().unwrap()), ..options(&[Test::UdpStream], 100) };
+    let record = measure(&lab, lab.flow(0, false), &options);
+    let io = record.flows[0].tests[0].rounds[0].client.streams[0].io.clone().unwrap();
+    assert_eq!(io.send, Some(SendMode::Mmsg));
+    assert!(io.fallback.as_ref().unwrap().contains("longer than the path's packets"), "{io:?}");
+    assert!(record.warnings.iter().any(|w| w.contains("sent by sendmmsg")), "{:?}", record.warnings);
+}
+
+#[test]
+fn socket_options_are_in_force() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&[Test::TcpStream], 50);
+    options.tuning.mss = Some(1000);
+    options.tuning.congestion = Some("reno".into());
+    options.tuning.nodelay = Some(true);
+    options.tuning.dscp = Some(46);
+    options.tuning.rcvlowat = Some(65536);
+    let record = measure(&lab, lab.flow(0, false), &options);
+    check(&record.flows[0].tests[0], 1);
+    let socket = &record.flows[0].tests[0].rounds[0].client.streams[0].socket;
+    assert!(socket.mss.unwrap() <= 1000, "{socket:?}");
+    assert_eq!((socket.congestion.as_deref(), socket.nodelay, socket.dscp), (Some("reno"), Some(true), Some(46)));
+    options.tuning.congestion = Some("nosuch".into());
+    let record = measure(&lab, lab.flow(0, false), &options);
+    let reason = &record.flows[0].tests[0].verdict.reasons[0];
+    assert!(reason.contains("set TCP_CONGESTION nosuch"), "{reason}");
 }
 
 fn kill(pid: u32) {

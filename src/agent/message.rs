@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Version of this protocol; both sides must have the same.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Version of this build; both sides must have the same, since results are compared to the field.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");

@@ -25,7 +25,7 @@ const JOBS: usize = 64;
 const UNOPENED: Duration = Duration::from_millis(10);
 
 enum Inbox {
-    Message(FromDriver),
+    Message(Box<FromDriver>),
     Broken(FrameError),
     Closed,
     Done(u32),
@@ -55,7 +55,7 @@ pub fn serve(input: impl Read + Send + 'static, output: impl Write, greeted: imp
 fn read_messages(mut input: impl Read, inbox: &Sender<Inbox>) {
     loop {
         let (item, over) = match frame::read(&mut input) {
-            Ok(Some(message)) => (Inbox::Message(message), false),
+            Ok(Some(message)) => (Inbox::Message(Box::new(message)), false),
             Ok(None) => (Inbox::Closed, true),
             Err(error) => (Inbox::Broken(error), true),
         };
@@ -81,11 +81,10 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match item {
-                Ok(Inbox::Message(FromDriver::Bye) | Inbox::Closed) | Err(RecvTimeoutError::Disconnected) => {
-                    return Ok(());
-                }
+                Ok(Inbox::Closed) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(Inbox::Message(message)) if *message == FromDriver::Bye => return Ok(()),
                 Ok(Inbox::Message(message)) => {
-                    if let Err((job, what)) = self.obey(message) {
+                    if let Err((job, what)) = self.obey(*message) {
                         self.say(&FromWorker::Error { job, what })?;
                         if job.is_none() {
                             return Ok(());
@@ -212,8 +211,8 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
         let Some(Job::Running(run)) = self.jobs.remove(&job) else { return Ok(()) };
         let Run { running, sampler } = *run;
         let message = match running.collect() {
-            Ok((streams, latency)) => {
-                let mut side = Side { streams, intervals: Vec::new(), latency };
+            Ok((streams, latency, uncorrected)) => {
+                let mut side = Side { streams, intervals: Vec::new(), latency, uncorrected };
                 let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
                 side.intervals = sampler.close(longest, side.bytes(), side.units());
                 FromWorker::Result { job, side }

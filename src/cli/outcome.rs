@@ -40,6 +40,7 @@ fn of_apply(error: &ApplyError) -> Exit {
         }
         ApplyError::Step { .. }
         | ApplyError::Kernel(_)
+        | ApplyError::Ovs(_)
         | ApplyError::Journal(_)
         | ApplyError::NoNamespace { .. }
         | ApplyError::CannotHere(_)

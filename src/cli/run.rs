@@ -18,16 +18,16 @@ use crate::{
         options::{Asked, Options},
     },
     kernel::{self, rootless},
-    measured::Test,
+    measured::{ReceiveMode, SendMode, Test},
     plan::{
         desired::{FlowPath, LinkRef, NsId},
         path::Network,
     },
     record::{MtuProof, RunRecord, TopologyRef},
     report,
-    topology::model::{Attach, Topology},
+    topology::model::{Attach, Node, Topology},
     ui::{self, ProgressLine},
-    units::{BitRate, ByteSize, Span, stable_hash},
+    units::{BitRate, ByteSize, CpuList, Span, stable_hash},
 };
 
 /// Make a topology, prove it, measure it, report, and remove it again.
@@ -35,7 +35,8 @@ use crate::{
 pub struct Args {
     /// A topology file, or the name of a shipped one.
     file: String,
-    /// Tests, separated by commas: tcp_stream, udp_stream, tcp_rr, udp_rr [default: tcp_stream,tcp_rr].
+    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
+    /// tcp_stream,tcp_rr].
     #[arg(long, value_name = "TESTS", value_parser = parse_tests)]
     test: Option<TestList>,
     /// Length of one round, such as 3s or 500ms [default: 1s].
@@ -56,12 +57,20 @@ pub struct Args {
     /// Bytes of a response.
     #[arg(long, value_name = "SIZE")]
     response: Option<ByteSize>,
-    /// Rate of each stream, such as 5gbit; without it as fast as it goes.
-    #[arg(long, value_name = "RATE")]
-    rate: Option<BitRate>,
+    /// Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes.
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    rate: Option<Rate>,
     /// SO_SNDBUF and SO_RCVBUF to ask for.
     #[arg(long, value_name = "SIZE")]
     socket_buffer: Option<ByteSize>,
+    /// How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP).
+    #[arg(long, value_name = "MODE")]
+    send: Option<SendMode>,
+    /// How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP).
+    #[arg(long, value_name = "MODE")]
+    recv: Option<ReceiveMode>,
+    #[command(flatten)]
+    tuning: super::tuning::TuningArgs,
     /// Who talks to whom, instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
     flow: Vec<String>,
@@ -71,6 +80,22 @@ pub struct Args {
     /// Print the record as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What `--rate` takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Rate {
+    /// Payload bits, for streams.
+    Bits(BitRate),
+    /// Requests in a second.
+    Requests(u64),
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    match text.strip_suffix("/s").map(str::parse::<u64>) {
+        Some(Ok(count @ 1..)) => Ok(Rate::Requests(count)),
+        _ => text.parse().map(Rate::Bits).map_err(|error| format!("{error}; requests per second are written 20000/s")),
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -173,16 +198,42 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         streams: args.streams,
         length: args.length,
         response: args.response,
-        rate: args.rate,
+        rate: args.rate.and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits) } else { None }),
+        transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
         socket_buffer: args.socket_buffer,
+        send: args.send,
+        receive: args.recv,
+        tuning: args.tuning.tuning(),
     };
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     for node in &loaded.topology.nodes {
-        if let Some(cpus) = &node.cpus {
-            options.cpus.insert(node.name.clone(), cpus.clone());
+        let near = node.numa.as_deref().map(|word| numa_cpus(node, word, &loaded.topology)).transpose()?;
+        // Said CPUs win over a NUMA node's.
+        if let Some(cpus) = node.cpus.clone().or(near) {
+            options.cpus.insert(node.name.clone(), cpus);
         }
     }
     Ok(options)
+}
+
+/// The CPUs of `numa = "nic"` or of a numbered node.
+fn numa_cpus(node: &Node, word: &str, topology: &Topology) -> anyhow::Result<CpuList> {
+    let what = || format!("node `{}`, numa = \"{word}\"", node.name);
+    if word != "nic" {
+        let number = word.parse().with_context(what)?;
+        return kernel::numa::cpus_of(number).map_err(ApplyError::from).with_context(what);
+    }
+    let named = node.nic.as_ref().map(|port| &port.nic);
+    let nic = named.and_then(|name| topology.nics.iter().find(|nic| nic.name == *name));
+    let ifname = nic.and_then(|nic| nic.ifname.as_ref());
+    match ifname.and_then(kernel::numa::node_of) {
+        Some(number) => kernel::numa::cpus_of(number).map_err(ApplyError::from).with_context(what),
+        None => Err(CannotHere(format!(
+            "{}: the host does not say which NUMA node its NIC is near; name the CPUs with `cpus`",
+            what()
+        ))
+        .into()),
+    }
 }
 
 /// The declared flows, or those of `--flow`, with the way each must take.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    measured::{Test, UnknownTest},
+    measured::{ReceiveMode, SendMode, Test, Tuning, UnknownTest},
     topology::model::{Flow, TestDefaults},
     traffic::{self, Spec},
     units::{BitRate, ByteSize, CpuList, Span},
@@ -30,8 +30,16 @@ pub struct Asked {
     pub response: Option<ByteSize>,
     /// `--rate`
     pub rate: Option<BitRate>,
+    /// `--rate` in transactions per second
+    pub transactions: Option<u64>,
     /// `--socket-buffer`
     pub socket_buffer: Option<ByteSize>,
+    /// `--send`
+    pub send: Option<SendMode>,
+    /// `--recv`
+    pub receive: Option<ReceiveMode>,
+    /// `--mss`, `--congestion` and the like.
+    pub tuning: Tuning,
 }
 
 /// What a run does.
@@ -51,12 +59,20 @@ pub struct Options {
     pub streams: u32,
     /// Block, datagram or request; `None` takes each test's default.
     pub length: Option<ByteSize>,
-    /// Response.
-    pub response: ByteSize,
+    /// Response; `None` takes each test's default.
+    pub response: Option<ByteSize>,
     /// Rate of each stream (streams only).
     pub rate: Option<BitRate>,
+    /// Transactions of each stream in a second, where the test has a schedule.
+    pub transactions: Option<u64>,
     /// Socket buffers to ask for.
     pub socket_buffer: Option<ByteSize>,
+    /// How streams send, where the test can; `None` takes each test's usual way.
+    pub send: Option<SendMode>,
+    /// How they receive.
+    pub receive: Option<ReceiveMode>,
+    /// Options of the sockets.
+    pub tuning: Tuning,
     /// CPUs of a node's data threads, by node name.
     pub cpus: BTreeMap<String, CpuList>,
 }
@@ -83,25 +99,40 @@ impl Options {
             interval: asked.interval.unwrap_or(Span(interval)),
             streams: asked.streams.or(file.streams).unwrap_or(1),
             length: asked.length,
-            response: asked.response.unwrap_or(ByteSize(1)),
+            response: asked.response,
             rate: asked.rate,
+            transactions: asked.transactions,
             socket_buffer: asked.socket_buffer,
+            send: asked.send,
+            receive: asked.receive,
+            tuning: asked.tuning,
             cpus: BTreeMap::new(),
         })
     }
 
     /// Refuses what no worker would agree to, before anything is applied: a usage error.
     pub fn check(&self, flows: &[Flow]) -> Result<(), traffic::Error> {
+        let idle = |fits: &dyn Fn(Test) -> bool| !self.tests.iter().any(|&test| fits(test));
+        if let Some(mode) = self.send.filter(|mode| idle(&|test| mode.fits(test))) {
+            return Err(traffic::Error::Spec(format!("none of the tests can send by {mode}")));
+        }
+        if let Some(mode) = self.receive.filter(|mode| idle(&|test| mode.fits(test))) {
+            return Err(traffic::Error::Spec(format!("none of the tests can receive by {mode}")));
+        }
         let jobs = flows.iter().flat_map(|flow| self.tests.iter().map(move |&test| self.spec(test, flow)));
         jobs.map(|spec| spec.validate()).find(Result::is_err).unwrap_or(Ok(()))
     }
 
     /// The job of one test on one flow, without CPUs (those differ between the sides).
     pub fn spec(&self, test: Test, flow: &Flow) -> Spec {
+        let transactions = self.transactions.filter(|_| test.has_schedule());
+        // A datagram on a schedule carries its number.
+        let numbered = transactions.is_some() && test.is_udp();
         let length = self.length.unwrap_or(ByteSize(match test {
-            Test::TcpStream => Spec::BLOCK,
+            test if test.is_byte_stream() => Spec::BLOCK,
             Test::UdpStream => full_datagram(flow),
-            Test::TcpRr | Test::UdpRr => 1,
+            _ if numbered => 8,
+            _ => 1,
         }));
         Spec {
             test,
@@ -110,12 +141,16 @@ impl Options {
             omit: self.omit,
             interval: self.interval,
             length,
-            response: self.response,
+            response: self.response.unwrap_or(ByteSize(if numbered { 8 } else { 1 })),
+            transactions,
             rate: if test.is_rr() { None } else { self.rate },
             socket_buffer: self.socket_buffer,
             cpus: None,
             // Longer than the path on purpose: then fragments are what was asked for.
             dont_fragment: length.0 <= full_datagram(flow),
+            send: self.send.filter(|mode| mode.fits(test)).unwrap_or(SendMode::usual(test)),
+            receive: self.receive.filter(|mode| mode.fits(test)).unwrap_or(ReceiveMode::usual(test)),
+            tuning: self.tuning.clone(),
         }
     }
 }

@@ -142,14 +142,16 @@ impl Round<'_> {
     ) -> Result<(Side, Side), AgentError> {
         let (client_ns, server_ns) = (&self.path.from_ns.0, &self.path.to_ns.0);
         let (client_job, server_job) = (self.job, self.job + 1);
-        let headline_job = if self.client.test.is_rr() { client_job } else { server_job };
+        let headline_job = if self.client.test.is_judged_by_client() { client_job } else { server_job };
         let patience = self.client.total() + LINGER;
         let deadline = Instant::now() + patience;
         let (mut client, mut server, mut ending) = (None, None, false);
         while Instant::now() < deadline {
             if !ending && interrupt.load(Relaxed) {
                 ending = true;
+                // To the side that sends; the other takes no notice.
                 workers.send(client_ns, &FromDriver::End { job: client_job })?;
+                workers.send(server_ns, &FromDriver::End { job: server_job })?;
             }
             match workers.next(deadline.min(Instant::now() + LOOK))? {
                 Some((_, FromWorker::Progress { job, interval })) if job == headline_job => tell(&interval),

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     agent::{AgentError, Workers},
     measured::{Interval, Side, Test},
-    plan::desired::FlowPath,
+    plan::desired::{Direction, FlowPath},
     record::{FlowRecord, PathVerdict, RoundRecord, RunRecord, Settings, TestRecord, Verdict},
     traffic::Spec,
 };
@@ -134,6 +134,10 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 length: spec.length,
                 response: spec.response,
                 rate: spec.rate,
+                transactions: spec.transactions,
+                send: spec.send,
+                receive: spec.receive,
+                tuning: spec.tuning,
                 client_cpus: options.cpus.get(&flow.from).cloned(),
                 server_cpus: options.cpus.get(&flow.to).cloned(),
             },
@@ -155,18 +159,28 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
 /// Judges a round and adds it to its test.
 fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, measured: Measured) {
     let Measured { client, server, before, after } = measured;
-    let carried = match spec.test {
-        Test::TcpStream | Test::UdpStream => Carried::Stream {
-            sent: client.all_bytes() + resent(&client),
-            received: server.all_bytes(),
+    let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
+    let carried = if spec.test.is_rr() {
+        // Over TCP many transactions can share a packet only if they are pipelined; on a schedule they may be.
+        let count = client.all_units();
+        Carried::Transactions { count: if spec.transactions.is_some() { count.min(1) } else { count } }
+    } else {
+        Carried::Stream {
+            sent: sender.all_bytes() + resent(sender),
+            received: receiver.all_bytes(),
             per_packet: if spec.test.is_udp() {
                 spec.length.0.min(u64::from(path.flow.mtu.max(576)))
             } else {
-                u64::from(client.streams.first().and_then(|s| s.socket.mss).unwrap_or(536))
+                u64::from(sender.streams.first().and_then(|s| s.socket.mss).unwrap_or(536))
             },
-        },
-        // Over TCP many transactions can share a packet only if they are pipelined, and these are not.
-        Test::TcpRr | Test::UdpRr => Carried::Transactions { count: client.all_units() },
+        }
+    };
+    let reversed;
+    let path = if spec.test.is_reverse() {
+        reversed = backwards(path);
+        &reversed
+    } else {
+        path
     };
     let evidence = judge(path, &before, &after, carried);
     let mut doubts = summary::doubts(spec.test, &client, &server);
@@ -174,8 +188,20 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, measu
         doubts.insert(0, format!("path not proved: {reason}"));
     }
     result.verdict.reasons.extend(doubts.into_iter().map(|doubt| format!("round {round}: {doubt}")));
-    let headline = if spec.test.is_rr() { client.units_per_second() } else { server.bits_per_second() };
+    let headline = if spec.test.is_rr() { client.units_per_second() } else { receiver.bits_per_second() };
     result.rounds.push(RoundRecord { round, headline, client, server, path: evidence });
+}
+
+/// The same path as what the server sends crosses it.
+fn backwards(path: &FlowPath) -> FlowPath {
+    let mut path = path.clone();
+    for hop in &mut path.hops {
+        hop.direction = match hop.direction {
+            Direction::Tx => Direction::Rx,
+            Direction::Rx => Direction::Tx,
+        };
+    }
+    path
 }
 
 /// Payload bytes that TCP sent more than once.

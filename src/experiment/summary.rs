@@ -1,7 +1,7 @@
 //! From rounds to a test's summary, and what makes a round or a test doubtful. Pure.
 
 use crate::{
-    measured::{Latency, Side, Test},
+    measured::{Latency, Schedule, Side, Test},
     record::{DatagramSummary, Summary, TestRecord, Unit},
     stats,
 };
@@ -19,6 +19,13 @@ fn summarise(test: &TestRecord) -> Option<Summary> {
     let rounds = &test.rounds;
     let headline = stats::spread(&rounds.iter().map(|r| r.headline).collect::<Vec<_>>())?;
     let clients = || rounds.iter().flat_map(|round| &round.client.streams);
+    let senders =
+        || rounds.iter().flat_map(|r| if test.test.is_reverse() { &r.server.streams } else { &r.client.streams });
+    let schedule = clients().filter_map(|s| s.schedule).reduce(|a, b| Schedule {
+        requests: a.requests + b.requests,
+        missed: a.missed + b.missed,
+        unanswered: a.unanswered + b.unanswered,
+    });
     let datagrams = (test.test == Test::UdpStream).then(|| {
         let mut sum = DatagramSummary::default();
         let mut jitters = Vec::new();
@@ -36,9 +43,11 @@ fn summarise(test: &TestRecord) -> Option<Summary> {
     Some(Summary {
         unit: if test.test.is_rr() { Unit::TransactionsPerSecond } else { Unit::BitsPerSecond },
         headline,
-        retransmits: clients().filter_map(|s| s.tcp.as_ref()?.retransmits).map(u64::from).reduce(|a, b| a + b),
+        retransmits: senders().filter_map(|s| s.tcp.as_ref()?.retransmits).map(u64::from).reduce(|a, b| a + b),
         datagrams,
         latency: median_latency(&rounds.iter().filter_map(|r| r.client.latency).collect::<Vec<_>>()),
+        uncorrected: median_latency(&rounds.iter().filter_map(|r| r.client.uncorrected).collect::<Vec<_>>()),
+        schedule,
         retries: clients().filter_map(|s| s.retries).reduce(|a, b| a + b),
     })
 }
@@ -62,8 +71,11 @@ fn median_latency(rounds: &[Latency]) -> Option<Latency> {
 pub fn doubts(test: Test, client: &Side, server: &Side) -> Vec<String> {
     let mut doubts = Vec::new();
     match test {
-        Test::TcpStream => {
-            let (sent, received) = (client.all_bytes(), server.all_bytes());
+        test if test.is_byte_stream() => {
+            let (mut sent, mut received) = (client.all_bytes(), server.all_bytes());
+            if test.is_reverse() {
+                (sent, received) = (received, sent);
+            }
             if sent != received {
                 doubts.push(format!("{sent} bytes were sent and {received} received"));
             }
@@ -74,10 +86,10 @@ pub fn doubts(test: Test, client: &Side, server: &Side) -> Vec<String> {
                 doubts.push(format!("{late} datagrams came too late to be told from repeats"));
             }
         }
-        Test::TcpRr | Test::UdpRr => {}
+        _ => {}
     }
-    let headline_side = if test.is_rr() { client } else { server };
-    if headline_side.streams.iter().any(|s| s.bytes == 0) {
+    let headline_side = if test.is_judged_by_client() { client } else { server };
+    if headline_side.streams.iter().any(|s| s.bytes == 0 && s.units == 0) {
         doubts.push("a stream carried nothing".to_owned());
     }
     doubts
@@ -94,6 +106,11 @@ pub fn warnings(test: &TestRecord) -> Vec<String> {
             cv * 100.0
         ));
     }
+    let streams = test.rounds.iter().flat_map(|r| r.client.streams.iter().chain(&r.server.streams));
+    let mut fallbacks: Vec<&String> = streams.filter_map(|s| s.io.as_ref()?.fallback.as_ref()).collect();
+    fallbacks.sort();
+    fallbacks.dedup();
+    warnings.extend(fallbacks.into_iter().cloned());
     if let Some(datagrams) = &summary.datagrams {
         if datagrams.socket_drops > 0 {
             warnings.push(format!(
@@ -104,6 +121,12 @@ pub fn warnings(test: &TestRecord) -> Vec<String> {
         if datagrams.duplicates > 0 {
             warnings.push(format!("{} datagrams came twice: is there a loop?", datagrams.duplicates));
         }
+    }
+    if let Some(schedule) = summary.schedule.filter(|schedule| schedule.missed * 100 > schedule.requests) {
+        warnings.push(format!(
+            "{} of {} requests went later than the next was due: this end cannot keep that rate; try a lower --rate, or --spin",
+            schedule.missed, schedule.requests
+        ));
     }
     if let Some(retries) = summary.retries.filter(|&retries| retries > 0) {
         warnings.push(format!("{retries} requests had no answer within 200 ms and were sent again"));

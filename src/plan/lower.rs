@@ -2,6 +2,8 @@
 //!
 //! Everything here is a function of the topology alone, so that two runs of the same file make the same network.
 
+mod ovs;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
@@ -84,6 +86,7 @@ pub fn lower(topology: &Topology) -> Result<Desired, LowerError> {
         return Err(LowerError::TwoQdiscs { at });
     }
     let Lowering { links, mut used, .. } = lowering;
+    used.extend(topology.switches.iter().map(|switch| switch_ns(topology, switch)).filter(|ns| ns.0 != NsId::SELF));
     used.extend(topology.nodes.iter().map(|node| node_ns(topology, &node.name)));
     used.extend(topology.hosts.iter().map(|host| NsId::new(&*host.name)));
     let mut desired = Desired {
@@ -94,7 +97,9 @@ pub fn lower(topology: &Topology) -> Result<Desired, LowerError> {
         neighbours: Vec::new(),
         flows: Vec::new(),
         links,
+        ovs: Vec::new(),
     };
+    ovs::lower(topology, &mut desired)?;
     desired.fdb = static_fdb(topology, &desired);
     desired.flows = flows(topology, &desired)?;
     desired.neighbours = neighbours(topology, &desired);
@@ -304,7 +309,8 @@ impl Lowering<'_> {
     fn port(&mut self, switch: &Switch, port: &Port) -> Result<(), LowerError> {
         let node = LinkRef { ns: node_ns(self.topology, &port.node), name: port.ifname.clone() };
         match &switch.kind {
-            SwitchKind::Bridge(_) => {
+            // A port of Open vSwitch is lowered as a bridge's and becomes what it is in `ovs::lower`.
+            SwitchKind::Bridge(_) | SwitchKind::Ovs(_) => {
                 let fabric =
                     LinkRef { ns: switch_ns(self.topology, switch), name: end_name(&port.node, port.ifname.as_str()) };
                 self.veth(fabric, None, Some((&switch.name, port.vlan)), node, Some(&port.settings), port.settings.mtu);
@@ -372,6 +378,9 @@ impl Lowering<'_> {
         let [a, b] = &tunnel.ends;
         for (end, far) in [(a, b), (b, a)] {
             let switch = self.switch_named(&end.switch)?;
+            if matches!(switch.kind, SwitchKind::Ovs(_)) {
+                continue;
+            }
             let (ns, master) = (switch_ns(self.topology, switch), switch.name.clone());
             let kind = LinkKind::Vxlan(Vxlan {
                 vni: tunnel.vni,

@@ -8,7 +8,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 
 use crate::{
-    measured::{Latency, Side, Stream},
+    measured::{Latency, ReceiveMode, SendMode, Side, Stream},
     record::{FlowRecord, PathEvidence, PathVerdict, RunRecord, Summary, TestRecord, Unit},
     stats::Spread,
     units::ByteSize,
@@ -80,7 +80,10 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
         Some(summary) => {
             headline(test, summary, out)?;
             if let Some(latency) = &summary.latency {
-                latencies(latency, out)?;
+                latencies("", latency, out)?;
+            }
+            if let Some(latency) = &summary.uncorrected {
+                latencies("uncorrected ", latency, out)?;
             }
             items(out, INDENT, &account(test, summary))?;
             items(out, INDENT, &in_force(test))?;
@@ -140,7 +143,7 @@ fn scaled(value: f64, unit: Unit) -> (f64, &'static str, usize) {
     }
 }
 
-fn latencies(latency: &Latency, out: &mut impl Write) -> io::Result<()> {
+fn latencies(which: &str, latency: &Latency, out: &mut impl Write) -> io::Result<()> {
     let named = [
         ("p50", latency.p50_ns),
         ("p90", latency.p90_ns),
@@ -149,7 +152,9 @@ fn latencies(latency: &Latency, out: &mut impl Write) -> io::Result<()> {
         ("p99.99", latency.p99_99_ns),
         ("max", latency.max_ns),
     ];
-    items(out, INDENT, &named.map(|(name, nanos)| format!("{name} {}", time(nanos as f64))))
+    let mut said = named.map(|(name, nanos)| format!("{name} {}", time(nanos as f64)));
+    said[0].insert_str(0, which);
+    items(out, INDENT, &said)
 }
 
 /// What the two ends and the kernel say of the traffic itself.
@@ -165,14 +170,26 @@ fn account(test: &TestRecord, summary: &Summary) -> Vec<String> {
         said.push(format!("duplicates {}", d.duplicates));
         said.push(format!("jitter {}", time(d.jitter_ns as f64)));
     }
+    if let Some(schedule) = &summary.schedule {
+        said.push(format!("{} requests on schedule", schedule.requests - schedule.missed));
+        said.push(format!("missed {}", schedule.missed));
+        said.push(format!("unanswered {}", schedule.unanswered));
+    }
     if let Some(retransmits) = summary.retransmits {
         said.push(format!("retransmits {retransmits}"));
     }
     if let Some(retries) = summary.retries {
         said.push(format!("asked again {retries}"));
     }
-    let last = test.rounds.last().and_then(|round| round.client.streams.first());
-    if let Some(tcp) = last.and_then(|stream| stream.tcp.as_ref()) {
+    let sender = |round: &'_ crate::record::RoundRecord| {
+        if test.test.is_reverse() {
+            round.server.streams.first().cloned()
+        } else {
+            round.client.streams.first().cloned()
+        }
+    };
+    let last = test.rounds.last().and_then(sender);
+    if let Some(tcp) = last.as_ref().and_then(|stream| stream.tcp.as_ref()) {
         let micros = |us: u32| time(f64::from(us) * 1000.0);
         match (tcp.rtt_us, tcp.min_rtt_us) {
             (Some(rtt), Some(least)) => said.push(format!("rtt {} (min {})", micros(rtt), micros(least))),
@@ -198,6 +215,9 @@ fn in_force(test: &TestRecord) -> Vec<String> {
         false if test.test.is_udp() => said.push(format!("datagrams of {} bytes", settings.length.0)),
         false => said.push(format!("blocks of {}", settings.length)),
     }
+    if let Some(rate) = settings.transactions {
+        said.push(format!("{rate} requests/s, latency from the intended time"));
+    }
     if let Some(rate) = settings.rate.filter(|_| !test.test.is_rr()) {
         said.push(format!("paced at {rate}"));
     }
@@ -209,8 +229,28 @@ fn in_force(test: &TestRecord) -> Vec<String> {
         said.extend(client.socket.congestion.clone());
         said.extend(client.socket.mss.map(|mss| format!("MSS {mss}")));
         said.extend(client.socket.nodelay.filter(|&on| on).map(|_| "TCP_NODELAY".to_owned()));
+        said.extend(moved(client, server));
         said.push(format!("sndbuf {}", ByteSize(client.socket.sndbuf)));
         said.push(format!("rcvbuf {}", ByteSize(server.socket.rcvbuf)));
+    }
+    said
+}
+
+/// `sent by gso × 44`, `payload not copied`: how the bytes were moved, where it is not the plain way.
+fn moved(client: &Stream, server: &Stream) -> Vec<String> {
+    let mut said = Vec::new();
+    for io in [client, server].into_iter().filter_map(|stream| stream.io.as_ref()) {
+        let bundle = io.segments.map(|count| format!(" × {count}")).unwrap_or_default();
+        said.extend(io.send.filter(|&mode| mode != SendMode::Write).map(|mode| format!("sent by {mode}{bundle}")));
+        let other = io.receive.filter(|&mode| mode != ReceiveMode::Recv);
+        said.extend(other.map(|mode| format!("received by {mode}{bundle}")));
+        if io.payload_copied == Some(false) {
+            said.push("payload not copied".to_owned());
+        }
+        if let Some(zerocopy) = io.zerocopy.filter(|zerocopy| zerocopy.completed > 0) {
+            let share = zerocopy.copied as f64 * 100.0 / zerocopy.completed as f64;
+            said.push(format!("the kernel copied {share:.0} % after all"));
+        }
     }
     said
 }

@@ -21,12 +21,12 @@ use socket2::Socket;
 use super::{
     Error, clock,
     counters::{Sample, StreamCounters, Tally, sample},
-    os, rr, socket,
+    crr, open_loop, os, rr, socket,
     spec::Spec,
     sys, tcp_stream, udp_stream,
 };
 use crate::{
-    measured::{Datagrams, Latency, Stream, TcpInfo, Test, ThreadCpu},
+    measured::{Datagrams, Latency, Schedule, Stream, StreamIo, TcpInfo, Test, ThreadCpu},
     units::CpuList,
 };
 
@@ -45,18 +45,21 @@ pub struct SenderTotals {
 /// The side that is connected to, bound and not started.
 pub struct Server {
     spec: Spec,
+    /// Listeners, or the sockets of datagram streams.
     sockets: Vec<Socket>,
     ports: Vec<u16>,
 }
 
 impl Server {
-    /// Binds to an address of this namespace: one listener for TCP, one socket per stream for UDP.
+    /// Binds to an address of this namespace: one listener for TCP (for connections by the transaction one per stream), one
+    /// socket per stream for UDP.
     pub fn bind(spec: Spec, address: IpAddr) -> Result<Self, Error> {
         spec.validate()?;
-        let count = if spec.test.is_udp() { spec.streams } else { 1 };
+        let count = if spec.test.is_udp() || spec.test.is_per_connection() { spec.streams } else { 1 };
         let sockets = (0..count).map(|_| socket::bound(&spec, address)).collect::<Result<Vec<_>, _>>()?;
         if !spec.test.is_udp() {
-            sockets[0].listen(spec.streams.max(128) as i32).map_err(os("listen at", address))?;
+            let backlog = spec.streams.max(128) as i32;
+            sockets.iter().try_for_each(|socket| socket.listen(backlog)).map_err(os("listen at", address))?;
         }
         let bound = sockets.iter().map(|s| Ok(socket::local(s)?.port())).collect::<Result<Vec<_>, Error>>()?;
         let ports = (0..spec.streams as usize).map(|i| bound[i.min(bound.len() - 1)]).collect();
@@ -73,16 +76,21 @@ impl Server {
         if peers.len() != self.spec.streams as usize {
             return Err(Error::Spec(format!("{} peers for {} streams", peers.len(), self.spec.streams)));
         }
+        let mut listeners = Vec::new();
         let sockets = if self.spec.test.is_udp() {
             for (socket, &peer) in self.sockets.iter().zip(peers) {
                 socket::connect(socket, peer)?;
                 udp_stream::discard_queued(socket)?;
             }
             self.sockets
+        } else if self.spec.test.is_per_connection() {
+            listeners = self.sockets;
+            let first = |(listener, peer)| Ok(accept(listener, std::slice::from_ref(peer))?.remove(0));
+            listeners.iter().zip(peers).map(first).collect::<Result<Vec<_>, Error>>()?
         } else {
             accept(&self.sockets[0], peers)?
         };
-        Running::start(self.spec, Role::Server, sockets, done)
+        Running::start(self.spec, Role::Server, sockets, listeners, done)
     }
 }
 
@@ -141,7 +149,7 @@ impl Client {
 
     /// Starts the data threads.
     pub fn start(self, done: Done) -> Result<Running, Error> {
-        Running::start(self.spec, Role::Client, self.sockets, done)
+        Running::start(self.spec, Role::Client, self.sockets, Vec::new(), done)
     }
 }
 
@@ -209,6 +217,8 @@ impl Lane<'_> {
 pub struct Ended {
     /// Length of the window.
     pub elapsed_ns: u64,
+    /// How payload was moved.
+    pub io: Option<StreamIo>,
     /// The kernel's account.
     pub tcp: Option<TcpInfo>,
     /// The receiver's account.
@@ -216,10 +226,39 @@ pub struct Ended {
     /// UDP_RR: requests sent again.
     pub retries: Option<u64>,
     /// Latencies.
-    pub latency: Option<Histogram<u64>>,
+    pub latency: Option<Histograms>,
+    /// What became of the schedule.
+    pub schedule: Option<Schedule>,
 }
 
-type Outcome = Result<(Stream, Option<Histogram<u64>>), Error>;
+/// Latencies of a stream, or of all.
+pub struct Histograms {
+    /// The result.
+    pub main: Histogram<u64>,
+    /// On a schedule: without the correction.
+    pub uncorrected: Option<Histogram<u64>>,
+}
+
+impl From<Histogram<u64>> for Histograms {
+    fn from(main: Histogram<u64>) -> Self {
+        Self { main, uncorrected: None }
+    }
+}
+
+impl Histograms {
+    fn add(&mut self, other: Self) {
+        const BOUNDS: &str = "histograms of one job have equal bounds";
+        self.main.add(other.main).expect(BOUNDS);
+        if let (Some(all), Some(one)) = (&mut self.uncorrected, other.uncorrected) {
+            all.add(one).expect(BOUNDS);
+        }
+    }
+}
+
+type Outcome = Result<(Stream, Option<Histograms>), Error>;
+
+/// What a job measured: its streams, the latency over all, and that without correction.
+pub type Collected = (Vec<Stream>, Option<Latency>, Option<Latency>);
 
 /// A job in flight.
 pub struct Running {
@@ -231,7 +270,7 @@ pub struct Running {
 }
 
 impl Running {
-    fn start(spec: Spec, role: Role, sockets: Vec<Socket>, done: Done) -> Result<Self, Error> {
+    fn start(spec: Spec, role: Role, sockets: Vec<Socket>, listeners: Vec<Socket>, done: Done) -> Result<Self, Error> {
         let count = sockets.len();
         let control =
             Arc::new(Control { totals: (0..count).map(|_| Default::default()).collect(), ..Control::default() });
@@ -240,7 +279,9 @@ impl Running {
         let together = Arc::new(Barrier::new(count));
         let left = Arc::new(AtomicU64::new(count as u64));
         let mut threads = Vec::with_capacity(count);
+        let mut listeners = listeners.into_iter();
         for i in 0..count {
+            let listener = listeners.next();
             let (control, counters, sockets) = (control.clone(), counters.clone(), sockets.clone());
             let (together, left, done, spec) = (together.clone(), left.clone(), done.clone(), spec.clone());
             let thread = std::thread::Builder::new().name(format!("stream-{i}")).spawn(move || {
@@ -251,7 +292,7 @@ impl Running {
                     control: &control,
                     tally: Tally::new(&counters[i]),
                 };
-                let outcome = run_lane(role, lane, &together);
+                let outcome = run_lane(role, lane, listener, &together);
                 if left.fetch_sub(1, AcqRel) == 1 {
                     done();
                 }
@@ -303,9 +344,9 @@ impl Running {
     }
 
     /// Waits for the threads; the result of every stream, and the latency over all. The first error of a stream is the job's.
-    pub fn collect(self) -> Result<(Vec<Stream>, Option<Latency>), Error> {
+    pub fn collect(self) -> Result<Collected, Error> {
         let mut streams = Vec::with_capacity(self.threads.len());
-        let mut all: Option<Histogram<u64>> = None;
+        let mut all: Option<Histograms> = None;
         let mut failed = None;
         for (i, thread) in self.threads.into_iter().enumerate() {
             let panicked = || Error::Peer { stream: i as u32, what: "its thread panicked".to_owned() };
@@ -313,9 +354,7 @@ impl Running {
                 Ok((stream, latency)) => {
                     streams.push(stream);
                     match (&mut all, latency) {
-                        (Some(all), Some(latency)) => {
-                            all.add(latency).expect("histograms of one job have equal bounds")
-                        }
+                        (Some(all), Some(latency)) => all.add(latency),
                         (none, latency) => *none = latency.or(none.take()),
                     }
                 }
@@ -324,12 +363,15 @@ impl Running {
         }
         match failed {
             Some(error) => Err(error),
-            None => Ok((streams, all.map(|histogram| percentiles(&histogram)))),
+            None => {
+                let uncorrected = all.as_ref().and_then(|all| all.uncorrected.as_ref()).map(percentiles);
+                Ok((streams, all.map(|all| percentiles(&all.main)), uncorrected))
+            }
         }
     }
 }
 
-fn run_lane(role: Role, mut lane: Lane<'_>, together: &Barrier) -> Outcome {
+fn run_lane(role: Role, mut lane: Lane<'_>, listener: Option<Socket>, together: &Barrier) -> Outcome {
     let pinned = lane.spec.cpu_of(lane.stream).map(pin).transpose();
     together.wait();
     let pinned = pinned?;
@@ -337,10 +379,21 @@ fn run_lane(role: Role, mut lane: Lane<'_>, together: &Barrier) -> Outcome {
     let (local, peer) = socket::names(lane.socket);
     let start = sys::thread_usage();
     let ended = match (lane.spec.test, role) {
-        (Test::TcpStream, Role::Client) => tcp_stream::send(&mut lane),
-        (Test::TcpStream, Role::Server) => tcp_stream::receive(&mut lane),
+        (Test::TcpStream | Test::TcpSendfile, Role::Client) => tcp_stream::send(&mut lane),
+        (Test::TcpStream | Test::TcpSendfile, Role::Server) => tcp_stream::receive(&mut lane),
+        (Test::TcpMaerts, Role::Client) => tcp_stream::receive(&mut lane),
+        (Test::TcpMaerts, Role::Server) => tcp_stream::send(&mut lane),
         (Test::UdpStream, Role::Client) => udp_stream::send(&mut lane),
         (Test::UdpStream, Role::Server) => udp_stream::receive(&mut lane),
+        (Test::TcpRr | Test::UdpRr, Role::Client) if lane.spec.transactions.is_some() => {
+            let per_second = lane.spec.transactions.unwrap_or(1);
+            open_loop::client(&mut lane, per_second)
+        }
+        (Test::TcpCrr | Test::TcpCc, Role::Client) => crr::client(&mut lane),
+        (Test::TcpCrr | Test::TcpCc, Role::Server) => match listener {
+            Some(listener) => crr::server(&mut lane, &listener),
+            None => Err(lane.failed("has no listener")),
+        },
         (Test::TcpRr, Role::Client) => rr::tcp_client(&mut lane),
         (Test::TcpRr, Role::Server) => rr::tcp_server(&mut lane),
         (Test::UdpRr, Role::Client) => rr::udp_client(&mut lane),
@@ -358,6 +411,7 @@ fn run_lane(role: Role, mut lane: Lane<'_>, together: &Barrier) -> Outcome {
         omitted_units: lane.tally.omitted_units,
         elapsed_ns: ended.elapsed_ns,
         calls: lane.tally.calls,
+        io: ended.io,
         cpu: ThreadCpu {
             user_ns: after.0 - before.0,
             system_ns: after.1 - before.1,
@@ -367,6 +421,7 @@ fn run_lane(role: Role, mut lane: Lane<'_>, together: &Barrier) -> Outcome {
         socket: socket::facts(lane.socket, !lane.spec.test.is_udp()),
         tcp: ended.tcp,
         datagrams: ended.datagrams,
+        schedule: ended.schedule,
         retries: ended.retries,
     };
     Ok((stream, ended.latency))
@@ -454,7 +509,7 @@ mod tests {
         let spec = Spec { streams: 3, ..example(Test::TcpRr) };
         let (server, client) = pair(&spec);
         let running = server.start(client.locals(), Arc::new(|| {})).unwrap();
-        let (streams, latency) = client.start(Arc::new(|| {})).unwrap().collect().unwrap();
+        let (streams, latency, _) = client.start(Arc::new(|| {})).unwrap().collect().unwrap();
         assert_eq!(latency.unwrap().count, streams.iter().map(|s| s.units).sum::<u64>());
         running.collect().unwrap();
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
+use socket2::Socket;
 
 use super::{
     Error,
@@ -21,12 +22,13 @@ const LONGEST_NS: u64 = 60_000_000_000;
 /// A datagram request without an answer is sent again after this.
 const RETRY: Duration = Duration::from_millis(200);
 
-fn histogram() -> Histogram<u64> {
+/// An empty one.
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("constant bounds are valid")
 }
 
 /// One client loop: `transact` does one transaction and says whether to go on. Each clock read ends one and begins the next.
-fn drive(
+pub fn drive(
     lane: &mut Lane<'_>,
     mut transact: impl FnMut(&mut Lane<'_>) -> Result<bool, Error>,
 ) -> Result<(u64, Histogram<u64>), Error> {
@@ -55,13 +57,23 @@ fn drive(
     Ok((before - opened, latencies))
 }
 
+/// A spinning thread's socket answers at once, and is asked again and again.
+fn spin(lane: &Lane<'_>) -> Result<(), Error> {
+    match lane.spec.tuning.spin {
+        true => lane.socket.set_nonblocking(true).map_err(os("set O_NONBLOCK of stream", lane.stream)),
+        false => Ok(()),
+    }
+}
+
 /// TCP_RR's client.
 pub fn tcp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
+    spin(lane)?;
     let request = vec![0x5a; lane.spec.length.0 as usize];
     let mut response = vec![0; lane.spec.response.0 as usize];
     let before = tcp_info(lane.socket).retransmits;
     let outcome = drive(lane, |lane| {
-        let answered = write_all(lane, &request)? && read_all(lane, &mut response)? == Took::All;
+        let answered =
+            write_all(lane, lane.socket, &request)? && read_all(lane, lane.socket, &mut response)? == Took::All;
         if answered || lane.control.stopped() {
             Ok(answered)
         } else {
@@ -72,15 +84,16 @@ pub fn tcp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let mut tcp = tcp_info(lane.socket);
     tcp.retransmits = tcp.retransmits.zip(before).map(|(after, before)| after.saturating_sub(before));
     let _ = lane.socket.shutdown(Shutdown::Write);
-    Ok(Ended { elapsed_ns, tcp: Some(tcp), latency: Some(latencies), ..Ended::default() })
+    Ok(Ended { elapsed_ns, tcp: Some(tcp), latency: Some(latencies.into()), ..Ended::default() })
 }
 
 /// TCP_RR's server: answers until the client closes. Its window opens with the first request after the warm-up.
 pub fn tcp_server(lane: &mut Lane<'_>) -> Result<Ended, Error> {
+    spin(lane)?;
     let mut request = vec![0; lane.spec.length.0 as usize];
     let response = vec![0xa5; lane.spec.response.0 as usize];
     let mut window = ServerWindow::new(lane);
-    while read_all(lane, &mut request)? == Took::All && write_all(lane, &response)? {
+    while read_all(lane, lane.socket, &mut request)? == Took::All && write_all(lane, lane.socket, &response)? {
         window.count(lane);
     }
     let _ = lane.socket.shutdown(Shutdown::Write);
@@ -88,19 +101,21 @@ pub fn tcp_server(lane: &mut Lane<'_>) -> Result<Ended, Error> {
 }
 
 /// A server's window: from its first transaction plus the warm-up, to its last.
-struct ServerWindow {
+pub struct ServerWindow {
     omit: u64,
     opens: Option<u64>,
     last: u64,
 }
 
 impl ServerWindow {
-    fn new(lane: &Lane<'_>) -> Self {
+    /// Not open yet.
+    pub fn new(lane: &Lane<'_>) -> Self {
         Self { omit: lane.spec.omit.0.as_nanos() as u64, opens: None, last: 0 }
     }
 
+    /// A transaction is done.
     #[inline]
-    fn count(&mut self, lane: &mut Lane<'_>) {
+    pub fn count(&mut self, lane: &mut Lane<'_>) {
         self.last = now_ns();
         let opens = *self.opens.get_or_insert(self.last + self.omit);
         if !lane.tally.is_open() && self.last >= opens {
@@ -109,23 +124,26 @@ impl ServerWindow {
         lane.tally.add(lane.spec.length.0, 1);
     }
 
-    fn elapsed(&self, lane: &Lane<'_>) -> u64 {
+    /// Its length.
+    pub fn elapsed(&self, lane: &Lane<'_>) -> u64 {
         if lane.tally.is_open() { self.last - lane.tally.opened_ns } else { 0 }
     }
 }
 
+/// What a read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Took {
+pub enum Took {
+    /// All of it.
     All,
     /// The other end closed between two transactions, or the job was stopped.
     Nothing,
 }
 
 /// False when the job was stopped.
-fn write_all(lane: &mut Lane<'_>, mut bytes: &[u8]) -> Result<bool, Error> {
+pub fn write_all(lane: &mut Lane<'_>, socket: &Socket, mut bytes: &[u8]) -> Result<bool, Error> {
     while !bytes.is_empty() {
         lane.tally.calls += 1;
-        match lane.socket.send(bytes) {
+        match socket.send(bytes) {
             Ok(sent) => bytes = &bytes[sent..],
             Err(error) if is_pause(&error) => {}
             Err(_) if lane.control.stopped() => return Ok(false),
@@ -135,15 +153,16 @@ fn write_all(lane: &mut Lane<'_>, mut bytes: &[u8]) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn read_all(lane: &mut Lane<'_>, buffer: &mut [u8]) -> Result<Took, Error> {
-    let (mut filled, mut stream) = (0, lane.socket);
+/// Reads the whole buffer.
+pub fn read_all(lane: &mut Lane<'_>, socket: &Socket, buffer: &mut [u8]) -> Result<Took, Error> {
+    let (mut filled, mut stream) = (0, socket);
     while filled < buffer.len() {
         lane.tally.calls += 1;
         match stream.read(&mut buffer[filled..]) {
             Ok(0) if filled == 0 || lane.control.stopped() => return Ok(Took::Nothing),
             Ok(0) => return Err(lane.failed("the other end closed in the middle of a message")),
             Ok(received) => filled += received,
-            Err(error) if is_pause(&error) => {}
+            Err(error) if is_pause(&error) && !lane.control.stopped() => {}
             Err(_) if lane.control.stopped() => return Ok(Took::Nothing),
             Err(error) => return Err(lane.failed(format_args!("receive: {error}"))),
         }
@@ -154,6 +173,7 @@ fn read_all(lane: &mut Lane<'_>, buffer: &mut [u8]) -> Result<Took, Error> {
 /// UDP_RR's client. A request without an answer is sent again, unchanged, for as long as the window lasts; the latency of
 /// such a transaction counts from its first request.
 pub fn udp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
+    spin(lane)?;
     lane.socket.set_read_timeout(Some(RETRY)).map_err(os("set SO_RCVTIMEO of stream", lane.stream))?;
     let mut request = vec![0x5a; lane.spec.length.0 as usize];
     let mut response = vec![0; lane.spec.response.0 as usize + 1];
@@ -166,7 +186,7 @@ pub fn udp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
         request[..marked].copy_from_slice(&number.to_le_bytes()[..marked]);
         exchange(lane, &request, &mut response, marked, give_up, &mut retries)
     })?;
-    Ok(Ended { elapsed_ns, retries: Some(retries), latency: Some(latencies), ..Ended::default() })
+    Ok(Ended { elapsed_ns, retries: Some(retries), latency: Some(latencies.into()), ..Ended::default() })
 }
 
 /// One transaction; false when the window ended without an answer.
@@ -187,6 +207,7 @@ fn exchange(
             Err(error) if is_lost(error) => std::thread::sleep(POLL),
             Err(error) => return Err(unreachable(lane, error)),
         }
+        let spin_until = if lane.spec.tuning.spin { now_ns() + RETRY.as_nanos() as u64 } else { 0 };
         while sent.is_ok() {
             lane.tally.calls += 1;
             match stream.read(response) {
@@ -196,6 +217,7 @@ fn exchange(
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if is_pause(&error) && spin_until > 0 && now_ns() < spin_until => {}
                 Err(error) if is_lost(&error) => break,
                 Err(error) => return Err(unreachable(lane, &error)),
             }
@@ -208,7 +230,7 @@ fn exchange(
 }
 
 /// No answer, or one of a router (or of our own neighbour table) that may change its mind: a lost request, not an end.
-fn is_lost(error: &std::io::Error) -> bool {
+pub fn is_lost(error: &std::io::Error) -> bool {
     use ErrorKind::{HostUnreachable, NetworkDown, NetworkUnreachable};
     is_pause(error)
         || error.raw_os_error() == Some(libc::ENOBUFS)
@@ -224,6 +246,7 @@ fn unreachable(lane: &Lane<'_>, error: &std::io::Error) -> Error {
 
 /// UDP_RR's server: answers until it is told that the client is done.
 pub fn udp_server(lane: &mut Lane<'_>) -> Result<Ended, Error> {
+    spin(lane)?;
     lane.socket.set_read_timeout(Some(POLL)).map_err(os("set SO_RCVTIMEO of stream", lane.stream))?;
     let mut request = vec![0; lane.spec.length.0 as usize];
     let mut response = vec![0xa5; lane.spec.response.0 as usize];

@@ -29,28 +29,77 @@ pub fn bound(spec: &Spec, address: IpAddr) -> Result<Socket, Error> {
     if let Some(size) = asked.or((spec.test == Test::UdpStream).then_some(UDP_BUFFER)) {
         // Before connect and listen, since the window scale is settled in the handshake (tcp(7)). The kernel caps
         // silently at rmem_max and wmem_max; the value in force is read back into the result.
-        socket.set_recv_buffer_size(size).map_err(os("set SO_RCVBUF of", at))?;
+        // CAP_NET_ADMIN may pass that cap for what it receives: a datagram receiver loses nothing to a hiccup then.
+        let forced = sys::set_option(
+            socket.as_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            &i32::try_from(size).unwrap_or(i32::MAX).to_ne_bytes(),
+        );
+        if forced.is_err() {
+            socket.set_recv_buffer_size(size).map_err(os("set SO_RCVBUF of", at))?;
+        }
         socket.set_send_buffer_size(size).map_err(os("set SO_SNDBUF of", at))?;
     }
     if spec.test.is_udp() {
         socket.set_read_timeout(Some(POLL)).map_err(os("set SO_RCVTIMEO of", at))?;
         fragmenting(&socket, at, spec.dont_fragment)?;
     }
-    if spec.test == Test::TcpRr {
-        socket.set_tcp_nodelay(true).map_err(os("set TCP_NODELAY of", at))?;
-    }
-    if let (Test::TcpStream, Some(rate)) = (spec.test, spec.rate) {
-        // TCP paces itself by this, with or without the fq qdisc (since 4.13).
-        sys::set_option(
-            socket.as_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MAX_PACING_RATE,
-            &rate.bytes_per_second().to_ne_bytes(),
-        )
-        .map_err(os("set SO_MAX_PACING_RATE of", at))?;
-    }
+    tune(&socket, at, spec)?;
     socket.bind(&at.into()).map_err(os("bind", at))?;
     Ok(socket)
+}
+
+/// A socket for one connection of many: bound to an address only, its port is chosen when it connects, so that all ports
+/// serve every destination.
+pub fn bound_to_address(spec: &Spec, address: IpAddr) -> Result<Socket, Error> {
+    let at = SocketAddr::new(address, 0);
+    let socket =
+        Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP)).map_err(os("open a socket for", at))?;
+    tune(&socket, at, spec)?;
+    sys::set_option(socket.as_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1i32.to_ne_bytes())
+        .map_err(os("set IP_BIND_ADDRESS_NO_PORT of", at))?;
+    socket.bind(&at.into()).map_err(os("bind", at))?;
+    Ok(socket)
+}
+
+/// The options of [`Tuning`](crate::measured::Tuning). A refusal is an error: a result must not say what was not in force.
+fn tune(socket: &Socket, at: SocketAddr, spec: &Spec) -> Result<(), Error> {
+    let tuning = &spec.tuning;
+    let set = |name: &'static str, level, option, value: &[u8]| {
+        sys::set_option(socket.as_fd(), level, option, value).map_err(os(name, at))
+    };
+    if let Some(dscp) = tuning.dscp {
+        let (level, option) = match at {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        };
+        set("set the DSCP of", level, option, &(i32::from(dscp) << 2).to_ne_bytes())?;
+    }
+    if let Some(micros) = tuning.busy_poll {
+        set("set SO_BUSY_POLL of", libc::SOL_SOCKET, libc::SO_BUSY_POLL, &(micros as i32).to_ne_bytes())?;
+    }
+    // TCP paces itself by this, with or without the fq qdisc (since 4.13); for datagrams only fq does.
+    if let Some(rate) = tuning.pacing.or(spec.rate.filter(|_| spec.test.is_byte_stream())) {
+        let rate = rate.bytes_per_second().to_ne_bytes();
+        set("set SO_MAX_PACING_RATE of", libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, &rate)?;
+    }
+    if spec.test.is_udp() {
+        return Ok(());
+    }
+    if tuning.nodelay.unwrap_or(spec.test.is_rr()) {
+        socket.set_tcp_nodelay(true).map_err(os("set TCP_NODELAY of", at))?;
+    }
+    if let Some(mss) = tuning.mss {
+        set("set TCP_MAXSEG of", libc::IPPROTO_TCP, libc::TCP_MAXSEG, &(mss as i32).to_ne_bytes())?;
+    }
+    if let Some(name) = &tuning.congestion {
+        sys::set_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_CONGESTION, name.as_bytes()).map_err(os(
+            "set TCP_CONGESTION",
+            format_args!("{name} (is it in net.ipv4.tcp_available_congestion_control?) of {at}"),
+        ))?;
+    }
+    Ok(())
 }
 
 fn fragmenting(socket: &Socket, at: SocketAddr, never: bool) -> Result<(), Error> {
@@ -89,6 +138,13 @@ pub fn facts(socket: &Socket, tcp: bool) -> SocketFacts {
         rcvbuf: socket.recv_buffer_size().unwrap_or(0) as u64,
         ..SocketFacts::default()
     };
+    let is_ipv6 = socket.local_addr().is_ok_and(|address| address.is_ipv6());
+    let (level, option) =
+        if is_ipv6 { (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) } else { (libc::IPPROTO_IP, libc::IP_TOS) };
+    let mut value = [0; 4];
+    if sys::get_option(socket.as_fd(), level, option, &mut value).is_ok_and(|length| length == 4) {
+        facts.dscp = Some((i32::from_ne_bytes(value) >> 2) as u8 & 63);
+    }
     if tcp {
         facts.mss = socket.tcp_mss().ok();
         facts.nodelay = socket.tcp_nodelay().ok();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use crate::{
-    measured::Test,
+    measured::{ReceiveMode, SendMode, Test, Tuning},
     units::{BitRate, ByteSize, CpuList, Span},
 };
 
@@ -32,12 +32,20 @@ pub struct Spec {
     pub response: ByteSize,
     /// Payload rate of each stream; none is as fast as it goes.
     pub rate: Option<BitRate>,
+    /// Request/response: transactions of each stream in a second, on a schedule; none asks when the answer is there.
+    pub transactions: Option<u64>,
     /// What to ask for as `SO_SNDBUF` and `SO_RCVBUF`; none leaves TCP to the kernel's tuning and asks 4 MiB for UDP.
     pub socket_buffer: Option<ByteSize>,
     /// CPUs of this side; stream i gets the (i mod n)-th, alone.
     pub cpus: Option<CpuList>,
     /// Set the don't-fragment bit, so that a datagram too long for the path is an error here and no silent fragments.
     pub dont_fragment: bool,
+    /// How the sender of a stream sends.
+    pub send: SendMode,
+    /// How its receiver receives.
+    pub receive: ReceiveMode,
+    /// Options of the sockets.
+    pub tuning: Tuning,
 }
 
 /// Limits of a job: a worker is driven by frames and must not be made to eat the machine.
@@ -50,6 +58,8 @@ impl Limits {
     pub const BLOCK: u64 = 1 << 20;
     /// UDP payload over IPv4.
     pub const DATAGRAM: u64 = 65507;
+    /// Transactions of a stream in a second.
+    pub const TRANSACTIONS: u64 = 10_000_000;
     /// Window and warm-up, each.
     pub const DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
     /// Intervals in a window: a result must fit its frame.
@@ -91,6 +101,23 @@ impl Spec {
         if self.rate.is_some() && self.test.is_rr() {
             return no(format!("{} is a closed loop: it takes no rate", self.test));
         }
+        if let Some(rate) = self.transactions {
+            if !self.test.has_schedule() || rate == 0 || rate > Limits::TRANSACTIONS {
+                let most = Limits::TRANSACTIONS;
+                return no(format!("{rate} transactions/s: TCP_RR and UDP_RR take 1 to {most}"));
+            }
+            if self.test.is_udp() && self.length.0.min(self.response.0) < 8 {
+                return no(
+                    "datagrams on a schedule carry a number: request and response of 8 bytes at least".to_owned()
+                );
+            }
+        }
+        if !self.send.fits(self.test) || !self.receive.fits(self.test) {
+            return no(format!("{} cannot send by {} and receive by {}", self.test, self.send, self.receive));
+        }
+        if let Err(what) = self.tuning.check() {
+            return no(what);
+        }
         if self.cpus.as_ref().is_some_and(|cpus| cpus.0.is_empty()) {
             return no("an empty CPU list".to_owned());
         }
@@ -122,15 +149,19 @@ pub fn example(test: Test) -> Spec {
         omit: span(0),
         interval: span(50),
         length: ByteSize(match test {
-            Test::TcpStream => Spec::BLOCK,
+            test if test.is_byte_stream() => Spec::BLOCK,
             Test::UdpStream => 1400,
             _ => 1,
         }),
         response: ByteSize(1),
         rate: None,
+        transactions: None,
         socket_buffer: None,
         cpus: None,
         dont_fragment: true,
+        send: SendMode::usual(test),
+        receive: ReceiveMode::usual(test),
+        tuning: Tuning::default(),
     }
 }
 
@@ -144,7 +175,7 @@ mod tests {
             example(test).validate().unwrap();
         }
         type Break = fn(&mut Spec);
-        let breaks: [Break; 8] = [
+        let breaks: [Break; 11] = [
             |s| s.streams = 0,
             |s| s.streams = 257,
             |s| s.length = ByteSize(15),
@@ -153,6 +184,9 @@ mod tests {
             |s| s.interval = Span(Duration::from_nanos(1)),
             |s| s.cpus = Some(CpuList(vec![])),
             |s| s.omit = Span(Duration::from_secs(1 << 30)),
+            |s| s.send = SendMode::Zerocopy,
+            |s| s.receive = ReceiveMode::Trunc,
+            |s| s.tuning.dscp = Some(64),
         ];
         for (i, break_it) in breaks.into_iter().enumerate() {
             let mut spec = example(Test::UdpStream);

@@ -2,9 +2,13 @@
 
 use std::{
     io::{ErrorKind, Read},
+    mem::MaybeUninit,
     net::Shutdown,
+    os::fd::AsFd,
     time::Duration,
 };
+
+use socket2::Socket;
 
 use super::{
     Error,
@@ -12,6 +16,12 @@ use super::{
     job::{Ended, Lane},
     os,
     socket::{is_pause, tcp_info},
+    sys,
+    tcp_send::Push,
+};
+use crate::{
+    measured::{ReceiveMode, StreamIo},
+    traffic::Spec,
 };
 
 /// How often a sender that is blocked by the receiver looks at its clock.
@@ -19,34 +29,46 @@ const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long a sender waits for the receiver to have read everything.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What a receiver that copies nothing takes at a time.
+const DISCARD: usize = 4 << 20;
+
 /// Sends until the window's end, then waits until the receiver has all.
 pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     lane.socket.set_write_timeout(Some(SEND_TIMEOUT)).map_err(os("set SO_SNDTIMEO of stream", lane.stream))?;
-    let block: Vec<u8> = (0..lane.spec.length.0).map(|i| (i.wrapping_mul(167) >> 2) as u8).collect();
+    let (mut push, mut io) = Push::new(lane.spec.send, lane.spec.length.0 as usize, lane.socket);
+    // A server that sends waits for the client's word, which comes when the counters of the path have been read.
+    if lane.spec.test.is_reverse() && !matches!((&*lane.socket).read(&mut [0; 1]), Ok(1)) {
+        return if lane.control.stopped() {
+            Ok(Ended::default())
+        } else {
+            Err(lane.failed("the receiver never began"))
+        };
+    }
     let start = now_ns();
     let omit = lane.spec.omit.0.as_nanos() as u64;
     if omit > 0 {
-        pump(lane, &block, start + omit)?;
+        pump(lane, &mut push, start + omit)?;
     }
     let retransmitted_before = tcp_info(lane.socket).retransmits;
     let opened = now_ns();
     lane.tally.open(opened);
-    let ended = pump(lane, &block, opened + lane.spec.duration.0.as_nanos() as u64)?;
+    let ended = pump(lane, &mut push, opened + lane.spec.duration.0.as_nanos() as u64)?;
     let mut tcp = tcp_info(lane.socket);
     drain(lane);
+    io.zerocopy = push.close(lane.socket);
     // What was in flight at the end may have been sent again since.
     let drained = tcp_info(lane.socket);
     let retransmitted = drained.retransmits.max(tcp.retransmits);
     tcp.bytes_retransmitted = drained.bytes_retransmitted.max(tcp.bytes_retransmitted);
     tcp.retransmits = retransmitted.zip(retransmitted_before).map(|(after, before)| after.saturating_sub(before));
-    Ok(Ended { elapsed_ns: ended - opened, tcp: Some(tcp), ..Ended::default() })
+    Ok(Ended { elapsed_ns: ended - opened, tcp: Some(tcp), io: Some(io), ..Ended::default() })
 }
 
 /// The hot loop: one send and one clock read per block. Returns the time at which the last send returned.
-fn pump(lane: &mut Lane<'_>, block: &[u8], until: u64) -> Result<u64, Error> {
+fn pump(lane: &mut Lane<'_>, push: &mut Push, until: u64) -> Result<u64, Error> {
     loop {
         lane.tally.calls += 1;
-        match lane.socket.send(block) {
+        match push.push(lane.socket) {
             Ok(sent) => lane.tally.add(sent as u64, 0),
             Err(error) if is_pause(&error) => {}
             Err(_) if lane.control.stopped() => return Ok(now_ns()),
@@ -74,34 +96,72 @@ fn drain(lane: &Lane<'_>) {
 
 /// Receives until the sender closes. The window runs from the first byte (after the warm-up) to the last.
 pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
-    let mut buffer = vec![0u8; lane.spec.length.0.max(crate::traffic::Spec::BLOCK) as usize];
+    let mut take = Take::new(lane.spec);
+    if lane.spec.test.is_reverse() {
+        lane.socket.send(&[1]).map_err(|error| lane.failed(format_args!("begin: {error}")))?;
+    }
     // Without taking anything, so that the clock starts before the first byte is counted.
-    let first = lane.socket.peek(&mut [std::mem::MaybeUninit::uninit(); 1]);
+    let first = lane.socket.peek(&mut [MaybeUninit::uninit(); 1]);
     match first {
         Ok(1..) => {}
         Ok(_) if lane.control.stopped() => return Ok(Ended::default()),
         Ok(_) => return Err(lane.failed("closed by the sender before the first byte")),
         Err(error) => return Err(lane.failed(format_args!("receive: {error}"))),
     }
+    if let Some(lowat) = lane.spec.tuning.rcvlowat {
+        // After the first byte: a thread that waits for fewer bytes than the mark is not woken.
+        sys::set_option(lane.socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, &lowat.to_ne_bytes())
+            .map_err(os("set SO_RCVLOWAT of stream", lane.stream))?;
+    }
     let start = now_ns();
     let omit = lane.spec.omit.0.as_nanos() as u64;
     if omit > 0 {
-        drink(lane, &mut buffer, start + omit)?;
+        drink(lane, &mut take, start + omit)?;
     }
     let opened = now_ns();
     lane.tally.open(opened);
-    let last = drink(lane, &mut buffer, u64::MAX)?;
+    let last = drink(lane, &mut take, u64::MAX)?;
     let _ = lane.socket.shutdown(Shutdown::Write);
-    Ok(Ended { elapsed_ns: last.saturating_sub(opened), tcp: Some(tcp_info(lane.socket)), ..Ended::default() })
+    let io = StreamIo {
+        receive: Some(lane.spec.receive),
+        payload_copied: Some(matches!(take, Take::Copy(_))),
+        ..StreamIo::default()
+    };
+    let tcp = Some(tcp_info(lane.socket));
+    Ok(Ended { elapsed_ns: last.saturating_sub(opened), tcp, io: Some(io), ..Ended::default() })
+}
+
+/// How a receiver takes what has come.
+enum Take {
+    /// Into a buffer.
+    Copy(Vec<u8>),
+    /// Out of the queue and away; the buffer only says how much at most, and is never written.
+    Discard(Vec<MaybeUninit<u8>>),
+}
+
+impl Take {
+    fn new(spec: &Spec) -> Self {
+        match spec.receive {
+            ReceiveMode::Trunc => Self::Discard(vec![MaybeUninit::uninit(); DISCARD]),
+            _ => Self::Copy(vec![0; spec.length.0.max(Spec::BLOCK) as usize]),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, mut socket: &Socket) -> std::io::Result<usize> {
+        match self {
+            Self::Copy(buffer) => socket.read(buffer),
+            Self::Discard(buffer) => socket.recv_with_flags(buffer, libc::MSG_TRUNC),
+        }
+    }
 }
 
 /// The hot loop: one receive and one clock read per turn. Returns the time of the last byte.
-fn drink(lane: &mut Lane<'_>, buffer: &mut [u8], until: u64) -> Result<u64, Error> {
+fn drink(lane: &mut Lane<'_>, take: &mut Take, until: u64) -> Result<u64, Error> {
     let mut last = now_ns();
-    let mut stream = lane.socket;
     loop {
         lane.tally.calls += 1;
-        match stream.read(buffer) {
+        match take.take(lane.socket) {
             Ok(0) => return Ok(last),
             Ok(received) => {
                 last = now_ns();

@@ -1,0 +1,51 @@
+//! Options of sockets on the command line.
+
+use crate::{
+    measured::Tuning,
+    units::{BitRate, ByteSize},
+};
+
+/// Socket options of a test.
+#[derive(Debug, clap::Args)]
+pub struct TuningArgs {
+    /// TCP_MAXSEG, bytes.
+    #[arg(long, value_name = "BYTES")]
+    mss: Option<u32>,
+    /// TCP congestion control, such as cubic or bbr.
+    #[arg(long, value_name = "NAME")]
+    congestion: Option<String>,
+    /// Differentiated services code point of what is sent, 0 to 63.
+    #[arg(long, value_name = "N")]
+    dscp: Option<u8>,
+    /// TCP_NODELAY for streams too.
+    #[arg(long)]
+    nodelay: bool,
+    /// SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only).
+    #[arg(long, value_name = "RATE")]
+    pacing_rate: Option<BitRate>,
+    /// SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there.
+    #[arg(long, value_name = "SIZE")]
+    recv_lowat: Option<ByteSize>,
+    /// SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN).
+    #[arg(long, value_name = "MICROSECONDS")]
+    busy_poll: Option<u32>,
+    /// Request/response threads never sleep in a receive.
+    #[arg(long)]
+    spin: bool,
+}
+
+impl TuningArgs {
+    /// As the engine takes them.
+    pub fn tuning(&self) -> Tuning {
+        Tuning {
+            mss: self.mss,
+            congestion: self.congestion.clone(),
+            dscp: self.dscp,
+            nodelay: self.nodelay.then_some(true),
+            pacing: self.pacing_rate,
+            rcvlowat: self.recv_lowat.map(|size| i32::try_from(size.0).unwrap_or(i32::MAX)),
+            busy_poll: self.busy_poll,
+            spin: self.spin,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! How payload enters and leaves the kernel, by name.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::Test;
+use crate::units::BitRate;
+
+/// How a sender hands its payload over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SendMode {
+    /// One `send` per block or datagram; the kernel copies.
+    Write,
+    /// `sendfile` from memory: the kernel sends the pages of a file that stays in its cache.
+    Sendfile,
+    /// `MSG_ZEROCOPY`: the kernel sends the caller's pages, or says that it copied them after all.
+    Zerocopy,
+    /// Datagrams: many per message (`UDP_SEGMENT`), many messages per `sendmmsg`.
+    Gso,
+    /// Datagrams: one per message, many messages per `sendmmsg`.
+    Mmsg,
+}
+
+/// How a receiver takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiveMode {
+    /// One `recv` per turn, copied into the caller's buffer.
+    Recv,
+    /// `recv` with `MSG_TRUNC`: the kernel throws the payload away. Nothing is copied, and the result says so.
+    Trunc,
+    /// Datagrams: many per message (`UDP_GRO`), many messages per `recvmmsg`.
+    Gro,
+    /// Datagrams: one per message, many messages per `recvmmsg`.
+    Mmsg,
+}
+
+impl SendMode {
+    /// Every mode.
+    pub const ALL: [Self; 5] = [Self::Write, Self::Sendfile, Self::Zerocopy, Self::Gso, Self::Mmsg];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Sendfile => "sendfile",
+            Self::Zerocopy => "zerocopy",
+            Self::Gso => "gso",
+            Self::Mmsg => "mmsg",
+        }
+    }
+
+    /// What a test does when nothing is asked for: both sides copy, and datagrams go in bundles.
+    pub fn usual(test: Test) -> Self {
+        match test {
+            Test::UdpStream => Self::Gso,
+            Test::TcpSendfile => Self::Sendfile,
+            _ => Self::Write,
+        }
+    }
+
+    /// Can this test send so?
+    pub fn fits(self, test: Test) -> bool {
+        match self {
+            Self::Write => test != Test::TcpSendfile,
+            Self::Sendfile => test.is_byte_stream(),
+            Self::Zerocopy => test.is_byte_stream() && test != Test::TcpSendfile,
+            Self::Gso | Self::Mmsg => test == Test::UdpStream,
+        }
+    }
+}
+
+impl ReceiveMode {
+    /// Every mode.
+    pub const ALL: [Self; 4] = [Self::Recv, Self::Trunc, Self::Gro, Self::Mmsg];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recv => "recv",
+            Self::Trunc => "trunc",
+            Self::Gro => "gro",
+            Self::Mmsg => "mmsg",
+        }
+    }
+
+    /// What a test does when nothing is asked for.
+    pub fn usual(test: Test) -> Self {
+        if test == Test::UdpStream { Self::Gro } else { Self::Recv }
+    }
+
+    /// Can this test receive so?
+    pub fn fits(self, test: Test) -> bool {
+        match self {
+            Self::Recv => true,
+            Self::Trunc => test.is_byte_stream(),
+            Self::Gro | Self::Mmsg => test == Test::UdpStream,
+        }
+    }
+}
+
+impl fmt::Display for SendMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl fmt::Display for ReceiveMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for SendMode {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|mode| mode.name() == text).ok_or_else(|| unknown(text, &Self::ALL.map(Self::name)))
+    }
+}
+
+impl FromStr for ReceiveMode {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|mode| mode.name() == text).ok_or_else(|| unknown(text, &Self::ALL.map(Self::name)))
+    }
+}
+
+fn unknown(text: &str, names: &[&str]) -> String {
+    format!("`{}` is none of {}", text.chars().take(40).collect::<String>().escape_debug(), names.join(", "))
+}
+
+/// Socket options asked for; what is in force is in [`super::SocketFacts`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Tuning {
+    /// `TCP_MAXSEG`, bytes.
+    pub mss: Option<u32>,
+    /// `TCP_CONGESTION`.
+    pub congestion: Option<String>,
+    /// Differentiated services code point, 0 to 63.
+    pub dscp: Option<u8>,
+    /// `TCP_NODELAY`; request/response tests set it unless told otherwise.
+    pub nodelay: Option<bool>,
+    /// `SO_MAX_PACING_RATE` of each socket.
+    pub pacing: Option<BitRate>,
+    /// `SO_RCVLOWAT`: bytes below which a receiver of a byte stream sleeps on.
+    pub rcvlowat: Option<i32>,
+    /// `SO_BUSY_POLL`, microseconds.
+    pub busy_poll: Option<u32>,
+    /// Never sleep in a receive: a request/response thread asks again and again.
+    pub spin: bool,
+}
+
+impl Tuning {
+    /// Refuses what no kernel takes.
+    pub fn check(&self) -> Result<(), String> {
+        if let Some(dscp) = self.dscp.filter(|&dscp| dscp > 63) {
+            return Err(format!("DSCP {dscp}: allowed are 0 to 63"));
+        }
+        if let Some(mss) = self.mss.filter(|mss| !(88..=32767).contains(mss)) {
+            return Err(format!("MSS {mss}: the kernel takes 88 to 32767 bytes"));
+        }
+        let odd = |name: &&String| name.is_empty() || name.len() > 15 || !name.bytes().all(|b| b.is_ascii_graphic());
+        if let Some(name) = self.congestion.as_ref().filter(odd) {
+            return Err(format!("`{}` is no name of a congestion control", name.escape_debug()));
+        }
+        if self.rcvlowat.is_some_and(|mark| mark < 1) || self.busy_poll.is_some_and(|us| us > 1_000_000) {
+            return Err("SO_RCVLOWAT is at least 1 byte, SO_BUSY_POLL at most a second".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// How one end of a stream really moved its payload.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct StreamIo {
+    /// How it sent (senders).
+    pub send: Option<SendMode>,
+    /// How it received (receivers).
+    pub receive: Option<ReceiveMode>,
+    /// Was the payload copied into the receiver's memory? Absent at a sender.
+    pub payload_copied: Option<bool>,
+    /// Why it is another mode than was asked for.
+    pub fallback: Option<String>,
+    /// Datagrams in one message at most, when they were bundled.
+    pub segments: Option<u32>,
+    /// What became of `MSG_ZEROCOPY`.
+    pub zerocopy: Option<Zerocopy>,
+}
+
+/// The kernel's own account of `MSG_ZEROCOPY` sends, from the socket's error queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Zerocopy {
+    /// Sends asked to go without a copy.
+    pub sends: u64,
+    /// Of those, reported done.
+    pub completed: u64,
+    /// Of the completed, those that the kernel copied after all (on loopback and veth: all).
+    pub copied: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for mode in SendMode::ALL {
+            assert_eq!(mode.name().parse(), Ok(mode));
+            assert_eq!(serde_json::to_string(&mode).unwrap(), format!("\"{mode}\""));
+        }
+        for mode in ReceiveMode::ALL {
+            assert_eq!(mode.name().parse(), Ok(mode));
+            assert_eq!(serde_json::to_string(&mode).unwrap(), format!("\"{mode}\""));
+        }
+        assert_eq!("\u{1b}x".parse::<ReceiveMode>().unwrap_err(), "`\\u{1b}x` is none of recv, trunc, gro, mmsg");
+    }
+
+    #[test]
+    fn the_usual_modes_fit() {
+        for test in Test::ALL {
+            assert!(SendMode::usual(test).fits(test) && ReceiveMode::usual(test).fits(test), "{test}");
+        }
+    }
+}
