@@ -135,13 +135,6 @@ fn ctrl_c_prints_what_there_is_and_cleans_up() {
 }
 
 #[test]
-fn what_is_known_and_not_acted_upon_is_said() {
-    let Some(lab) = Lab::new("numa") else { return };
-    let file = lab.file("n.toml", "name = \"n\"\n[node.a]\nnuma = 0\n[node.b]\n[[link]]\nends = [\"a\", \"b\"]\n");
-    lab.netbench(&["run", &file, "--duration", "100ms", "--rounds", "1"]).ok().says("`numa` does not choose CPUs");
-}
-
-#[test]
 fn a_full_disk_behind_stdout_is_an_error_of_this_host() {
     let Some(lab) = Lab::new("full") else { return };
     let before = lab.settled();

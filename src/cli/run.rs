@@ -278,11 +278,6 @@ fn new_record(loaded: &Loaded, is_rootless: bool) -> RunRecord {
     let topology = TopologyRef { name: loaded.desired.topology.clone(), hash };
     let mut record = RunRecord::new(jiff::Timestamp::now(), std::env::args().collect(), topology, kernel::machine());
     record.rootless = is_rootless;
-    for node in loaded.topology.nodes.iter().filter(|node| node.numa.is_some() && node.cpus.is_none()) {
-        record
-            .warnings
-            .push(format!("{}: `numa` does not choose CPUs in this version: name them with `cpus`", node.name));
-    }
     record
 }
 
