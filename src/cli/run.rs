@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
     /// Rounds of each test, interleaved [default: 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: Option<u32>,
     /// Warm-up before each round, left out of every figure.
     #[arg(long, value_name = "TIME")]
