@@ -1,2 +1,147 @@
-complete -c netbench -s h -l help -d 'Print help'
-complete -c netbench -s V -l version -d 'Print version'
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_netbench_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_netbench_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_netbench_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_netbench_using_subcommand
+    set -l cmd (__fish_netbench_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c netbench -n "__fish_netbench_needs_command" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_needs_command" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "topo" -d 'Make, look at and remove topologies'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Arguments of `netbench explain`'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 500ms' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l omit -d 'Warm-up before each round, left out of every figure' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l streams -d 'Parallel streams' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l length -d 'Bytes of a block (streams), datagram or request' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l response -d 'Bytes of a response' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l io -d '`auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload' -r -f -a "usual\t'Each test\'s usual way: both sides copy'
+auto\t'The fastest, measured'"
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l mss -d 'TCP_MAXSEG, bytes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l pacing-rate -d 'SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv-lowat -d 'SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l sndbuf -d 'SO_SNDBUF of the sockets, over --socket-buffer' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l busy-poll -d 'SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l nodelay -d 'TCP_NODELAY for streams too'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l spin -d 'Request/response threads never sleep in a receive'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l keep -d 'Leave the topology up afterwards'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l json -d 'Print the record as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "check" -d 'Arguments of `netbench topo check`'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "new" -d 'Arguments of `netbench topo new`'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "graph" -d 'Arguments of `netbench topo graph`'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "schema" -d 'Arguments of `netbench topo schema`'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "plan" -d 'Show what an apply would do, in order, with the addresses and MTU of every interface'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "apply" -d 'Make a topology; a second time, change only what differs'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "verify" -d 'Compare what is there with what is declared, field by field; exit 1 on drift'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "show" -d 'Show a topology that is up: namespaces, interfaces, paths'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "list" -d 'List the topologies that are up, and those that an interrupted command left'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "exec" -d 'Run a command in the namespace of a node, host or the fabric'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "destroy" -d 'Remove a topology: by name, by file, or all of ours'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "gc" -d 'Remove what interrupted commands left; topologies that are up stay'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from check" -l json -d 'Print mistakes and warnings as JSON to stdout'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from new" -l list -d 'List the shipped topologies'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from new" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from new" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from graph" -l format -d 'What to draw for' -r -f -a "mermaid\t'Mermaid flowchart, as GitHub and GitLab show it in Markdown'
+dot\t'Graphviz'
+svg\t'A picture for any browser'"
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from graph" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from graph" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from schema" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from plan" -l json -d 'Print the plan as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from plan" -l offline -d 'Plan for a host where nothing of the topology exists, without looking at this one'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from plan" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from plan" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from apply" -l no-prove -d 'Do not send the packets that prove the MTU of every declared path'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from apply" -l json -d 'Print the outcome as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from apply" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from apply" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -l prove -d 'Also prove the MTU of every declared path with packets'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -l json -d 'Print the outcome as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from show" -l json -d 'Print it as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from list" -l json -d 'Print the list as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from exec" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from exec" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from destroy" -l all -d 'Remove every topology of ours'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from destroy" -l json -d 'Print the outcome as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from destroy" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from destroy" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from gc" -l json -d 'Print the outcome as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from gc" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from gc" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "check" -d 'Arguments of `netbench topo check`'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "new" -d 'Arguments of `netbench topo new`'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "graph" -d 'Arguments of `netbench topo graph`'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Arguments of `netbench topo schema`'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "plan" -d 'Show what an apply would do, in order, with the addresses and MTU of every interface'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "apply" -d 'Make a topology; a second time, change only what differs'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Compare what is there with what is declared, field by field; exit 1 on drift'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show a topology that is up: namespaces, interfaces, paths'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the topologies that are up, and those that an interrupted command left'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "exec" -d 'Run a command in the namespace of a node, host or the fabric'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "destroy" -d 'Remove a topology: by name, by file, or all of ours'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "gc" -d 'Remove what interrupted commands left; topologies that are up stay'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand explain" -l markdown -d 'Print the whole reference page (docs/errors.md)'
+complete -c netbench -n "__fish_netbench_using_subcommand explain" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand explain" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "topo" -d 'Make, look at and remove topologies'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "explain" -d 'Arguments of `netbench explain`'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "check" -d 'Arguments of `netbench topo check`'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "new" -d 'Arguments of `netbench topo new`'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "graph" -d 'Arguments of `netbench topo graph`'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "schema" -d 'Arguments of `netbench topo schema`'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "plan" -d 'Show what an apply would do, in order, with the addresses and MTU of every interface'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "apply" -d 'Make a topology; a second time, change only what differs'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "verify" -d 'Compare what is there with what is declared, field by field; exit 1 on drift'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "show" -d 'Show a topology that is up: namespaces, interfaces, paths'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "list" -d 'List the topologies that are up, and those that an interrupted command left'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "exec" -d 'Run a command in the namespace of a node, host or the fabric'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "destroy" -d 'Remove a topology: by name, by file, or all of ours'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "gc" -d 'Remove what interrupted commands left; topologies that are up stay'

@@ -70,7 +70,7 @@ pub enum AgentError {
 #[derive(Debug)]
 pub enum Event {
     /// A message.
-    Said(FromWorker),
+    Said(Box<FromWorker>),
     /// Nothing more comes: its pipe ended, cleanly or not.
     Gone(Option<FrameError>),
 }
@@ -141,8 +141,9 @@ impl<'a> Workers<'a> {
             None => Err(FrameError::Pipe(io::ErrorKind::BrokenPipe.into())),
         };
         outcome.map_err(|error| match self.last_words(ns) {
-            Some(Event::Said(FromWorker::Error { what, .. })) => {
+            Some(Event::Said(message)) if matches!(*message, FromWorker::Error { .. }) => {
                 self.dismiss(ns);
+                let FromWorker::Error { what, .. } = *message else { unreachable!("matched above") };
                 AgentError::Refused { ns: ns.to_owned(), what }
             }
             Some(Event::Gone(Some(broken))) => self.autopsy(ns, Some(broken)),
@@ -154,7 +155,11 @@ impl<'a> Workers<'a> {
     fn last_words(&mut self, ns: &str) -> Option<Event> {
         let deadline = Instant::now() + EXIT_TIMEOUT;
         while let Ok((from, event)) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            if from == ns && matches!(event, Event::Gone(_) | Event::Said(FromWorker::Error { .. })) {
+            let is_last = match &event {
+                Event::Said(message) => matches!(**message, FromWorker::Error { .. }),
+                Event::Gone(_) => true,
+            };
+            if from == ns && is_last {
                 return Some(event);
             }
         }
@@ -166,7 +171,7 @@ impl<'a> Workers<'a> {
     pub fn next(&mut self, deadline: Instant) -> Result<Option<(String, FromWorker)>, AgentError> {
         loop {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok((ns, Event::Said(message))) => return Ok(Some((ns, message))),
+                Ok((ns, Event::Said(message))) => return Ok(Some((ns, *message))),
                 Ok((ns, Event::Gone(error))) if self.running.contains_key(&ns) => return Err(self.autopsy(&ns, error)),
                 // Of a worker that was let go already.
                 Ok(_) => {}
@@ -246,7 +251,7 @@ impl Drop for Workers<'_> {
 fn listen(mut stdout: ChildStdout, ns: &str, events: &Sender<(String, Event)>) {
     loop {
         let event = match frame::read(&mut stdout) {
-            Ok(Some(message)) => Event::Said(message),
+            Ok(Some(message)) => Event::Said(Box::new(message)),
             Ok(None) => Event::Gone(None),
             Err(error) => Event::Gone(Some(error)),
         };
