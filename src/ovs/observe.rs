@@ -74,8 +74,12 @@ pub fn interfaces(client: &mut Client) -> Result<Vec<InterfaceState>> {
     Ok(rows(&found[0]).map(state).collect())
 }
 
-/// The bridges of a topology, sorted by name, and the `userspace-tso-enable` in force.
-pub fn bridges(database: &Path, topology: &str) -> Result<(Vec<OvsBridge>, bool, Vec<(String, String)>)> {
+/// The bridges of a topology, sorted by name; the `userspace-tso-enable` in force; interfaces that do not work, each with
+/// the daemon's word on it.
+pub type Seen = (Vec<OvsBridge>, bool, Vec<(String, String)>);
+
+/// What a database holds of a topology.
+pub fn bridges(database: &Path, topology: &str) -> Result<Seen> {
     let mut client = Client::connect(database)?;
     let all = |table: &str, columns: Value, own: bool| {
         let condition = if own { json!([ours(topology)]) } else { json!([]) };
