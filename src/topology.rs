@@ -100,7 +100,7 @@ mod tests {
             let loaded = load(shipped.name).unwrap_or_else(|report| panic!("{}: {report}", shipped.name));
             assert_eq!(loaded.topology.name, shipped.name);
             assert!(loaded.report.diagnostics.is_empty(), "{}", loaded.report);
-            assert_eq!(loaded.topology.flows.len(), 1, "{}", shipped.name);
+            assert!(!loaded.topology.flows.is_empty(), "{}", shipped.name);
             assert!(shipped.text.starts_with("# "), "{}", shipped.name);
         }
     }
