@@ -152,6 +152,20 @@ fn every_command_of_the_readme() {
     run(&lab, &root().join("README.md"));
 }
 
+/// "With or without root", says the first page.
+#[test]
+fn the_start_works_without_root() {
+    let Some(lab) = Lab::new("start") else { return };
+    let before = lab.settled();
+    let text = fs::read_to_string(root().join("topologies/bridge.toml")).expect("it is shipped");
+    let file = lab.file("bridge.toml", &text);
+    let Some(done) = lab.netbench_as_user(&["run", &file]) else { return };
+    let done = done.ok().says("rootless").says("MTU 9000").says("TCP_STREAM").says("TCP_RR");
+    assert_eq!(done.stdout.matches("path proved").count(), 2, "{done}");
+    assert!(!done.stdout.contains("NOT VALID"), "{done}");
+    lab.assert_as_before(&before, "the start without root");
+}
+
 #[test]
 fn every_command_of_the_other_pages() {
     for page in pages().iter().filter(|page| !page.ends_with("README.md")) {

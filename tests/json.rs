@@ -19,8 +19,8 @@ fn every_topo_command() {
     is("topo-check", &lab.netbench(&["topo", "check", "bridge", "--json"]).ok());
     let broken = lab.file("broken.toml", "name = \"x\"\nmut = 1\n");
     is("topo-check", &lab.netbench(&["topo", "check", &broken, "--json"]).exits(2));
-    for name in ["baseline", "veth", "bridge", "macvlan", "vxlan-kernel", "routed", "passthrough", "scale"] {
-        is("topo-plan", &lab.netbench(&["topo", "plan", name, "--offline", "--json"]).ok());
+    for shipped in netbench::topology::shipped::all() {
+        is("topo-plan", &lab.netbench(&["topo", "plan", shipped.name, "--offline", "--json"]).ok());
     }
     is("topo-plan", &lab.netbench(&["topo", "plan", "bridge", "--json"]).ok());
     is("topo-list", &lab.netbench(&["topo", "list", "--json"]).ok());
