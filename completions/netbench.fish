@@ -30,14 +30,14 @@ complete -c netbench -n "__fish_netbench_needs_command" -f -a "run" -d 'Make a t
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "topo" -d 'Make, look at and remove topologies'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, udp_stream, tcp_rr, udp_rr [default: tcp_stream,tcp_rr]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved [default: 3]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l streams -d 'Parallel streams [default: 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l length -d 'Bytes of a block (streams), datagram or request' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l response -d 'Bytes of a response' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l rate -d 'Rate of each stream, such as 5gbit; without it as fast as it goes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
