@@ -427,7 +427,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__run)
-            opts="-h -V --test --duration --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --mss --congestion --dscp --nodelay --pacing-rate --recv-lowat --busy-poll --spin --flow --keep --json --help --version"
+            opts="-h -V --test --duration --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --io --mss --congestion --dscp --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --spin --flow --keep --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -477,6 +477,10 @@ _netbench() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --io)
+                    COMPREPLY=($(compgen -W "usual auto" -- "${cur}"))
+                    return 0
+                    ;;
                 --mss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -494,6 +498,14 @@ _netbench() {
                     return 0
                     ;;
                 --recv-lowat)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sndbuf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rcvbuf)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

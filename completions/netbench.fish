@@ -41,18 +41,22 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l rate -d 'Rate 
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l io -d '`auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload' -r -f -a "usual\t'Each test\'s usual way: both sides copy'
+auto\t'The fastest, measured'"
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l mss -d 'TCP_MAXSEG, bytes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l pacing-rate -d 'SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv-lowat -d 'SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l sndbuf -d 'SO_SNDBUF of the sockets, over --socket-buffer' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l busy-poll -d 'SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l nodelay -d 'TCP_NODELAY for streams too'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l spin -d 'Request/response threads never sleep in a receive'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l keep -d 'Leave the topology up afterwards'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l json -d 'Print the record as JSON'
-complete -c netbench -n "__fish_netbench_using_subcommand run" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -s V -l version -d 'Print version'

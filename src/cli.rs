@@ -65,7 +65,7 @@ Start with `netbench run bridge`; `netbench topo new --list` names the other shi
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
@@ -81,7 +81,7 @@ impl Cli {
     /// Runs what was typed.
     pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
-            Command::Run(args) => run::run(args),
+            Command::Run(args) => run::run(*args),
             Command::Topo(topo) => topo.run(),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),

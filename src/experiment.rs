@@ -1,6 +1,8 @@
 //! What to run, in which order, when to stop, and whether the result may be believed.
 
+pub mod bottleneck;
 pub mod evidence;
+pub mod io_probe;
 pub mod options;
 pub mod round;
 pub mod run;

@@ -175,6 +175,9 @@ pub struct Side {
     /// On a schedule: the latency from the time at which each request really went, which hides what waited to be sent.
     #[serde(default)]
     pub uncorrected: Option<Latency>,
+    /// What every CPU of the machine did in the window; empty when it was too short to tell.
+    #[serde(default)]
+    pub cpus: Vec<CpuLoad>,
 }
 
 impl Side {
@@ -254,10 +257,36 @@ pub struct ThreadCpu {
     pub user_ns: u64,
     /// Time in the kernel on behalf of this thread (softirqs that run elsewhere are not in it).
     pub system_ns: u64,
+    /// Time in which it was ready to run and another had its CPU (`/proc/thread-self/schedstat`).
+    #[serde(default)]
+    pub waiting_ns: Option<u64>,
     /// CPUs the thread was pinned to, read back from the kernel; absent when not pinned.
     pub pinned: Option<crate::units::CpuList>,
     /// CPU it ended on.
     pub last_cpu: Option<u32>,
+}
+
+/// What a CPU did in the window, whoever it was for: shares of its time, and its backlog's counters.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct CpuLoad {
+    /// Number.
+    pub cpu: u32,
+    /// In user space.
+    pub user: f64,
+    /// In the kernel for a thread.
+    pub system: f64,
+    /// In soft interrupts: receiving, mostly.
+    pub softirq: f64,
+    /// In hard interrupts.
+    pub irq: f64,
+    /// Idle, or waiting for a disk.
+    pub idle: f64,
+    /// Taken by the hypervisor.
+    pub steal: f64,
+    /// Packets dropped since the backlog was full (`softnet_stat`).
+    pub softnet_dropped: u64,
+    /// Times its softirq had to stop with work left.
+    pub softnet_squeezed: u64,
 }
 
 /// Effective socket options.
@@ -303,7 +332,7 @@ pub struct TcpInfo {
     pub delivery_rate: Option<u64>,
     /// Segments sent.
     pub segs_out: Option<u32>,
-    /// Time with data in flight, microseconds.
+    /// Time with data in flight, microseconds; at the sender of a stream this and the next two are of the window.
     pub busy_us: Option<u64>,
     /// Of which limited by the receiver's window, microseconds.
     pub rwnd_limited_us: Option<u64>,

@@ -126,12 +126,37 @@ pub struct TestRecord {
     pub test: Test,
     /// As asked for.
     pub settings: Settings,
+    /// What `--io auto` tried and chose; the settings are the chosen ones.
+    #[serde(default)]
+    pub io_probe: Option<IoProbe>,
     /// Every round, in order of time. A round that failed has no figures and says why in the verdict.
     pub rounds: Vec<RoundRecord>,
     /// The headline over all rounds; absent when none ended.
     pub summary: Option<Summary>,
     /// May the figures be believed?
     pub verdict: Verdict,
+}
+
+/// Ways to send and receive, measured shortly before the rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct IoProbe {
+    /// The fastest.
+    pub chosen: IoTry,
+    /// All, in order.
+    pub tried: Vec<IoTry>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct IoTry {
+    /// How it sent.
+    pub send: SendMode,
+    /// How it received.
+    pub receive: ReceiveMode,
+    /// With this `SO_RCVLOWAT`.
+    pub rcvlowat: Option<i32>,
+    /// Its better goodput, payload bits per second.
+    pub bits_per_second: f64,
 }
 
 /// What was asked of a test.
@@ -176,6 +201,9 @@ pub struct RoundRecord {
     pub server: Side,
     /// Did the bytes take the declared path?
     pub path: PathEvidence,
+    /// What kept it from going faster (streams only).
+    #[serde(default)]
+    pub bottleneck: Option<Bottleneck>,
 }
 
 /// The headline of a test.
@@ -199,6 +227,62 @@ pub struct Summary {
     pub schedule: Option<Schedule>,
     /// UDP_RR: requests sent again, over all rounds.
     pub retries: Option<u64>,
+}
+
+/// What kept a stream from going faster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Bottleneck {
+    /// What.
+    pub limit: Limit,
+    /// What says so.
+    pub evidence: String,
+}
+
+/// Where a stream meets its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// The rate that was asked for.
+    AskedRate,
+    /// The CPU of the sending thread.
+    SenderCpu,
+    /// The sender did not have data to send.
+    SenderApp,
+    /// The send buffer.
+    SendBuffer,
+    /// The receive buffer, and the window it allows.
+    ReceiveWindow,
+    /// The CPU of the receiving thread.
+    ReceiverCpu,
+    /// The receiving thread did not read.
+    ReceiverApp,
+    /// Receive processing of a CPU.
+    Softirq,
+    /// Drops counted by interfaces of the path.
+    PathDrops,
+    /// Loss on the way.
+    Congestion,
+    /// The rate of the path: a queue, a shaper, a wire.
+    Path,
+}
+
+impl Limit {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AskedRate => "the asked rate",
+            Self::SenderCpu => "sender CPU",
+            Self::SenderApp => "sender application",
+            Self::SendBuffer => "send buffer",
+            Self::ReceiveWindow => "receive window",
+            Self::ReceiverCpu => "receiver CPU",
+            Self::ReceiverApp => "receiver application",
+            Self::Softirq => "softirq",
+            Self::PathDrops => "drops on the path",
+            Self::Congestion => "congestion (loss)",
+            Self::Path => "the path's rate",
+        }
+    }
 }
 
 /// Datagrams over all rounds.

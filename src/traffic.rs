@@ -7,6 +7,7 @@
 
 mod clock;
 mod counters;
+mod cpus;
 mod crr;
 mod job;
 mod open_loop;

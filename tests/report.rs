@@ -28,6 +28,7 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
         cpu: ThreadCpu {
             user_ns: 20_000_000,
             system_ns: 930_000_000,
+            waiting_ns: Some(10_000_000),
             pinned: Some(CpuList(vec![0])),
             last_cpu: Some(0),
         },
@@ -54,7 +55,7 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
 
 fn side(stream: Stream, latency: Option<Latency>) -> Side {
     let interval = Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units };
-    Side { streams: vec![stream], intervals: vec![interval], latency, uncorrected: None }
+    Side { streams: vec![stream], intervals: vec![interval], latency, uncorrected: None, cpus: vec![] }
 }
 
 fn proved() -> PathEvidence {
@@ -114,14 +115,21 @@ fn record() -> RunRecord {
     );
     record.netbench = "0.1.0".into();
     record.rootless = true;
-    let round =
-        |round, headline, client: Side, server: Side| RoundRecord { round, headline, client, server, path: proved() };
+    let round = |round, headline, client: Side, server: Side| RoundRecord {
+        round,
+        headline,
+        client,
+        server,
+        path: proved(),
+        bottleneck: None,
+    };
     let valid = Verdict { valid: true, reasons: vec![] };
 
     let goodputs = [23.41e9, 22.9e9, 24.05e9];
     let tcp = TestRecord {
         test: Test::TcpStream,
         settings: settings(131_072),
+        io_probe: None,
         rounds: (1..)
             .zip(goodputs)
             .map(|(i, bits)| {
@@ -155,6 +163,7 @@ fn record() -> RunRecord {
     let rr = TestRecord {
         test: Test::TcpRr,
         settings: settings(1),
+        io_probe: None,
         rounds: vec![round(
             1,
             16_780.0,
@@ -190,6 +199,7 @@ fn record() -> RunRecord {
     let udp = TestRecord {
         test: Test::UdpStream,
         settings: settings(8972),
+        io_probe: None,
         rounds: vec![astray],
         summary: Some(Summary {
             unit: Unit::BitsPerSecond,

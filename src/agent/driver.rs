@@ -70,7 +70,7 @@ pub enum AgentError {
 #[derive(Debug)]
 pub enum Event {
     /// A message.
-    Said(FromWorker),
+    Said(Box<FromWorker>),
     /// Nothing more comes: its pipe ended, cleanly or not.
     Gone(Option<FrameError>),
 }
@@ -153,8 +153,9 @@ impl<'a> Workers<'a> {
             None => Err(FrameError::Pipe(io::ErrorKind::BrokenPipe.into())),
         };
         outcome.map_err(|error| match self.last_words(ns) {
-            Some(Event::Said(FromWorker::Error { what, .. })) => {
+            Some(Event::Said(message)) if matches!(*message, FromWorker::Error { .. }) => {
                 self.dismiss(ns);
+                let FromWorker::Error { what, .. } = *message else { unreachable!("matched above") };
                 AgentError::Refused { ns: ns.to_owned(), what }
             }
             Some(Event::Gone(Some(broken))) => self.autopsy(ns, Some(broken)),
@@ -167,7 +168,11 @@ impl<'a> Workers<'a> {
         let deadline = Instant::now() + EXIT_TIMEOUT;
         while let Ok(heard) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             let (now, event) = (self.is_running(&heard), heard.event);
-            if now && heard.ns == ns && matches!(event, Event::Gone(_) | Event::Said(FromWorker::Error { .. })) {
+            let is_last = match &event {
+                Event::Said(message) => matches!(**message, FromWorker::Error { .. }),
+                Event::Gone(_) => true,
+            };
+            if now && heard.ns == ns && is_last {
                 return Some(event);
             }
         }
@@ -185,7 +190,7 @@ impl<'a> Workers<'a> {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 // Of a worker that was let go already.
                 Ok(heard) if !self.is_running(&heard) => {}
-                Ok(Heard { ns, event: Event::Said(message), .. }) => return Ok(Some((ns, message))),
+                Ok(Heard { ns, event: Event::Said(message), .. }) => return Ok(Some((ns, *message))),
                 Ok(Heard { ns, event: Event::Gone(error), .. }) => return Err(self.autopsy(&ns, error)),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(None),
             }
@@ -263,7 +268,7 @@ impl Drop for Workers<'_> {
 fn listen(mut stdout: ChildStdout, ns: &str, number: u64, events: &Sender<Heard>) {
     loop {
         let event = match frame::read(&mut stdout) {
-            Ok(Some(message)) => Event::Said(message),
+            Ok(Some(message)) => Event::Said(Box::new(message)),
             Ok(None) => Event::Gone(None),
             Err(error) => Event::Gone(Some(error)),
         };

@@ -15,7 +15,7 @@ use super::{
     message::{BUILD, FromDriver, FromWorker, PROTOCOL},
 };
 use crate::{
-    measured::{Interval, Side},
+    measured::Interval,
     traffic::{Client, Error, Running, Sample, Server},
 };
 
@@ -211,8 +211,7 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
         let Some(Job::Running(run)) = self.jobs.remove(&job) else { return Ok(()) };
         let Run { running, sampler } = *run;
         let message = match running.collect() {
-            Ok((streams, latency, uncorrected)) => {
-                let mut side = Side { streams, intervals: Vec::new(), latency, uncorrected };
+            Ok(mut side) => {
                 let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
                 side.intervals = sampler.close(longest, side.bytes(), side.units());
                 FromWorker::Result { job, side }

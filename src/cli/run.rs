@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
     /// Rounds of each test, interleaved [default: 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: Option<u32>,
     /// Warm-up before each round, left out of every figure.
     #[arg(long, value_name = "TIME")]
@@ -69,6 +69,9 @@ pub struct Args {
     /// How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP).
     #[arg(long, value_name = "MODE")]
     recv: Option<ReceiveMode>,
+    /// `auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload.
+    #[arg(long, value_name = "HOW", default_value = "usual", hide_default_value = true)]
+    io: Io,
     #[command(flatten)]
     tuning: super::tuning::TuningArgs,
     /// Who talks to whom, instead of the declared flows; may be repeated.
@@ -80,6 +83,15 @@ pub struct Args {
     /// Print the record as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What `--io` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Io {
+    /// Each test's usual way: both sides copy.
+    Usual,
+    /// The fastest, measured.
+    Auto,
 }
 
 /// What `--rate` takes.
@@ -216,6 +228,7 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,
+        io_auto: args.io == Io::Auto,
         tuning: args.tuning.tuning(),
     };
     let mut options = Options::merge(asked, &loaded.topology.test)?;

@@ -26,6 +26,12 @@ pub struct TuningArgs {
     /// SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there.
     #[arg(long, value_name = "SIZE")]
     recv_lowat: Option<ByteSize>,
+    /// SO_SNDBUF of the sockets, over --socket-buffer.
+    #[arg(long, value_name = "SIZE")]
+    sndbuf: Option<ByteSize>,
+    /// SO_RCVBUF of the sockets, over --socket-buffer.
+    #[arg(long, value_name = "SIZE")]
+    rcvbuf: Option<ByteSize>,
     /// SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN).
     #[arg(long, value_name = "MICROSECONDS")]
     busy_poll: Option<u32>,
@@ -44,6 +50,8 @@ impl TuningArgs {
             nodelay: self.nodelay.then_some(true),
             pacing: self.pacing_rate,
             rcvlowat: self.recv_lowat.map(|size| i32::try_from(size.0).unwrap_or(i32::MAX)),
+            sndbuf: self.sndbuf,
+            rcvbuf: self.rcvbuf,
             busy_poll: self.busy_poll,
             spin: self.spin,
         }

@@ -38,6 +38,8 @@ pub struct Asked {
     pub send: Option<SendMode>,
     /// `--recv`
     pub receive: Option<ReceiveMode>,
+    /// `--io auto`
+    pub io_auto: bool,
     /// `--mss`, `--congestion` and the like.
     pub tuning: Tuning,
 }
@@ -71,6 +73,8 @@ pub struct Options {
     pub send: Option<SendMode>,
     /// How they receive.
     pub receive: Option<ReceiveMode>,
+    /// Choose the ways that were not asked for by a short measurement.
+    pub io_auto: bool,
     /// Options of the sockets.
     pub tuning: Tuning,
     /// CPUs of a node's data threads, by node name.
@@ -105,6 +109,7 @@ impl Options {
             socket_buffer: asked.socket_buffer,
             send: asked.send,
             receive: asked.receive,
+            io_auto: asked.io_auto,
             tuning: asked.tuning,
             cpus: BTreeMap::new(),
         })

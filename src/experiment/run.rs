@@ -4,7 +4,9 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{
+    bottleneck,
     evidence::{Carried, Counters, judge},
+    io_probe::{self, Around, Fixed},
     options::Options,
     round::{Measured, Round, RoundError},
     summary,
@@ -73,7 +75,7 @@ pub fn run(
         flows.iter().enumerate().flat_map(|(i, path)| options.tests.iter().map(move |&test| (i, path, test))).collect();
     record.flows = flows.iter().map(|path| flow_record(path, options)).collect();
     let of = options.rounds.saturating_mul(jobs.len() as u32);
-    let mut number = 0;
+    let (mut number, mut job) = (0, 0);
     for round in 1..=options.rounds {
         for &(flow, path, test) in &jobs {
             number += 1;
@@ -89,14 +91,27 @@ pub fn run(
                 continue;
             }
             let (from, to) = (&*path.flow.from, &*path.flow.to);
-            let spec = options.spec(test, &path.flow);
+            let mut spec = options.spec(test, &path.flow);
             let step = Step { number, of, from, to, test, round, seconds: spec.total().as_secs_f64() };
             progress(Progress::Begin(step));
+            let on = |node: &str| options.cpus.get(node).cloned();
+            if options.io_auto && round == 1 {
+                let (client, server) = (Spec { cpus: on(from), ..spec.clone() }, Spec { cpus: on(to), ..spec.clone() });
+                let around = Around { path, client, server, workers, job: &mut job, interrupt };
+                let fixed = Fixed { send: options.send.is_some(), receive: options.receive.is_some() };
+                result.io_probe = io_probe::probe(around, fixed);
+            }
+            if let Some(probe) = &result.io_probe {
+                probe.chosen.apply(&mut spec);
+                let settings = &mut result.settings;
+                (settings.send, settings.receive, settings.tuning) = (spec.send, spec.receive, spec.tuning.clone());
+            }
+            job += 2;
             let attempt = Round {
                 path,
-                client: Spec { cpus: options.cpus.get(from).cloned(), ..spec.clone() },
-                server: Spec { cpus: options.cpus.get(to).cloned(), ..spec.clone() },
-                job: number * 2,
+                client: Spec { cpus: on(from), ..spec.clone() },
+                server: Spec { cpus: on(to), ..spec.clone() },
+                job,
             };
             let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
             match attempt.run(workers, snapshot, &mut tell, interrupt) {
@@ -141,6 +156,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 client_cpus: options.cpus.get(&flow.from).cloned(),
                 server_cpus: options.cpus.get(&flow.to).cloned(),
             },
+            io_probe: None,
             rounds: Vec::new(),
             summary: None,
             verdict: Verdict { valid: false, reasons: Vec::new() },
@@ -189,7 +205,17 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, measu
     }
     result.verdict.reasons.extend(doubts.into_iter().map(|doubt| format!("round {round}: {doubt}")));
     let headline = if spec.test.is_rr() { client.units_per_second() } else { receiver.bits_per_second() };
-    result.rounds.push(RoundRecord { round, headline, client, server, path: evidence });
+    let asked = spec.tuning.pacing.or(spec.rate).map(|rate| rate.bits_per_second() as f64 * f64::from(spec.streams));
+    let bottleneck = bottleneck::judge(&bottleneck::Inputs {
+        test: spec.test,
+        sender,
+        receiver,
+        asked,
+        rcvbuf_asked: spec.tuning.rcvbuf.or(spec.socket_buffer).is_some(),
+        sndbuf_asked: spec.tuning.sndbuf.or(spec.socket_buffer).is_some(),
+        dropped: evidence.hops.iter().map(|hop| hop.dropped).sum(),
+    });
+    result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, bottleneck });
 }
 
 /// The same path as what the server sends crosses it.

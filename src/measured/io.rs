@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::Test;
-use crate::units::BitRate;
+use crate::units::{BitRate, ByteSize};
 
 /// How a sender hands its payload over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -146,6 +146,10 @@ pub struct Tuning {
     pub pacing: Option<BitRate>,
     /// `SO_RCVLOWAT`: bytes below which a receiver of a byte stream sleeps on.
     pub rcvlowat: Option<i32>,
+    /// `SO_SNDBUF`, bytes, over what is asked for both.
+    pub sndbuf: Option<ByteSize>,
+    /// `SO_RCVBUF`, likewise.
+    pub rcvbuf: Option<ByteSize>,
     /// `SO_BUSY_POLL`, microseconds.
     pub busy_poll: Option<u32>,
     /// Never sleep in a receive: a request/response thread asks again and again.
@@ -164,6 +168,9 @@ impl Tuning {
         let odd = |name: &&String| name.is_empty() || name.len() > 15 || !name.bytes().all(|b| b.is_ascii_graphic());
         if let Some(name) = self.congestion.as_ref().filter(odd) {
             return Err(format!("`{}` is no name of a congestion control", name.escape_debug()));
+        }
+        if self.sndbuf.max(self.rcvbuf).is_some_and(|size| size.0 > i32::MAX as u64) {
+            return Err("socket buffers are below 2 GiB".to_owned());
         }
         if self.rcvlowat.is_some_and(|mark| mark < 1) || self.busy_poll.is_some_and(|us| us > 1_000_000) {
             return Err("SO_RCVLOWAT is at least 1 byte, SO_BUSY_POLL at most a second".to_owned());

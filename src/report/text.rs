@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 
 use crate::{
     measured::{Latency, ReceiveMode, SendMode, Side, Stream},
-    record::{FlowRecord, PathEvidence, PathVerdict, RunRecord, Summary, TestRecord, Unit},
+    record::{FlowRecord, IoTry, PathEvidence, PathVerdict, RunRecord, Summary, TestRecord, Unit},
     stats::Spread,
     units::ByteSize,
 };
@@ -94,8 +94,13 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
             }
             items(out, INDENT, &account(test, summary))?;
             items(out, INDENT, &in_force(test))?;
+            items(out, INDENT, &probed(test))?;
             items(out, INDENT, &cpu_items(test))?;
         }
+    }
+    if let Some(found) = test.rounds.last().and_then(|round| round.bottleneck.as_ref()) {
+        let label = format!("{:INDENT$}limited by {}: ", "", found.limit.name());
+        paragraph(out, Style::new(), &label, &found.evidence, INDENT + 2)?;
     }
     if let Some(round) = test.rounds.last() {
         path_line(test, &round.path, out)?;
@@ -259,6 +264,20 @@ fn moved(client: &Stream, server: &Stream) -> Vec<String> {
             said.push(format!("the kernel copied {share:.0} % after all"));
         }
     }
+    said
+}
+
+/// What `--io auto` chose, and how it compares with the plain way.
+fn probed(test: &TestRecord) -> Vec<String> {
+    let Some(probe) = &test.io_probe else { return Vec::new() };
+    let name = |way: &IoTry| {
+        let mark = way.rcvlowat.map(|mark| format!(" + SO_RCVLOWAT {}", ByteSize(mark.unsigned_abs().into())));
+        format!("{} and {}{}", way.send, way.receive, mark.unwrap_or_default())
+    };
+    let rate = |way: &IoTry| format!("{:.1} Gbit/s", way.bits_per_second / 1e9);
+    let mut said = vec![format!("chosen by a probe: {}, {}", name(&probe.chosen), rate(&probe.chosen))];
+    let usual = probe.tried.first().filter(|first| **first != probe.chosen);
+    said.extend(usual.map(|usual| format!("{} got {}", name(usual), rate(usual))));
     said
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::sys;
+use super::{cpus, sys};
 
 /// Live counters of one stream. Aligned to two cache lines, since x86 fetches lines in adjacent pairs.
 #[derive(Debug, Default)]
@@ -59,6 +59,8 @@ pub struct Tally<'a> {
     pub calls: u64,
     /// User and system time of the thread when the window opened, nanoseconds.
     pub usage_at_open: (u64, u64),
+    /// Time it had waited for a CPU by then.
+    pub waited_at_open: Option<u64>,
 }
 
 impl<'a> Tally<'a> {
@@ -73,6 +75,7 @@ impl<'a> Tally<'a> {
             omitted_units: 0,
             calls: 0,
             usage_at_open: (0, 0),
+            waited_at_open: None,
         }
     }
 
@@ -80,6 +83,7 @@ impl<'a> Tally<'a> {
     pub fn open(&mut self, now_ns: u64) {
         self.opened_ns = now_ns;
         self.usage_at_open = sys::thread_usage();
+        self.waited_at_open = cpus::thread_waited();
         self.shared.opened_ns.store(now_ns, Relaxed);
     }
 

@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, Shutdown, SocketAddr},
     sync::{
-        Arc, Barrier,
+        Arc, Barrier, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::*},
     },
     thread::JoinHandle,
@@ -21,12 +21,12 @@ use socket2::Socket;
 use super::{
     Error, clock,
     counters::{Sample, StreamCounters, Tally, sample},
-    crr, open_loop, os, rr, socket,
+    cpus, crr, open_loop, os, rr, socket,
     spec::Spec,
     sys, tcp_stream, udp_stream,
 };
 use crate::{
-    measured::{Datagrams, Latency, Schedule, Stream, StreamIo, TcpInfo, Test, ThreadCpu},
+    measured::{Datagrams, Latency, Schedule, Side, Stream, StreamIo, TcpInfo, Test, ThreadCpu},
     units::CpuList,
 };
 
@@ -257,9 +257,6 @@ impl Histograms {
 
 type Outcome = Result<(Stream, Option<Histograms>), Error>;
 
-/// What a job measured: its streams, the latency over all, and that without correction.
-pub type Collected = (Vec<Stream>, Option<Latency>, Option<Latency>);
-
 /// A job in flight.
 pub struct Running {
     spec: Spec,
@@ -267,6 +264,8 @@ pub struct Running {
     counters: Arc<[StreamCounters]>,
     sockets: Arc<[Socket]>,
     threads: Vec<JoinHandle<Outcome>>,
+    /// What the CPUs had done when the window was first seen open.
+    cpus: OnceLock<cpus::Snapshot>,
 }
 
 impl Running {
@@ -304,12 +303,16 @@ impl Running {
                 Err(error) => return Err(os("start the thread of stream", i)(error)),
             }
         }
-        Ok(Self { spec, control, counters, sockets, threads })
+        Ok(Self { spec, control, counters, sockets, threads, cpus: OnceLock::new() })
     }
 
     /// What the streams have done so far.
     pub fn sample(&self) -> Sample {
-        sample(&self.counters, clock::now_ns())
+        let sample = sample(&self.counters, clock::now_ns());
+        if sample.opened_ns != 0 {
+            self.cpus.get_or_init(cpus::Snapshot::take);
+        }
+        sample
     }
 
     /// The job as it runs.
@@ -343,8 +346,9 @@ impl Running {
         }
     }
 
-    /// Waits for the threads; the result of every stream, and the latency over all. The first error of a stream is the job's.
-    pub fn collect(self) -> Result<Collected, Error> {
+    /// Waits for the threads; the result, without intervals. The first error of a stream is the job's.
+    pub fn collect(self) -> Result<Side, Error> {
+        let cpus = self.cpus.get().map(|before| cpus::Snapshot::take().since(before)).unwrap_or_default();
         let mut streams = Vec::with_capacity(self.threads.len());
         let mut all: Option<Histograms> = None;
         let mut failed = None;
@@ -365,7 +369,8 @@ impl Running {
             Some(error) => Err(error),
             None => {
                 let uncorrected = all.as_ref().and_then(|all| all.uncorrected.as_ref()).map(percentiles);
-                Ok((streams, all.map(|all| percentiles(&all.main)), uncorrected))
+                let latency = all.map(|all| percentiles(&all.main));
+                Ok(Side { streams, intervals: Vec::new(), latency, uncorrected, cpus })
             }
         }
     }
@@ -414,6 +419,9 @@ fn run_lane(role: Role, mut lane: Lane<'_>, listener: Option<Socket>, together: 
         io: ended.io,
         cpu: ThreadCpu {
             user_ns: after.0 - before.0,
+            waiting_ns: cpus::thread_waited()
+                .zip(lane.tally.waited_at_open)
+                .map(|(now, then)| now.saturating_sub(then)),
             system_ns: after.1 - before.1,
             pinned,
             last_cpu: u32::try_from(sched_getcpu()).ok(),
@@ -485,7 +493,7 @@ mod tests {
         done.recv().unwrap();
         done.recv().unwrap();
         assert_eq!(std::io::Read::read(&mut stranger, &mut [0; 1]).unwrap_or(0), 0, "the stranger was hung up on");
-        let (sent, received) = (sending.collect().unwrap().0, running.collect().unwrap().0);
+        let (sent, received) = (sending.collect().unwrap().streams, running.collect().unwrap().streams);
         for (a, b) in sent.iter().zip(&received) {
             assert_eq!((&a.local, a.bytes), (&b.peer, b.bytes));
         }
@@ -509,8 +517,8 @@ mod tests {
         let spec = Spec { streams: 3, ..example(Test::TcpRr) };
         let (server, client) = pair(&spec);
         let running = server.start(client.locals(), Arc::new(|| {})).unwrap();
-        let (streams, latency, _) = client.start(Arc::new(|| {})).unwrap().collect().unwrap();
-        assert_eq!(latency.unwrap().count, streams.iter().map(|s| s.units).sum::<u64>());
+        let side = client.start(Arc::new(|| {})).unwrap().collect().unwrap();
+        assert_eq!(side.latency.unwrap().count, side.streams.iter().map(|s| s.units).sum::<u64>());
         running.collect().unwrap();
     }
 }

@@ -10,14 +10,17 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Error, os, spec::Spec, sys};
-use crate::measured::{SocketFacts, TcpInfo, Test};
+use crate::{
+    measured::{SocketFacts, TcpInfo, Test},
+    units::ByteSize,
+};
 
 /// Waiting for a peer to answer a connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a blocked datagram thread looks whether it shall end.
 pub const POLL: Duration = Duration::from_millis(50);
 /// Receive buffer asked for a datagram stream: one scheduling hiccup of 1 ms at 30 Gbit/s fits.
-const UDP_BUFFER: usize = 4 << 20;
+const UDP_BUFFER: ByteSize = ByteSize(4 << 20);
 
 /// A socket bound to an address; `port` 0 takes a free one.
 pub fn bound(spec: &Spec, address: IpAddr) -> Result<Socket, Error> {
@@ -25,21 +28,18 @@ pub fn bound(spec: &Spec, address: IpAddr) -> Result<Socket, Error> {
     let (kind, protocol) =
         if spec.test.is_udp() { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
     let socket = Socket::new(Domain::for_address(at), kind, Some(protocol)).map_err(os("open a socket for", at))?;
-    let asked = spec.socket_buffer.map(|size| size.0 as usize);
-    if let Some(size) = asked.or((spec.test == Test::UdpStream).then_some(UDP_BUFFER)) {
-        // Before connect and listen, since the window scale is settled in the handshake (tcp(7)). The kernel caps
-        // silently at rmem_max and wmem_max; the value in force is read back into the result.
+    // Before connect and listen, since the window scale is settled in the handshake (tcp(7)). The kernel caps silently at
+    // rmem_max and wmem_max; the value in force is read back into the result.
+    let usual = spec.socket_buffer.or((spec.test == Test::UdpStream).then_some(UDP_BUFFER));
+    if let Some(size) = spec.tuning.rcvbuf.or(usual) {
         // CAP_NET_ADMIN may pass that cap for what it receives: a datagram receiver loses nothing to a hiccup then.
-        let forced = sys::set_option(
-            socket.as_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            &i32::try_from(size).unwrap_or(i32::MAX).to_ne_bytes(),
-        );
-        if forced.is_err() {
-            socket.set_recv_buffer_size(size).map_err(os("set SO_RCVBUF of", at))?;
+        let value = i32::try_from(size.0).unwrap_or(i32::MAX).to_ne_bytes();
+        if sys::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &value).is_err() {
+            socket.set_recv_buffer_size(size.0 as usize).map_err(os("set SO_RCVBUF of", at))?;
         }
-        socket.set_send_buffer_size(size).map_err(os("set SO_SNDBUF of", at))?;
+    }
+    if let Some(size) = spec.tuning.sndbuf.or(usual) {
+        socket.set_send_buffer_size(size.0 as usize).map_err(os("set SO_SNDBUF of", at))?;
     }
     if spec.test.is_udp() {
         socket.set_read_timeout(Some(POLL)).map_err(os("set SO_RCVTIMEO of", at))?;

@@ -49,7 +49,7 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     if omit > 0 {
         pump(lane, &mut push, start + omit)?;
     }
-    let retransmitted_before = tcp_info(lane.socket).retransmits;
+    let before = tcp_info(lane.socket);
     let opened = now_ns();
     lane.tally.open(opened);
     let ended = pump(lane, &mut push, opened + lane.spec.duration.0.as_nanos() as u64)?;
@@ -60,7 +60,14 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let drained = tcp_info(lane.socket);
     let retransmitted = drained.retransmits.max(tcp.retransmits);
     tcp.bytes_retransmitted = drained.bytes_retransmitted.max(tcp.bytes_retransmitted);
-    tcp.retransmits = retransmitted.zip(retransmitted_before).map(|(after, before)| after.saturating_sub(before));
+    tcp.retransmits = retransmitted.zip(before.retransmits).map(|(after, before)| after.saturating_sub(before));
+    for (time, then) in [
+        (&mut tcp.busy_us, before.busy_us),
+        (&mut tcp.rwnd_limited_us, before.rwnd_limited_us),
+        (&mut tcp.sndbuf_limited_us, before.sndbuf_limited_us),
+    ] {
+        *time = time.zip(then).map(|(after, before)| after.saturating_sub(before));
+    }
     Ok(Ended { elapsed_ns: ended - opened, tcp: Some(tcp), io: Some(io), ..Ended::default() })
 }
 

@@ -73,6 +73,12 @@ impl Lab {
         output.stdout
     }
 
+    /// Runs `tc` with these words.
+    pub fn tc(&self, ns: &str, words: &str) {
+        let output = self.command(ns).arg("tc").args(words.split(' ')).output().unwrap();
+        assert!(output.status.success(), "tc {words}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Workers of the built program in these namespaces.
     pub fn workers(&self) -> Workers<'_> {
         Workers::new(PathBuf::from(env!("CARGO_BIN_EXE_netbench")), |ns, command| {

@@ -1,0 +1,227 @@
+//! What kept a stream from going faster, with the evidence. A pure function; its truth is tested by faults of known kind
+//! (tests/bottleneck.rs), and docs/bottleneck.md has the matrix.
+//!
+//! The kernel itself keeps the time in which a TCP sender had data and was held back, and by what (`tcpi_busy_time`,
+//! `tcpi_rwnd_limited`, `tcpi_sndbuf_limited`, since 4.10). A closed window says that the receiver does not take the data; why
+//! not is told by the receiver's thread: busy, waiting for its CPU, or neither.
+
+use crate::{
+    measured::{Side, Test},
+    record::{Bottleneck, Limit},
+};
+
+/// A thread that runs, or waits to run, for this share of the window has no more to give.
+const SATURATED: f64 = 0.85;
+/// A thread that waits for its CPU for this share of the window has to share it, and is held back by that.
+const STARVED: f64 = 0.3;
+/// Share of the busy time from which a window or a buffer is the limit.
+const HELD_BACK: f64 = 0.2;
+/// Share of lost or resent payload from which loss is the limit.
+const LOSSY: f64 = 0.0005;
+/// Share of a CPU's time in softirq from which it has no more to give.
+const SOFTIRQ: f64 = 0.85;
+/// Of an asked rate: what a sender that keeps it reaches at least.
+const KEPT: f64 = 0.93;
+
+/// What is known of a round.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'i> {
+    /// The test.
+    pub test: Test,
+    /// Sender.
+    pub sender: &'i Side,
+    /// Receiver.
+    pub receiver: &'i Side,
+    /// Rate asked of all streams together, bits per second.
+    pub asked: Option<f64>,
+    /// A receive buffer was asked for.
+    pub rcvbuf_asked: bool,
+    /// A send buffer was asked for.
+    pub sndbuf_asked: bool,
+    /// Drops and errors that the interfaces of the path counted.
+    pub dropped: u64,
+}
+
+/// The verdict on a stream; none for request/response tests, which are limited by their round trip.
+pub fn judge(inputs: &Inputs<'_>) -> Option<Bottleneck> {
+    if inputs.test.is_rr() || inputs.receiver.bytes() == 0 {
+        return None;
+    }
+    let (sender, receiver) = (Thread::of(inputs.sender), Thread::of(inputs.receiver));
+    if let Some(asked) = inputs.asked
+        && inputs.receiver.bits_per_second() >= asked * KEPT
+    {
+        let share = inputs.receiver.bits_per_second() / asked * 100.0;
+        return Some(verdict(Limit::AskedRate, format!("{share:.0} % of the asked rate was kept")));
+    }
+    Some(match inputs.test {
+        Test::UdpStream => datagrams(inputs, sender, receiver),
+        _ => bytes(inputs, sender, receiver),
+    })
+}
+
+fn verdict(limit: Limit, evidence: String) -> Bottleneck {
+    Bottleneck { limit, evidence }
+}
+
+fn bytes(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottleneck {
+    let held = Held::of(inputs.sender);
+    if held.rwnd >= HELD_BACK && held.rwnd >= held.sndbuf {
+        let closed = format!("the receiver's window was full {:.0} % of the busy time", held.rwnd * 100.0);
+        let (limit, why) = if receiver.starved() {
+            (Limit::ReceiverCpu, format!("its thread waited for a CPU {:.0} % of the time", receiver.waiting * 100.0))
+        } else if receiver.wanted() >= SATURATED && !inputs.rcvbuf_asked {
+            (Limit::ReceiverCpu, receiver.text("its"))
+        } else if inputs.rcvbuf_asked {
+            (Limit::ReceiveWindow, "and its buffer was asked for".to_owned())
+        } else {
+            (Limit::ReceiverApp, format!("while {}: it did not read", receiver.text("its")))
+        };
+        return verdict(limit, format!("{closed}, {why}"));
+    }
+    if held.sndbuf >= HELD_BACK {
+        let asked = if inputs.sndbuf_asked { ", which was asked for" } else { "" };
+        let share = held.sndbuf * 100.0;
+        return verdict(
+            Limit::SendBuffer,
+            format!("the send buffer{asked} was too small {share:.0} % of the busy time"),
+        );
+    }
+    // A thread that has to share its CPU is held back by that, whatever it could do.
+    if let Some(found) = saturated(sender, receiver) {
+        return found;
+    }
+    if let Some(found) = softirq(inputs) {
+        return found;
+    }
+    let resent: u64 = tcp(inputs.sender).filter_map(|tcp| tcp.bytes_retransmitted).sum();
+    let share = resent as f64 / inputs.sender.all_bytes().max(1) as f64;
+    if inputs.dropped > 0 && share > 0.0 {
+        let dropped = inputs.dropped;
+        return verdict(
+            Limit::PathDrops,
+            format!("interfaces dropped {dropped} packets, {:.2} % was sent again", share * 100.0),
+        );
+    }
+    if share >= LOSSY {
+        return verdict(Limit::Congestion, format!("{:.2} % was lost and sent again", share * 100.0));
+    }
+    if held.busy < 0.5 {
+        let idle = (1.0 - held.busy) * 100.0;
+        return verdict(Limit::SenderApp, format!("the connection had nothing to send {idle:.0} % of the time"));
+    }
+    let queue = tcp(inputs.sender).find_map(|tcp| tcp.rtt_us.zip(tcp.min_rtt_us));
+    let queue =
+        queue.map(|(rtt, least)| format!(", round trip {rtt} µs of which {} µs in queues", rtt.saturating_sub(least)));
+    verdict(
+        Limit::Path,
+        format!("both ends had time left and the congestion window was full{}", queue.unwrap_or_default()),
+    )
+}
+
+fn datagrams(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottleneck {
+    let seen = || inputs.receiver.streams.iter().filter_map(|stream| stream.datagrams.as_ref());
+    let sent: u64 = seen().map(|seen| seen.sent).sum();
+    let lost: u64 = seen().map(|seen| seen.lost).sum();
+    let in_socket: u64 = seen().filter_map(|seen| seen.socket_drops).sum::<u64>().min(lost);
+    let share = lost as f64 / sent.max(1) as f64;
+    if share >= LOSSY && in_socket * 2 > lost {
+        let lost = format!("{:.2} % was lost in the receiving socket, {}", share * 100.0, receiver.text("its"));
+        let limit =
+            if receiver.wanted() >= SATURATED || receiver.starved() { Limit::ReceiverCpu } else { Limit::ReceiverApp };
+        return verdict(limit, lost);
+    }
+    if share >= LOSSY {
+        let limit = if inputs.dropped > 0 { Limit::PathDrops } else { Limit::Congestion };
+        let (percent, dropped) = (share * 100.0, inputs.dropped);
+        return verdict(limit, format!("{percent:.2} % was lost on the way, interfaces counted {dropped} drops"));
+    }
+    saturated(sender, receiver).or_else(|| softirq(inputs)).unwrap_or_else(|| {
+        verdict(Limit::Path, format!("no loss, and the sender was made to wait ({})", sender.text("its")))
+    })
+}
+
+fn saturated(sender: Thread, receiver: Thread) -> Option<Bottleneck> {
+    let (limit, thread) =
+        if sender.wanted() >= receiver.wanted() { (Limit::SenderCpu, sender) } else { (Limit::ReceiverCpu, receiver) };
+    (thread.wanted() >= SATURATED || thread.starved()).then(|| verdict(limit, thread.text("its")))
+}
+
+fn softirq(inputs: &Inputs<'_>) -> Option<Bottleneck> {
+    let loads = inputs.sender.cpus.iter().chain(&inputs.receiver.cpus);
+    let hottest = loads.max_by(|a, b| a.softirq.total_cmp(&b.softirq))?;
+    let dropped = hottest.softnet_dropped;
+    (hottest.softirq >= SOFTIRQ || (dropped > 0 && hottest.softirq >= SOFTIRQ / 2.0)).then(|| {
+        let (cpu, share) = (hottest.cpu, hottest.softirq * 100.0);
+        verdict(
+            Limit::Softirq,
+            format!("CPU {cpu} spent {share:.0} % in softirq, its backlog dropped {dropped} packets"),
+        )
+    })
+}
+
+/// The busiest thread of a side, in shares of its window.
+#[derive(Debug, Clone, Copy, Default)]
+struct Thread {
+    running: f64,
+    waiting: f64,
+}
+
+impl Thread {
+    fn of(side: &Side) -> Self {
+        let threads = side.streams.iter().map(|stream| {
+            let share = |nanos: u64| nanos as f64 / stream.elapsed_ns.max(1) as f64;
+            Self {
+                running: share(stream.cpu.user_ns + stream.cpu.system_ns),
+                waiting: share(stream.cpu.waiting_ns.unwrap_or(0)),
+            }
+        });
+        threads.max_by(|a, b| a.wanted().total_cmp(&b.wanted())).unwrap_or_default()
+    }
+
+    /// How much of a CPU it would have taken.
+    fn wanted(self) -> f64 {
+        self.running + self.waiting
+    }
+
+    fn starved(self) -> bool {
+        self.waiting >= STARVED
+    }
+
+    fn text(self, whose: &str) -> String {
+        let (running, waiting) = (self.running * 100.0, self.waiting * 100.0);
+        format!("{whose} thread ran {running:.0} % and waited for a CPU {waiting:.0} % of the time")
+    }
+}
+
+/// Shares of the time in which the connections of a sender had data in flight or to send.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// Of the window.
+    busy: f64,
+    /// Of the busy time.
+    rwnd: f64,
+    sndbuf: f64,
+}
+
+impl Held {
+    fn of(side: &Side) -> Self {
+        let sum = |pick: fn(&crate::measured::TcpInfo) -> Option<u64>| tcp(side).filter_map(pick).sum::<u64>() as f64;
+        let busy = sum(|tcp| tcp.busy_us);
+        let window: u64 = side.streams.iter().map(|stream| stream.elapsed_ns / 1000).sum();
+        let of_busy = |part: f64| if busy > 0.0 { part / busy } else { 0.0 };
+        Self {
+            busy: if window == 0 || busy == 0.0 { 1.0 } else { busy / window as f64 },
+            rwnd: of_busy(sum(|tcp| tcp.rwnd_limited_us)),
+            sndbuf: of_busy(sum(|tcp| tcp.sndbuf_limited_us)),
+        }
+    }
+}
+
+fn tcp(side: &Side) -> impl Iterator<Item = &crate::measured::TcpInfo> {
+    side.streams.iter().filter_map(|stream| stream.tcp.as_ref())
+}
+
+#[cfg(test)]
+#[path = "bottleneck/tests.rs"]
+mod tests;

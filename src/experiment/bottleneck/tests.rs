@@ -1,0 +1,131 @@
+//! Each verdict from made-up figures; tests/bottleneck.rs has the real ones.
+
+use super::*;
+use crate::measured::{CpuLoad, Datagrams, SocketFacts, Stream, TcpInfo, ThreadCpu};
+
+/// A stream of a second whose thread ran and waited for these percentages of it.
+fn side(running: u64, waiting: u64, tcp: Option<TcpInfo>) -> Side {
+    let cpu =
+        ThreadCpu { system_ns: running * 10_000_000, waiting_ns: Some(waiting * 10_000_000), ..ThreadCpu::default() };
+    let stream = Stream {
+        stream: 0,
+        local: String::new(),
+        peer: String::new(),
+        bytes: 1_000_000_000,
+        omitted_bytes: 0,
+        units: 0,
+        omitted_units: 0,
+        elapsed_ns: 1_000_000_000,
+        calls: 1,
+        io: None,
+        cpu,
+        socket: SocketFacts::default(),
+        tcp,
+        datagrams: None,
+        schedule: None,
+        retries: None,
+    };
+    Side { streams: vec![stream], intervals: vec![], latency: None, uncorrected: None, cpus: vec![] }
+}
+
+fn held(rwnd: u64, sndbuf: u64) -> Option<TcpInfo> {
+    let busy_us = Some(1_000_000);
+    Some(TcpInfo {
+        busy_us,
+        rwnd_limited_us: Some(rwnd * 10_000),
+        sndbuf_limited_us: Some(sndbuf * 10_000),
+        ..TcpInfo::default()
+    })
+}
+
+fn inputs<'i>(sender: &'i Side, receiver: &'i Side) -> Inputs<'i> {
+    Inputs {
+        test: Test::TcpStream,
+        sender,
+        receiver,
+        asked: None,
+        rcvbuf_asked: false,
+        sndbuf_asked: false,
+        dropped: 0,
+    }
+}
+
+fn limit(inputs: &Inputs<'_>) -> Limit {
+    judge(inputs).unwrap().limit
+}
+
+#[test]
+fn a_full_window_is_charged_by_what_the_reader_did() {
+    let sender = side(40, 0, held(80, 0));
+    for (running, waiting, asked, expected) in [
+        (97, 1, false, Limit::ReceiverCpu),
+        (50, 45, false, Limit::ReceiverCpu),
+        (40, 45, true, Limit::ReceiverCpu),
+        (13, 57, false, Limit::ReceiverCpu),
+        (30, 2, true, Limit::ReceiveWindow),
+        (10, 0, false, Limit::ReceiverApp),
+    ] {
+        let receiver = side(running, waiting, None);
+        let inputs = Inputs { rcvbuf_asked: asked, ..inputs(&sender, &receiver) };
+        assert_eq!(limit(&inputs), expected, "{running} {waiting} {asked}");
+    }
+}
+
+#[test]
+fn the_sender_is_charged_when_it_is_the_sender() {
+    let receiver = side(30, 0, None);
+    assert_eq!(limit(&inputs(&side(20, 0, held(5, 60)), &receiver)), Limit::SendBuffer);
+    assert_eq!(limit(&inputs(&side(95, 1, held(5, 5)), &receiver)), Limit::SenderCpu);
+    assert_eq!(
+        limit(&inputs(&side(20, 0, Some(TcpInfo { busy_us: Some(200_000), ..TcpInfo::default() })), &receiver)),
+        Limit::SenderApp
+    );
+    assert_eq!(limit(&inputs(&side(50, 0, held(0, 0)), &side(93, 3, None))), Limit::ReceiverCpu);
+}
+
+#[test]
+fn with_time_left_at_both_ends_it_is_the_path() {
+    let receiver = side(20, 0, None);
+    assert_eq!(limit(&inputs(&side(20, 0, held(0, 0)), &receiver)), Limit::Path);
+    let lossy = side(20, 0, held(0, 0).map(|tcp| TcpInfo { bytes_retransmitted: Some(2_000_000), ..tcp }));
+    assert_eq!(limit(&inputs(&lossy, &receiver)), Limit::Congestion);
+    assert_eq!(limit(&Inputs { dropped: 3, ..inputs(&lossy, &receiver) }), Limit::PathDrops);
+    let mut hot = side(20, 0, None);
+    hot.cpus = vec![CpuLoad { cpu: 1, softirq: 0.95, ..CpuLoad::default() }];
+    assert_eq!(limit(&inputs(&side(20, 0, held(0, 0)), &hot)), Limit::Softirq);
+}
+
+#[test]
+fn a_rate_that_was_kept_is_the_limit_and_one_that_was_not_is_none() {
+    let (sender, receiver) = (side(20, 0, held(0, 0)), side(20, 0, None));
+    assert_eq!(limit(&Inputs { asked: Some(8e9), ..inputs(&sender, &receiver) }), Limit::AskedRate);
+    assert_eq!(limit(&Inputs { asked: Some(20e9), ..inputs(&sender, &receiver) }), Limit::Path);
+}
+
+#[test]
+fn lost_datagrams_are_charged_to_a_place() {
+    let sender = side(99, 0, None);
+    let seen = |lost, drops| {
+        let mut receiver = side(60, 0, None);
+        receiver.streams[0].datagrams = Some(Datagrams {
+            sent: 1000,
+            received: 1000 - lost,
+            lost,
+            socket_drops: Some(drops),
+            ..Datagrams::default()
+        });
+        receiver
+    };
+    let judged =
+        |receiver: &Side, dropped| limit(&Inputs { test: Test::UdpStream, dropped, ..inputs(&sender, receiver) });
+    assert_eq!(judged(&seen(0, 0), 0), Limit::SenderCpu);
+    assert_eq!(judged(&seen(100, 100), 0), Limit::ReceiverApp);
+    assert_eq!(judged(&seen(100, 0), 7), Limit::PathDrops);
+    assert_eq!(judged(&seen(100, 0), 0), Limit::Congestion);
+}
+
+#[test]
+fn a_round_trip_has_no_verdict() {
+    let (sender, receiver) = (side(1, 0, None), side(1, 0, None));
+    assert_eq!(judge(&Inputs { test: Test::TcpRr, ..inputs(&sender, &receiver) }), None);
+}

@@ -1,0 +1,146 @@
+//! `--io auto`: which way of sending and receiving is fastest on this path, by a short measurement of each.
+//!
+//! First the ways to receive, with the usual way to send; then the ways to send, with the best of those. Each is tried
+//! twice, in turn, and keeps its better figure: the machine's mood changes between two tries more often than within one.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::{evidence::Counters, round::Round};
+use crate::{
+    agent::Workers,
+    measured::{ReceiveMode, SendMode, Test},
+    plan::desired::FlowPath,
+    record::{IoProbe, IoTry},
+    traffic::Spec,
+    units::Span,
+};
+
+/// Window of a try.
+const WINDOW: Duration = Duration::from_millis(120);
+/// Warm-up of a try.
+const WARM_UP: Duration = Duration::from_millis(30);
+/// Tries of each way.
+const PASSES: usize = 2;
+/// The mark at which a receiver that copies nothing is woken: it takes more at a time then (docs/performance.md).
+const MARK: i32 = 64 << 10;
+
+/// What may not be changed, since it was asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fixed {
+    /// The way to send.
+    pub send: bool,
+    /// The way to receive.
+    pub receive: bool,
+}
+
+/// Everything a probe needs of the run around it.
+pub struct Around<'a, 'w> {
+    /// The flow.
+    pub path: &'a FlowPath,
+    /// Client's job, as it would run without the probe.
+    pub client: Spec,
+    /// Server's.
+    pub server: Spec,
+    /// The workers.
+    pub workers: &'a mut Workers<'w>,
+    /// The next free number of a job.
+    pub job: &'a mut u32,
+    /// Ends the probe early.
+    pub interrupt: &'a AtomicBool,
+}
+
+/// Tries the ways that the test has; `None` when it has no choice. A way that fails is one that loses.
+pub fn probe(mut around: Around<'_, '_>, fixed: Fixed) -> Option<IoProbe> {
+    let test = around.client.test;
+    if test.is_rr() {
+        return None;
+    }
+    let usual = IoTry {
+        send: around.client.send,
+        receive: around.client.receive,
+        rcvlowat: around.client.tuning.rcvlowat,
+        bits_per_second: 0.0,
+    };
+    let mut tried = Vec::new();
+    let mut best = usual;
+    for stage in stages(test, fixed) {
+        let mut ways: Vec<IoTry> = stage.iter().map(|change| change(best)).filter(|way| way.fits(test)).collect();
+        ways.dedup();
+        for _ in 0..PASSES {
+            for way in &mut ways {
+                if around.interrupt.load(Relaxed) {
+                    return None;
+                }
+                way.bits_per_second = around.measure(*way).max(way.bits_per_second);
+            }
+        }
+        if let Some(fastest) = ways.iter().max_by(|a, b| a.bits_per_second.total_cmp(&b.bits_per_second)) {
+            best = *fastest;
+        }
+        tried.extend(ways);
+    }
+    (!tried.is_empty()).then_some(IoProbe { chosen: best, tried })
+}
+
+type Change = fn(IoTry) -> IoTry;
+
+fn stages(test: Test, fixed: Fixed) -> Vec<Vec<Change>> {
+    let receive: Vec<Change> = match test {
+        Test::UdpStream => {
+            vec![|t| IoTry { receive: ReceiveMode::Gro, ..t }, |t| IoTry { receive: ReceiveMode::Mmsg, ..t }]
+        }
+        _ => vec![|t| IoTry { receive: ReceiveMode::Recv, ..t }, |t| IoTry { receive: ReceiveMode::Trunc, ..t }, |t| {
+            IoTry { receive: ReceiveMode::Trunc, rcvlowat: t.rcvlowat.or(Some(MARK)), ..t }
+        }],
+    };
+    let send: Vec<Change> = match test {
+        Test::UdpStream => vec![|t| IoTry { send: SendMode::Gso, ..t }, |t| IoTry { send: SendMode::Mmsg, ..t }],
+        _ => vec![|t| IoTry { send: SendMode::Write, ..t }, |t| IoTry { send: SendMode::Sendfile, ..t }, |t| IoTry {
+            send: SendMode::Zerocopy,
+            ..t
+        }],
+    };
+    let mut stages = Vec::new();
+    if !fixed.receive {
+        stages.push(receive);
+    }
+    if !fixed.send && test != Test::TcpSendfile {
+        stages.push(send);
+    }
+    stages
+}
+
+impl IoTry {
+    fn fits(&self, test: Test) -> bool {
+        self.send.fits(test) && self.receive.fits(test)
+    }
+
+    /// Sets a job up so.
+    pub fn apply(&self, spec: &mut Spec) {
+        spec.send = self.send;
+        spec.receive = self.receive;
+        spec.tuning.rcvlowat = self.rcvlowat;
+    }
+}
+
+impl Around<'_, '_> {
+    /// Goodput of a way; nothing when it failed.
+    fn measure(&mut self, way: IoTry) -> f64 {
+        let short = |spec: &Spec| {
+            let mut spec = Spec { duration: Span(WINDOW), omit: Span(WARM_UP), interval: Span(WINDOW), ..spec.clone() };
+            way.apply(&mut spec);
+            spec
+        };
+        *self.job += 2;
+        let round = Round { path: self.path, client: short(&self.client), server: short(&self.server), job: *self.job };
+        let mut nothing = || Ok(Counters::new());
+        match round.run(self.workers, &mut nothing, &mut |_| {}, self.interrupt) {
+            Ok(measured) if self.client.test.is_reverse() => measured.client.bits_per_second(),
+            Ok(measured) => measured.server.bits_per_second(),
+            Err(_) => 0.0,
+        }
+    }
+}

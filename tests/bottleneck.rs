@@ -1,0 +1,179 @@
+//! The truth of the bottleneck verdict: faults of known kind on the real kernel, and what is said of each.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cables;
+
+use std::{
+    process::{Child, Command},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
+
+use cables::Lab;
+use netbench::{
+    experiment::{Options, options::Asked, run},
+    facts::Machine,
+    measured::Test,
+    record::{Bottleneck, Limit, RunRecord, TopologyRef},
+    topology::model::TestDefaults,
+    units::{CpuList, Span},
+};
+
+fn options(test: Test) -> Options {
+    let asked = Asked {
+        tests: Some(vec![test]),
+        duration: Some(Span(Duration::from_millis(600))),
+        omit: Some(Span(Duration::from_millis(200))),
+        rounds: Some(1),
+        ..Asked::default()
+    };
+    Options::merge(asked, &TestDefaults::default()).unwrap()
+}
+
+fn pinned(mut options: Options, client: usize, server: usize) -> Options {
+    options.cpus =
+        [("client", client), ("server", server)].map(|(node, cpu)| (node.to_owned(), CpuList(vec![cpu]))).into();
+    options
+}
+
+/// One round between the namespaces; `started` gets the pid of the server's worker when it runs.
+fn verdict(lab: &Lab, options: &Options, started: impl FnOnce(u32)) -> Bottleneck {
+    let machine = Machine::default();
+    let mut record = RunRecord::new("2026-11-22T10:00:00Z".parse().unwrap(), vec![], TopologyRef::default(), machine);
+    let mut workers = lab.workers();
+    workers.ensure("server").unwrap();
+    started(workers.pids()["server"]);
+    let mut snapshot = || Ok(lab.counters());
+    let never = AtomicBool::new(false);
+    run(&mut record, &[lab.flow(0, false)], options, &mut workers, &mut snapshot, &mut |_| {}, &never).unwrap();
+    let test = &record.flows[0].tests[0];
+    assert!(!test.rounds.is_empty(), "{:?}", test.verdict);
+    let round = &test.rounds[0];
+    let found = round.bottleneck.clone().unwrap();
+    eprintln!("{} {:?}: {}", test.test, found.limit, found.evidence);
+    eprintln!("  sender {:?}\n  receiver {:?}", round.client.streams[0].tcp, round.server.streams[0].cpu);
+    found
+}
+
+/// The loads of a CPU hog, ended with this value.
+struct Hogs(Vec<Child>);
+
+impl Hogs {
+    fn on(cpu: usize, count: usize) -> Self {
+        let hog = |_| {
+            Command::new("taskset").args(["-c", &cpu.to_string(), "sh", "-c", "while :; do :; done"]).spawn().unwrap()
+        };
+        Self((0..count).map(hog).collect())
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        for hog in &mut self.0 {
+            let _ = hog.kill();
+            let _ = hog.wait();
+        }
+    }
+}
+
+fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[test]
+fn without_a_fault_a_cpu_is_the_limit() {
+    let Some(lab) = Lab::new(1) else { return };
+    let found = verdict(&lab, &options(Test::TcpStream), |_| {});
+    assert!(matches!(found.limit, Limit::SenderCpu | Limit::ReceiverCpu | Limit::Softirq), "{found:?}");
+}
+
+#[test]
+fn a_tiny_receive_buffer_is_the_receive_window() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(Test::TcpStream);
+    options.tuning.rcvbuf = Some("4k".parse().unwrap());
+    // Small segments, so that some fit the window.
+    options.tuning.mss = Some(1000);
+    let found = verdict(&lab, &options, |_| {});
+    assert_eq!(found.limit, Limit::ReceiveWindow, "{found:?}");
+}
+
+#[test]
+fn a_tiny_send_buffer_is_the_send_buffer() {
+    let Some(lab) = Lab::new(1) else { return };
+    // Acknowledgements that take their time make a round trip: there a small buffer leaves the window unused.
+    lab.tc("server", "qdisc add dev eth0 root tbf rate 1mbit burst 1600 latency 50ms");
+    let mut options = options(Test::TcpStream);
+    options.tuning.sndbuf = Some("8k".parse().unwrap());
+    let found = verdict(&lab, &options, |_| {});
+    assert_eq!(found.limit, Limit::SendBuffer, "{found:?}");
+}
+
+#[test]
+fn a_shaper_is_the_path() {
+    let Some(lab) = Lab::new(1) else { return };
+    lab.tc("client", "qdisc add dev eth0 root tbf rate 200mbit burst 128k latency 20ms");
+    let found = verdict(&lab, &options(Test::TcpStream), |_| {});
+    assert!(matches!(found.limit, Limit::Path | Limit::Congestion | Limit::PathDrops), "{found:?}");
+}
+
+#[test]
+fn a_kept_rate_is_the_limit() {
+    let Some(lab) = Lab::new(1) else { return };
+    for test in [Test::TcpStream, Test::UdpStream] {
+        let found = verdict(&lab, &Options { rate: Some("50mbit".parse().unwrap()), ..options(test) }, |_| {});
+        assert_eq!(found.limit, Limit::AskedRate, "{found:?}");
+    }
+}
+
+#[test]
+fn a_hog_on_the_receivers_cpu_is_the_receivers_cpu() {
+    if cpus() < 2 {
+        return cables::skip("one CPU: the hog would sit on the sender's too");
+    }
+    let Some(lab) = Lab::new(1) else { return };
+    let _hogs = Hogs::on(1, 4);
+    let found = verdict(&lab, &pinned(options(Test::TcpStream), 0, 1), |_| {});
+    assert_eq!(found.limit, Limit::ReceiverCpu, "{found:?}");
+}
+
+#[test]
+fn a_reader_that_stops_and_goes_is_the_receivers_application() {
+    let Some(lab) = Lab::new(1) else { return };
+    let over = std::sync::Arc::new(AtomicBool::new(false));
+    let (ended, mut slow) = (over.clone(), None);
+    let found = verdict(&lab, &options(Test::TcpStream), |pid| {
+        slow = Some(std::thread::spawn(move || {
+            let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+            let signal = |signal| rustix::process::kill_process(pid, signal).is_ok();
+            while !ended.load(Relaxed) && signal(rustix::process::Signal::STOP) {
+                std::thread::sleep(Duration::from_millis(18));
+                if !signal(rustix::process::Signal::CONT) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }));
+    });
+    over.store(true, Relaxed);
+    slow.unwrap().join().unwrap();
+    assert_eq!(found.limit, Limit::ReceiverApp, "{found:?}");
+}
+
+#[test]
+fn datagrams_that_overflow_the_receiver_are_charged_to_it() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = pinned(options(Test::UdpStream), 0, 0);
+    options.socket_buffer = Some("16k".parse().unwrap());
+    let found = verdict(&lab, &options, |_| {});
+    assert!(matches!(found.limit, Limit::ReceiverCpu | Limit::ReceiverApp), "{found:?}");
+}
+
+#[test]
+fn datagrams_lost_in_a_shaper_are_charged_to_the_way() {
+    let Some(lab) = Lab::new(1) else { return };
+    lab.tc("client", "qdisc add dev eth0 root tbf rate 100mbit burst 128k latency 5ms");
+    let found = verdict(&lab, &Options { rate: Some("400mbit".parse().unwrap()), ..options(Test::UdpStream) }, |_| {});
+    assert!(matches!(found.limit, Limit::Congestion | Limit::PathDrops | Limit::Path), "{found:?}");
+}
