@@ -37,3 +37,18 @@ pub struct Machine {
     /// Memory in bytes.
     pub memory_bytes: u64,
 }
+
+/// An Open vSwitch of the topology, asked over its control socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct OvsFacts {
+    /// Namespace it runs in, by role.
+    pub netns: String,
+    /// What it says of its version.
+    pub version: String,
+    /// Segmentation offload through the userspace datapath (`userspace-tso-enable`), read back.
+    pub tso: bool,
+    /// Flows in its datapath.
+    pub datapath_flows: u64,
+    /// Those of them that hardware does.
+    pub offloaded_flows: u64,
+}

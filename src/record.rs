@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    facts::Machine,
+    facts::{Machine, OvsFacts},
     measured::{Latency, ReceiveMode, Schedule, SendMode, Side, Test, Tuning},
     stats::Spread,
     units::{BitRate, ByteSize, CpuList, Span},
@@ -41,6 +41,9 @@ pub struct RunRecord {
     pub elapsed_s: f64,
     /// By flow, in order of declaration.
     pub flows: Vec<FlowRecord>,
+    /// Each Open vSwitch that the traffic went through, as it was right after the measurement.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub switches: Vec<OvsFacts>,
     /// What a reader should know before trusting the figures.
     pub warnings: Vec<String>,
     /// Ended early by Ctrl-C: later rounds are missing.
@@ -62,6 +65,7 @@ impl RunRecord {
             quiet_ms: 0.0,
             elapsed_s: 0.0,
             flows: Vec::new(),
+            switches: Vec::new(),
             warnings: Vec::new(),
             interrupted: false,
         }

@@ -241,5 +241,7 @@ fn flows_come_and_go_by_cookie() {
     assert!(matches!(error, Error::Flow { .. }), "{error}");
     let flows = unixctl::datapath_flows(&bench.ovs.control(), PATIENCE).expect("flows");
     assert_eq!(flows.offloaded, 0);
-    assert!(!unixctl::coverage(&bench.ovs.control(), PATIENCE).expect("coverage").is_empty());
+    // The counters of events are gathered once a second.
+    let counted = || !unixctl::coverage(&bench.ovs.control(), PATIENCE).expect("coverage").is_empty();
+    assert!(eventually(PATIENCE, counted), "no event was counted");
 }

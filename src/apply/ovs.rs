@@ -1,9 +1,10 @@
 //! The private Open vSwitch of each namespace that needs one: started, asked, stopped, and found again after a crash.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::{ApplyError, destroy::Removed, fault, journal::StateRoot, world::World};
 use crate::{
+    facts::OvsFacts,
     kernel::{
         self,
         observe::{Wanted, observe as observe_links},
@@ -18,6 +19,9 @@ use crate::{
         step::Step,
     },
 };
+
+/// A daemon that works answers at once.
+const ASKED: Duration = Duration::from_secs(2);
 
 /// Its run folder is beside the journal, so that it dies with the state that it belongs to.
 pub fn instance(topology: &str, ns: &NsId) -> Instance {
@@ -90,6 +94,23 @@ pub fn ended(world: &World, desired: &Desired) -> Vec<NsId> {
     let runs =
         |ns: &NsId| world.get(ns).is_ok_and(|handle| instance(&world.topology, ns).is_running_in(handle.inode()));
     desired.ovs.iter().map(|ovs| ovs.daemon.ns.clone()).filter(|ns| !runs(ns)).collect()
+}
+
+/// What each declared Open vSwitch says of itself; one that does not answer is left out, and [`ended`] names it.
+pub fn evidence(world: &World, desired: &Desired) -> Vec<OvsFacts> {
+    let one = |ns: &NsId| {
+        let control = instance(&world.topology, ns).control();
+        let version = ovs::unixctl::command(&control, "version", &[], ASKED).ok()?;
+        let flows = ovs::unixctl::datapath_flows(&control, ASKED).ok()?;
+        Some(OvsFacts {
+            netns: ns.0.clone(),
+            version: version.lines().next().unwrap_or_default().to_owned(),
+            tso: observe(world, ns).ok()?.tso,
+            datapath_flows: flows.flows as u64,
+            offloaded_flows: flows.offloaded as u64,
+        })
+    };
+    desired.ovs.iter().filter_map(|ovs| one(&ovs.daemon.ns)).collect()
 }
 
 /// Ends every Open vSwitch that a topology declares, or that runs in its folder: with the daemon all of its ports go,

@@ -157,6 +157,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let mut record = new_record(&loaded, is_rootless);
     let measured = measure(&mut record, &world, &flows, &options, &mut line, &interrupt);
     line.clear();
+    record.switches = apply::ovs::evidence(&world, &loaded.desired);
     let ended = apply::ovs::ended(&world, &loaded.desired);
     record.warnings.extend(ended.iter().map(|ns| {
         format!("the Open vSwitch in {ns} ended while this was measured: the figures say nothing; `netbench topo apply` starts it again")

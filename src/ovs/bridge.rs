@@ -84,7 +84,7 @@ pub fn create(database: &Path, topology: &str, bridges: &[OvsBridge]) -> Result<
     })?;
     let count = bridges.iter().map(|bridge| bridge.ports.len()).sum();
     client.wait_applied(wanted(&client, &results)?, patience(count))?;
-    require_ports(&mut client, bridges)
+    require_ports(&mut client, bridges).map_err(|error| with_log(error, database))
 }
 
 /// Removes the named bridges (all of the topology without names) where they are ours; what is gone is fine.
@@ -113,6 +113,16 @@ pub fn delete(database: &Path, topology: &str, names: Option<&[&str]>) -> Result
     let results = client.transact(&removal(topology, &bridges, &ports, names.is_none()), ANSWER)?;
     client.wait_applied(wanted(&client, &results)?, patience(ports.len()))?;
     Ok(bridges.len())
+}
+
+/// Where the database says nothing of why a port does not work, the switch's log does: it is beside the database.
+fn with_log(error: Error, database: &Path) -> Error {
+    let Error::Port { bridge, interface, why } = error else { return error };
+    let text = std::fs::read_to_string(database.with_file_name("ovs-vswitchd.log")).unwrap_or_default();
+    // `2026-11-22T23:10:36.348Z|00011|netdev_linux|WARN|opening "/dev/net/tun" failed: Permission denied`
+    let said = text.lines().find_map(|line| line.split_once("|WARN|").or(line.split_once("|ERR|")));
+    let why = said.map_or(why.clone(), |(_, said)| format!("{why}; ovs-vswitchd says: {said}"));
+    Error::Port { bridge, interface, why }
 }
 
 /// `cur_cfg` advancing says that the switch looked at the configuration; a device that is missing shows here only.

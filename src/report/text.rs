@@ -29,6 +29,13 @@ pub fn text(record: &RunRecord, out: &mut impl Write) -> io::Result<()> {
     for flow in &record.flows {
         flow_section(flow, out)?;
     }
+    for switch in &record.switches {
+        let tso = if switch.tso { "on" } else { "off" };
+        let flows = format!("{} datapath flows, {} in hardware", switch.datapath_flows, switch.offloaded_flows);
+        let text = format!("{} in {}: segmentation offload {tso}, {flows}", switch.version, switch.netns);
+        writeln!(out)?;
+        paragraph(out, Style::new(), "switch: ", &text, 8)?;
+    }
     if !record.warnings.is_empty() {
         writeln!(out)?;
     }

@@ -88,6 +88,25 @@ impl Lab {
         text
     }
 
+    /// Daemons that a failed test leaves would outlive the holder: they end with the mount namespace that they are in.
+    fn end_daemons(&self) {
+        let world = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+        let Some(ours) = world(&self.holder.id().to_string()) else { return };
+        if Some(&ours) == world("self").as_ref() {
+            return;
+        }
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().filter(|name| name.parse::<u32>().is_ok()).map(str::to_owned)
+            else {
+                continue;
+            };
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            if name.starts_with("ovs") && world(&pid).as_ref() == Some(&ours) {
+                Command::new("kill").args(["-KILL", &pid]).status().ok();
+            }
+        }
+    }
+
     /// Is this world inside a user namespace?
     pub fn is_rootless(&self) -> bool {
         self.rootless
@@ -246,6 +265,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        self.end_daemons();
         drop(self.holder.stdin.take());
         self.holder.kill().ok();
         self.holder.wait().ok();
