@@ -28,13 +28,13 @@ complete -c netbench -n "__fish_netbench_needs_command" -s h -l help -d 'Print h
 complete -c netbench -n "__fish_netbench_needs_command" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "topo" -d 'Make, look at and remove topologies'
-complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Arguments of `netbench explain`'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 500ms' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved [default: 3]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l omit -d 'Warm-up before each round, left out of every figure' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l streams -d 'Parallel streams' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l streams -d 'Parallel streams [default: 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l length -d 'Bytes of a block (streams), datagram or request' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l response -d 'Bytes of a response' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
@@ -60,10 +60,10 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -s h -l help -d '
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "check" -d 'Arguments of `netbench topo check`'
-complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "new" -d 'Arguments of `netbench topo new`'
-complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "graph" -d 'Arguments of `netbench topo graph`'
-complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "schema" -d 'Arguments of `netbench topo schema`'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "check" -d 'Check a topology file offline: all mistakes at once'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "new" -d 'Print a shipped topology, as a file to edit'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "graph" -d 'Draw a topology as Mermaid, Graphviz or SVG'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "schema" -d 'Print the JSON schema of topology files, for editors'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "plan" -d 'Show what an apply would do, in order, with the addresses and MTU of every interface'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "apply" -d 'Make a topology; a second time, change only what differs'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "verify" -d 'Compare what is there with what is declared, field by field; exit 1 on drift'
@@ -113,10 +113,10 @@ complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from gc" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from gc" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from gc" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "check" -d 'Arguments of `netbench topo check`'
-complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "new" -d 'Arguments of `netbench topo new`'
-complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "graph" -d 'Arguments of `netbench topo graph`'
-complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Arguments of `netbench topo schema`'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check a topology file offline: all mistakes at once'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "new" -d 'Print a shipped topology, as a file to edit'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "graph" -d 'Draw a topology as Mermaid, Graphviz or SVG'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON schema of topology files, for editors'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "plan" -d 'Show what an apply would do, in order, with the addresses and MTU of every interface'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "apply" -d 'Make a topology; a second time, change only what differs'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Compare what is there with what is declared, field by field; exit 1 on drift'
@@ -131,12 +131,12 @@ complete -c netbench -n "__fish_netbench_using_subcommand explain" -s h -l help 
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "topo" -d 'Make, look at and remove topologies'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "explain" -d 'Arguments of `netbench explain`'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "check" -d 'Arguments of `netbench topo check`'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "new" -d 'Arguments of `netbench topo new`'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "graph" -d 'Arguments of `netbench topo graph`'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "schema" -d 'Arguments of `netbench topo schema`'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "check" -d 'Check a topology file offline: all mistakes at once'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "new" -d 'Print a shipped topology, as a file to edit'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "graph" -d 'Draw a topology as Mermaid, Graphviz or SVG'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "schema" -d 'Print the JSON schema of topology files, for editors'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "plan" -d 'Show what an apply would do, in order, with the addresses and MTU of every interface'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "apply" -d 'Make a topology; a second time, change only what differs'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "verify" -d 'Compare what is there with what is declared, field by field; exit 1 on drift'

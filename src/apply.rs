@@ -5,6 +5,7 @@ pub mod execute;
 pub mod fault;
 pub mod interrupt;
 pub mod journal;
+pub mod ovs;
 pub mod prove;
 pub mod world;
 
@@ -35,6 +36,9 @@ pub enum ApplyError {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// Open vSwitch refused.
+    #[error(transparent)]
+    Ovs(#[from] crate::ovs::Error),
     /// The state folder failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -253,7 +257,7 @@ fn refuse_lifeline(step: &Step) -> Result<(), ApplyError> {
 /// whole, which is faster than step by step.
 fn roll_back(mut world: World, store: &Store, history: &History, begun: &[Step]) -> Vec<String> {
     let mut left = Vec::new();
-    let Some(committed) = history.committed.clone().or_else(|| history.known()) else {
+    let Some(committed) = history.committed.clone() else {
         drop(world);
         match store.history() {
             Ok(now) => left.extend(destroy::remove_all(&now).into_iter().flat_map(|gone| gone.problems)),
@@ -269,7 +273,7 @@ fn roll_back(mut world: World, store: &Store, history: &History, begun: &[Step])
     let now = store.history().unwrap_or_default();
     let own = own_roles(&committed, now.known().as_ref());
     {
-        let mut executor = Executor::new(&mut world, own.clone());
+        let mut executor = Executor::undoing(&mut world, own.clone());
         for step in begun.iter().rev() {
             if let Err(error) = executor.undo(step) {
                 left.push(format!("undo of `{step}`: {error}"));

@@ -42,13 +42,26 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Declared topologies, measured: throughput, latency, offloads and MTU of Linux bridges, Open vSwitch and SR-IOV.
+/// Declares a network in a TOML file, builds it on the Linux kernel, proves it, measures it, and removes it.
 #[derive(Debug, Parser)]
-#[command(name = "netbench", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "netbench", version, propagate_version = true, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    a check failed: drift, or an MTU that is not as declared
+  2    a mistake on the command line or in the topology
+  3    corrupt data or a broken offload
+  4    the measurement is not valid
+  5    this host cannot: privilege, kernel, file
+  6    clean-up is incomplete
+  130  interrupted
+
+Start with `netbench run bridge`; `netbench topo new --list` names the other shipped topologies.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -14,6 +14,7 @@ pub mod observe;
 pub mod qdisc;
 
 pub mod nic;
+pub mod numa;
 
 pub mod container;
 pub mod rootless;

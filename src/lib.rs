@@ -13,6 +13,7 @@ pub mod topology;
 pub mod plan;
 
 pub mod kernel;
+pub mod ovs;
 
 pub mod apply;
 

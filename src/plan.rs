@@ -6,6 +6,7 @@ pub mod features;
 pub mod lower;
 pub mod marks;
 pub mod observed;
+pub mod ovs;
 pub mod path;
 pub mod step;
 pub mod text;

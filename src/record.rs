@@ -1,4 +1,5 @@
-//! Versioned result types: what `--json` prints and what is kept. The schema is checked in as `docs/run.schema.json`.
+//! Versioned result types: what `--json` prints and what is kept. The schema is checked in as
+//! `docs/json/run.schema.json`.
 //!
 //! Figures are as measured, with their unit in the field's name; what a reader may want to compute (medians, intervals) is
 //! in the summaries.
@@ -68,7 +69,8 @@ impl RunRecord {
 
     /// May every figure be believed, and is there one?
     pub fn is_valid(&self) -> bool {
-        self.flows.iter().flat_map(|flow| &flow.tests).all(|test| test.verdict.valid)
+        self.proofs.iter().all(|proof| proof.holds)
+            && self.flows.iter().flat_map(|flow| &flow.tests).all(|test| test.verdict.valid)
     }
 }
 
@@ -372,28 +374,6 @@ pub enum PathVerdict {
         /// Which hop, which interface.
         reason: String,
     },
-    /// No hop is declared (loopback): there is nothing to prove.
+    /// No hop is declared: there is nothing to prove.
     NoHops,
-}
-
-/// The JSON schema of [`RunRecord`], as checked in.
-pub fn schema() -> String {
-    let mut text = serde_json::to_string_pretty(&schemars::schema_for!(RunRecord)).expect("a schema is JSON");
-    text.push('\n');
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checked_in_schema_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/run.schema.json");
-        if std::env::var_os("NETBENCH_BLESS").is_some() {
-            std::fs::write(path, schema()).unwrap();
-        }
-        let checked_in = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(checked_in == schema(), "docs/run.schema.json is stale: run the tests with NETBENCH_BLESS=1");
-    }
 }

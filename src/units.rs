@@ -181,6 +181,9 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos();
+        if nanos == 0 {
+            return f.write_str("0s");
+        }
         for (scale, unit) in [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")] {
             if nanos >= scale && nanos.is_multiple_of(scale / 1000) {
                 let (whole, part) = (nanos / scale, (nanos % scale) / (scale / 1000));

@@ -325,6 +325,31 @@ fn the_table_itself_runs_one_way() {
     }
 }
 
+/// First cells of the rows of ARCHITECTURE.md's table with this header.
+fn first_cells(header: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it is checked in");
+    let (_, table) = text.split_once(header).unwrap_or_else(|| panic!("no table `{header}` in ARCHITECTURE.md"));
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split(','));
+    cells.map(|name| name.trim().trim_matches('`').to_owned()).collect()
+}
+
+#[test]
+fn the_map_is_of_the_modules_that_there_are() {
+    let modules: BTreeSet<String> = sources().into_iter().map(|source| source.module).collect();
+    let modules: BTreeSet<String> = modules.into_iter().filter(|module| module != "main" && module != "lib").collect();
+    assert_eq!(first_cells("| module | its one job | touches the system? |"), modules);
+}
+
+#[test]
+fn every_dependency_has_its_line() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("it is checked in");
+    let manifest: toml::Table = manifest.parse().expect("it is TOML");
+    let names = |table: &str| manifest[table].as_table().expect("a table").keys().cloned().collect::<Vec<_>>();
+    let all: BTreeSet<String> = [names("dependencies"), names("dev-dependencies")].concat().into_iter().collect();
+    assert_eq!(first_cells("| crate | what for |"), all);
+}
+
 #[test]
 fn only_the_ui_and_the_commands_print() {
     let held = |source: &&Source| !matches!(source.module.as_str(), "ui" | "cli" | "main");

@@ -42,15 +42,35 @@ fn bash_reads_its_completions() {
     assert!(status.expect("bash is here").success());
 }
 
+/// What `gen` writes into a folder is what is checked in, file by file.
+fn folder_is_current(what: &str, folder: &str) {
+    let fresh = Path::new(env!("CARGO_TARGET_TMPDIR")).join(what);
+    fs::remove_dir_all(&fresh).ok();
+    netbench(&["gen", what, fresh.to_str().expect("the target folder is UTF-8")]);
+    let (generated, stored) = (files(&fresh), files(&checked_in(folder)));
+    let names = |texts: &BTreeMap<String, String>| texts.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&generated), names(&stored), "run scripts/generate");
+    for (name, text) in &generated {
+        assert!(stored[name] == *text, "{folder}/{name} is not current: run scripts/generate");
+    }
+}
+
 #[test]
 fn man_pages_are_current() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("man");
-    fs::remove_dir_all(&folder).ok();
-    netbench(&["gen", "man", folder.to_str().expect("the target folder is UTF-8")]);
-    let (generated, stored) = (files(&folder), files(&checked_in("man")));
-    let names = |pages: &BTreeMap<String, String>| pages.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&generated), names(&stored), "run scripts/generate");
-    for (name, page) in &generated {
-        assert!(stored[name] == *page, "man/{name} is not current: run scripts/generate");
+    folder_is_current("man", "man");
+}
+
+#[test]
+fn json_schemas_are_current() {
+    folder_is_current("schemas", "docs/json");
+}
+
+#[test]
+fn pages_that_are_printed_are_current() {
+    for (args, file) in
+        [(["explain", "--markdown"], "docs/errors.md"), (["topo", "schema"], "topologies/netbench.schema.json")]
+    {
+        let stored = fs::read_to_string(checked_in(file)).expect("it is checked in");
+        assert!(netbench(&args) == stored.as_bytes(), "{file} is not current: run scripts/generate");
     }
 }

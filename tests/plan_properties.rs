@@ -1,5 +1,7 @@
 //! Properties of plans on a model of the kernel: order, completeness, and `undo(do(x)) = x`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod model;
 
 use std::collections::BTreeMap;
@@ -13,8 +15,9 @@ use netbench::{
         step::Step,
     },
     topology::model::{
-        BridgeOptions, End, EndAt, Fabric, Host, MacvlanMode, Nic, Node, Port, PortSettings, Route, Shaper, ShaperKind,
-        Switch, SwitchKind, TestDefaults, Topology, Tunnel, TunnelEnd, TunnelKind, Wire,
+        BridgeOptions, Datapath, End, EndAt, Fabric, FailMode, Host, MacvlanMode, Nic, Node, OvsOptions, Port,
+        PortSettings, Route, Shaper, ShaperKind, Switch, SwitchKind, TestDefaults, Topology, Tunnel, TunnelEnd,
+        TunnelKind, Wire,
     },
     units::{BitRate, IfName},
 };
@@ -46,14 +49,28 @@ struct Recipe {
     route: bool,
     sysctl: bool,
     static_fdb: bool,
+    ovs: bool,
 }
 
 fn recipes() -> impl Strategy<Value = Recipe> {
     let numbers = (1..5_usize, prop_oneof![Just(1500_u32), Just(9000)], prop::option::of(1_000_000..1_000_000_000_u64));
-    let words = (prop::option::of(any::<bool>()), any::<[bool; 7]>());
-    (numbers, words).prop_map(|((nodes, mtu, rate), (tso, [stp, macvlan, tunnel, wire, route, sysctl, static_fdb]))| {
-        Recipe { nodes, mtu, rate, tso, stp, macvlan, tunnel, wire, route, sysctl, static_fdb }
-    })
+    let words = (prop::option::of(any::<bool>()), any::<[bool; 8]>());
+    (numbers, words).prop_map(
+        |((nodes, mtu, rate), (tso, [stp, macvlan, tunnel, wire, route, sysctl, static_fdb, ovs]))| Recipe {
+            nodes,
+            mtu,
+            rate,
+            tso,
+            stp,
+            macvlan,
+            tunnel,
+            wire,
+            route,
+            sysctl,
+            static_fdb,
+            ovs,
+        },
+    )
 }
 
 fn node(name: &str, host: Option<&str>) -> Node {
@@ -76,7 +93,7 @@ fn bridge(name: &str, host: Option<&str>, mtu: u32, stp: bool, ports: Vec<Port>)
 }
 
 fn port(node: &str, eth: &str, settings: PortSettings) -> Port {
-    Port { node: node.into(), ifname: ifname(eth), vlan: None, settings }
+    Port { node: node.into(), ifname: ifname(eth), vlan: None, trunks: Vec::new(), settings }
 }
 
 fn build(recipe: &Recipe) -> Desired {
@@ -141,6 +158,13 @@ fn build(recipe: &Recipe) -> Desired {
     }
     if recipe.tunnel {
         tunnel(&mut topology, recipe);
+    }
+    if recipe.ovs {
+        for switch in topology.switches.iter_mut().filter(|switch| matches!(switch.kind, SwitchKind::Bridge(_))) {
+            let (datapath, fail_mode) = (Datapath::User, FailMode::Standalone);
+            let tso = !(recipe.tunnel && switch.host.is_some());
+            switch.kind = SwitchKind::Ovs(OvsOptions { datapath, fail_mode, stp: false, rstp: recipe.stp, tso });
+        }
     }
     lower(&topology).unwrap()
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod schema;
+
 use netbench::{
     facts::{LinkCounters, Machine},
     measured::*,
@@ -261,88 +263,19 @@ fn long_names_and_long_reasons_still_fit() {
     assert!(text.contains("no result") && text.contains("interrupted"));
 }
 
-/// A structural check against the checked-in schema: types, required fields, enumerations, references.
-fn conforms(
-    value: &serde_json::Value,
-    schema: &serde_json::Value,
-    root: &serde_json::Value,
-    at: &str,
-) -> Result<(), String> {
-    use serde_json::Value;
-    if let Some(reference) = schema["$ref"].as_str() {
-        return conforms(value, &root["$defs"][reference.trim_start_matches("#/$defs/")], root, at);
-    }
-    for key in ["anyOf", "oneOf"] {
-        if let Some(choices) = schema[key].as_array() {
-            let fits = choices.iter().filter(|choice| conforms(value, choice, root, at).is_ok()).count();
-            let right = if key == "oneOf" { fits == 1 } else { fits > 0 };
-            return if right { Ok(()) } else { Err(format!("{at}: {fits} of {key} fit {value}")) };
-        }
-    }
-    if let Some(wanted) = schema.get("const")
-        && wanted != value
-    {
-        return Err(format!("{at}: {value} is not {wanted}"));
-    }
-    if let Some(allowed) = schema["enum"].as_array()
-        && !allowed.contains(value)
-    {
-        return Err(format!("{at}: {value} is not one of {allowed:?}"));
-    }
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(n) if n.is_u64() || n.is_i64() => "integer",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    let is = |wanted: &Value| wanted == kind || (wanted == "number" && kind == "integer");
-    match &schema["type"] {
-        Value::Array(kinds) if !kinds.iter().any(is) => return Err(format!("{at}: {kind} is not one of {kinds:?}")),
-        wanted @ Value::String(_) if !is(wanted) => return Err(format!("{at}: {kind} is not {wanted}")),
-        _ => {}
-    }
-    if let Value::Array(items) = value
-        && schema.get("items").is_some()
-    {
-        for (i, item) in items.iter().enumerate() {
-            conforms(item, &schema["items"], root, &format!("{at}[{i}]"))?;
-        }
-    }
-    if let (Value::Object(fields), Some(properties)) = (value, schema["properties"].as_object()) {
-        for required in schema["required"].as_array().into_iter().flatten() {
-            let name = required.as_str().unwrap();
-            if !fields.contains_key(name) {
-                return Err(format!("{at}: {name} is missing"));
-            }
-        }
-        for (name, field) in fields {
-            let property = properties.get(name).ok_or_else(|| format!("{at}: {name} is not in the schema"))?;
-            conforms(field, property, root, &format!("{at}.{name}"))?;
-        }
-    }
-    Ok(())
-}
-
 #[test]
 fn json_is_the_record_and_conforms_to_the_schema() {
     let record = record();
     let mut out = Vec::new();
     report::json(&record, &mut out).unwrap();
     let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
-    let schema: serde_json::Value = serde_json::from_str(
-        &std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/run.schema.json")).unwrap(),
-    )
-    .unwrap();
-    conforms(&value, &schema, &schema, "run").unwrap();
+    schema::conforms("run", &value).unwrap();
     assert_eq!(serde_json::from_slice::<RunRecord>(&out).unwrap(), record);
 
     let mut broken = value.clone();
     broken["flows"][0]["tests"][0]["test"] = "TCP_NOTHING".into();
-    assert!(conforms(&broken, &schema, &schema, "run").is_err());
+    assert!(schema::conforms("run", &broken).is_err());
     let mut short = value;
     short["flows"][0].as_object_mut().unwrap().remove("tests");
-    assert!(conforms(&short, &schema, &schema, "run").unwrap_err().contains("tests is missing"));
+    assert!(schema::conforms("run", &short).unwrap_err().contains("tests is missing"));
 }

@@ -40,7 +40,7 @@ fn bridge_is_proved_and_measured() {
     let Some(lab) = Lab::new("run-bridge") else { return };
     let record = record(&lab, &["bridge", "--duration", "300ms"]);
     let text = record.to_string();
-    assert!(text.contains("tcp_stream"), "{record}");
+    assert!(text.to_lowercase().contains("tcp_stream"), "{record}");
     let path = &record["flows"][0]["tests"][0]["rounds"][0]["path"];
     assert_eq!(path["verdict"]["path"], "proved", "{path}");
     let hops: Vec<&str> = path["hops"].as_array().into_iter().flatten().filter_map(|hop| hop["at"].as_str()).collect();

@@ -83,11 +83,21 @@ pub struct Workers<'a> {
     exe: PathBuf,
     spawn: Spawn<'a>,
     running: BTreeMap<String, Worker>,
-    sender: Sender<(String, Event)>,
-    events: Receiver<(String, Event)>,
+    started: u64,
+    sender: Sender<Heard>,
+    events: Receiver<Heard>,
+}
+
+/// An event with its worker. The number tells a worker from an earlier one in the same namespace, whose end may be heard
+/// only after its successor was started.
+struct Heard {
+    ns: String,
+    number: u64,
+    event: Event,
 }
 
 struct Worker {
+    number: u64,
     child: Child,
     /// `None` once the driver has hung up.
     stdin: Option<ChildStdin>,
@@ -98,7 +108,7 @@ impl<'a> Workers<'a> {
     /// Workers of the executable `exe` (netbench itself; `std::env::current_exe` for a program that is).
     pub fn new(exe: PathBuf, spawn: impl FnMut(&str, &mut Command) -> io::Result<Child> + 'a) -> Self {
         let (sender, events) = channel();
-        Self { exe, spawn: Box::new(spawn), running: BTreeMap::new(), sender, events }
+        Self { exe, spawn: Box::new(spawn), running: BTreeMap::new(), started: 0, sender, events }
     }
 
     /// Makes sure that a worker runs in this namespace and speaks our version.
@@ -119,10 +129,12 @@ impl<'a> Workers<'a> {
             return Err(failed(io::Error::other("the spawner did not keep its pipes")));
         };
         let kept = Arc::new(Mutex::new(Vec::new()));
-        let worker = Worker { child, stdin: Some(stdin), stderr: kept.clone() };
+        self.started += 1;
+        let number = self.started;
+        let worker = Worker { number, child, stdin: Some(stdin), stderr: kept.clone() };
         self.running.insert(ns.to_owned(), worker);
         let (name, events) = (ns.to_owned(), self.sender.clone());
-        std::thread::spawn(move || listen(stdout, &name, &events));
+        std::thread::spawn(move || listen(stdout, &name, number, &events));
         std::thread::spawn(move || keep_tail(stderr, &kept));
         self.send(ns, &FromDriver::Hello { protocol: PROTOCOL, build: BUILD.to_owned() })?;
         self.expect(ns, HELLO_TIMEOUT, "say hello", |message| match message {
@@ -154,16 +166,21 @@ impl<'a> Workers<'a> {
     /// What a worker that no longer listens said at its end: that tells more than a broken pipe does.
     fn last_words(&mut self, ns: &str) -> Option<Event> {
         let deadline = Instant::now() + EXIT_TIMEOUT;
-        while let Ok((from, event)) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(heard) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            let (now, event) = (self.is_running(&heard), heard.event);
             let is_last = match &event {
                 Event::Said(message) => matches!(**message, FromWorker::Error { .. }),
                 Event::Gone(_) => true,
             };
-            if from == ns && is_last {
+            if now && heard.ns == ns && is_last {
                 return Some(event);
             }
         }
         None
+    }
+
+    fn is_running(&self, heard: &Heard) -> bool {
+        self.running.get(&heard.ns).is_some_and(|worker| worker.number == heard.number)
     }
 
     /// The next thing any worker says; `None` when nobody says anything before the deadline.
@@ -171,10 +188,10 @@ impl<'a> Workers<'a> {
     pub fn next(&mut self, deadline: Instant) -> Result<Option<(String, FromWorker)>, AgentError> {
         loop {
             match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok((ns, Event::Said(message))) => return Ok(Some((ns, *message))),
-                Ok((ns, Event::Gone(error))) if self.running.contains_key(&ns) => return Err(self.autopsy(&ns, error)),
                 // Of a worker that was let go already.
-                Ok(_) => {}
+                Ok(heard) if !self.is_running(&heard) => {}
+                Ok(Heard { ns, event: Event::Said(message), .. }) => return Ok(Some((ns, *message))),
+                Ok(Heard { ns, event: Event::Gone(error), .. }) => return Err(self.autopsy(&ns, error)),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
@@ -248,7 +265,7 @@ impl Drop for Workers<'_> {
     }
 }
 
-fn listen(mut stdout: ChildStdout, ns: &str, events: &Sender<(String, Event)>) {
+fn listen(mut stdout: ChildStdout, ns: &str, number: u64, events: &Sender<Heard>) {
     loop {
         let event = match frame::read(&mut stdout) {
             Ok(Some(message)) => Event::Said(Box::new(message)),
@@ -256,7 +273,7 @@ fn listen(mut stdout: ChildStdout, ns: &str, events: &Sender<(String, Event)>) {
             Err(error) => Event::Gone(Some(error)),
         };
         let over = matches!(event, Event::Gone(_));
-        if events.send((ns.to_owned(), event)).is_err() || over {
+        if events.send(Heard { ns: ns.to_owned(), number, event }).is_err() || over {
             return;
         }
     }

@@ -9,7 +9,7 @@ use crate::{
         execute::{Executor, remove_ns},
         fault,
         journal::{History, JournalError, StateRoot},
-        own_roles,
+        ovs, own_roles,
         world::{NETNS_FOLDER, World, netns_path},
     },
     kernel::{
@@ -30,6 +30,8 @@ use crate::{
 pub struct Removed {
     /// Namespaces removed, by file name.
     pub namespaces: Vec<String>,
+    /// Private Open vSwitches ended.
+    pub daemons: usize,
     /// Links deleted explicitly.
     pub links: usize,
     /// Namespaces that live on since a process sits in them: (file name, pid, command).
@@ -40,10 +42,13 @@ pub struct Removed {
 
 /// Removes a topology by name; `None` when nothing of it is there.
 pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, ApplyError> {
-    if !root.0.join(topology).exists() {
-        return by_marks(topology);
-    }
-    let store = root.lock(topology)?;
+    // The lock comes first also where there is no state yet: an apply may just be starting.
+    let store = match root.lock(topology) {
+        Ok(store) => store,
+        // A state folder that cannot be written has no journal of ours; the marks are what is left to go by.
+        Err(JournalError::Io { .. }) if !root.0.join(topology).exists() => return by_marks(topology),
+        Err(error) => return Err(error.into()),
+    };
     let history = store.history()?;
     let removed = remove_all(&history);
     let marked = by_marks(topology)?;
@@ -51,6 +56,7 @@ pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, Appl
         (Some(mut all), Some(rest)) => {
             all.namespaces.extend(rest.namespaces);
             all.links += rest.links;
+            all.daemons += rest.daemons;
             all.pinned.extend(rest.pinned);
             all.problems.extend(rest.problems);
             Some(all)
@@ -69,6 +75,8 @@ pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, Appl
 /// Like [`destroy`], for what `orphans` found: a journal that cannot be read is passed over, the marks decide.
 pub fn collect(topology: &str, root: &StateRoot) -> Result<Option<Removed>, ApplyError> {
     match destroy(topology, root) {
+        // Not left behind, but being worked on.
+        Err(ApplyError::Journal(JournalError::Locked { .. })) => Ok(None),
         Err(ApplyError::Journal(JournalError::Corrupt { .. })) => {
             let store = root.lock(topology)?;
             let removed = by_marks(topology)?;
@@ -92,6 +100,7 @@ pub fn remove_all(history: &History) -> Option<Removed> {
             Err(error) => removed.problems.push(error.to_string()),
         }
     }
+    ovs::stop_all(&known.topology, Some(&known), &mut removed);
     give_others_back(&mut world, history, &known, &mut removed);
     delete_links(&world, &known.topology, &known, &mut removed);
     let names = known.namespaces.iter().filter_map(|ns| match &ns.origin {
@@ -107,7 +116,7 @@ pub fn remove_all(history: &History) -> Option<Removed> {
 fn give_others_back(world: &mut World, history: &History, known: &Desired, removed: &mut Removed) {
     let own = own_roles(known, None);
     let is_own = |step: &Step| own.get(step.ns()).copied().unwrap_or(false);
-    let mut executor = Executor::new(world, own.clone());
+    let mut executor = Executor::undoing(world, own.clone());
     for step in history.steps().rev() {
         let foreign = step.is_loan() || !is_own(step);
         if foreign
@@ -174,6 +183,7 @@ fn delete_group(ns: &Netns, group: u32) -> Result<usize, kernel::Error> {
 /// Removes what carries a topology's marks, without a journal: namespaces, and links where netbench was started.
 pub fn by_marks(topology: &str) -> Result<Option<Removed>, ApplyError> {
     let mut removed = Removed::default();
+    ovs::stop_all(topology, None, &mut removed);
     let prefix = format!("nb-{topology}-");
     let mut names = Vec::new();
     for named in netns::list(NETNS_FOLDER.as_ref())?.into_iter().filter(|named| named.name.starts_with(&prefix)) {
@@ -199,7 +209,8 @@ pub fn by_marks(topology: &str) -> Result<Option<Removed>, ApplyError> {
         }
     }
     remove_namespaces(&names, &mut removed);
-    let nothing = removed.namespaces.is_empty() && removed.links == 0 && removed.problems.is_empty();
+    let nothing =
+        removed.namespaces.is_empty() && removed.links == 0 && removed.daemons == 0 && removed.problems.is_empty();
     Ok((!nothing).then_some(removed))
 }
 
@@ -240,6 +251,7 @@ pub fn orphans(root: &StateRoot) -> Result<Vec<String>, ApplyError> {
         }
     }
     found.extend(root.topologies()?);
+    found.extend(ovs::topologies());
     let is_orphan = |topology: &String| match root.read(topology) {
         Ok(Some(history)) => history.committed.is_none() || history.unfinished,
         Ok(None) | Err(_) => true,

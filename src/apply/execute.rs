@@ -4,7 +4,7 @@
 use std::{collections::HashMap, path::Path};
 
 use crate::{
-    apply::{ApplyError, fault, world::World, world::netns_path},
+    apply::{ApplyError, fault, ovs, world::World, world::netns_path},
     kernel::{self, link::Marks, netns::Netns, observe::Wanted},
     plan::{
         desired::{Link, LinkKind, LinkRef, NsId},
@@ -20,12 +20,19 @@ pub struct Executor<'a> {
     pub world: &'a mut World,
     /// Namespaces that we make; elsewhere links carry alias and alternative name too.
     own: HashMap<NsId, bool>,
+    /// Ctrl-C ends an apply between two steps, but not what takes it back.
+    heeds_interrupt: bool,
 }
 
 impl<'a> Executor<'a> {
     /// `own` tells which roles are namespaces of ours.
     pub fn new(world: &'a mut World, own: HashMap<NsId, bool>) -> Self {
-        Self { world, own }
+        Self { world, own, heeds_interrupt: true }
+    }
+
+    /// The same for taking steps back: it goes on after Ctrl-C.
+    pub fn undoing(world: &'a mut World, own: HashMap<NsId, bool>) -> Self {
+        Self { heeds_interrupt: false, ..Self::new(world, own) }
     }
 
     fn is_own(&self, ns: &NsId) -> bool {
@@ -47,7 +54,7 @@ impl<'a> Executor<'a> {
             };
             done.map_err(|error| (index + 1, error))?;
             index += batch;
-            if index < steps.len() && crate::apply::interrupted() {
+            if self.heeds_interrupt && index < steps.len() && crate::apply::interrupted() {
                 return Err((index, ApplyError::Interrupted));
             }
         }
@@ -100,6 +107,9 @@ impl<'a> Executor<'a> {
                 Ok(kernel::nic::take(&from, previous, self.world.get(&to.ns)?, &to.name, &mark)?)
             }
             Step::GiveBackNic { from, previous } => self.give_back(from, previous),
+            Step::StartOvs(_) | Step::StopOvs(_) | Step::CreateOvsBridges { .. } | Step::DeleteOvsBridges { .. } => {
+                ovs::step(self.world, step)
+            }
             Step::SetLink { at, set, .. } => Ok(kernel::link::set(self.world.get(&at.ns)?, &at.name, set)?),
             Step::AddAddress { at, address } => {
                 Ok(kernel::link::add_address(self.world.get(&at.ns)?, &at.name, *address)?)
@@ -185,9 +195,11 @@ impl<'a> Executor<'a> {
         let Some(undo) = step.undo() else { return Ok(()) };
         match undo {
             // These look for themselves what is there and ours.
-            Step::DeleteLink { .. } | Step::DeleteNs { .. } | Step::CreateNs { .. } | Step::GiveBackNic { .. } => {
-                self.step(&undo)
-            }
+            Step::DeleteLink { .. }
+            | Step::DeleteNs { .. }
+            | Step::CreateNs { .. }
+            | Step::GiveBackNic { .. }
+            | Step::StopOvs(_) => self.step(&undo),
             undo if !self.world.has(undo.ns()) => Ok(()),
             undo => gone_is_fine_or(self.step(&undo)),
         }

@@ -10,6 +10,7 @@ use std::{
     io::{self, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -103,6 +104,7 @@ impl History {
         for later in intents {
             merge(&mut known.namespaces, &later.namespaces, |ns| ns.id.clone());
             merge(&mut known.links, &later.links, |link| link.at.clone());
+            merge(&mut known.ovs, &later.ovs, |ovs| ovs.daemon.ns.clone());
             merge(&mut known.routes, &later.routes, |route| (route.ns.clone(), route.to, route.via));
             merge(&mut known.fdb, &later.fdb, |entry| (entry.at.clone(), entry.mac, entry.remote));
             merge(&mut known.neighbours, &later.neighbours, |entry| (entry.at.clone(), entry.address));
@@ -184,9 +186,7 @@ impl StateRoot {
                 other => other.map_err(io_error("open", &path))?,
             };
             if flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive).is_err() {
-                let holder = fs::read_to_string(&path).unwrap_or_default();
-                let holder = if holder.trim().is_empty() { "unknown".into() } else { holder.trim().to_owned() };
-                return Err(JournalError::Locked { topology: topology.to_owned(), holder });
+                return Err(JournalError::Locked { topology: topology.to_owned(), holder: holder(&path) });
             }
             if same_file(&file, &path) {
                 file.set_len(0).map_err(io_error("write", &path))?;
@@ -196,6 +196,17 @@ impl StateRoot {
         }
         Err(JournalError::Locked { topology: topology.to_owned(), holder: "unknown".into() })
     }
+}
+
+/// The pid in a lock file. Whoever has just taken the lock writes it a moment later.
+fn holder(path: &Path) -> String {
+    for _ in 0..50 {
+        match fs::read_to_string(path) {
+            Ok(pid) if !pid.trim().is_empty() => return pid.trim().to_owned(),
+            _ => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+    "unknown".to_owned()
 }
 
 fn same_file(file: &File, path: &Path) -> bool {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    apply::ApplyError,
+    apply::{ApplyError, ovs},
     kernel::{
         self,
         netns::{self, Netns},
@@ -114,9 +114,14 @@ impl World {
                 wanted.ethtool.insert(link.at.name.clone());
             }
         }
+        let declared = before.into_iter().chain([desired]).flat_map(|desired| &desired.ovs);
+        let with_ovs: BTreeSet<&NsId> = declared.map(|ovs| &ovs.daemon.ns).collect();
         for ns in all {
             if self.open(ns)? {
-                let state = kernel::observe::observe(self.get(&ns.id)?, &wanted[&ns.id])?;
+                let mut state = kernel::observe::observe(self.get(&ns.id)?, &wanted[&ns.id])?;
+                if with_ovs.contains(&ns.id) {
+                    state.ovs = Some(ovs::observe(self, &ns.id)?);
+                }
                 observed.namespaces.insert(ns.id.clone(), state);
             }
         }

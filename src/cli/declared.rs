@@ -46,6 +46,11 @@ pub fn is_file(argument: &str) -> bool {
 /// The name of the topology that an argument means: of the file, or as typed.
 pub fn name_of(argument: &str) -> anyhow::Result<Result<String, Exit>> {
     if !is_file(argument) {
+        let can_be_a_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        if argument.is_empty() || !argument.chars().all(can_be_a_name) {
+            super::talk(&format!("error: {argument:?} is neither a file nor the name of a topology"));
+            return Ok(Err(Exit::Usage));
+        }
         return Ok(Ok(argument.to_owned()));
     }
     Ok(load(argument)?.map(|loaded| loaded.desired.topology))
@@ -60,6 +65,10 @@ pub fn desired_of(argument: &str, root: &StateRoot) -> anyhow::Result<Result<Des
     if let Some(desired) = history.and_then(|history| history.committed) {
         return Ok(Ok(desired));
     }
-    super::talk(&format!("error: no topology named `{argument}` is up; `netbench topo list` shows those that are"));
+    let hint = match topology::shipped::find(argument) {
+        Some(_) => format!("`netbench topo apply {argument}` makes it"),
+        None => "`netbench topo list` shows those that are".to_owned(),
+    };
+    super::talk(&format!("error: no topology named `{argument}` is up; {hint}"));
     Ok(Err(Exit::Usage))
 }

@@ -3,7 +3,7 @@
 use super::{Exit, print};
 use crate::topology::{self, diagnostic::Code};
 
-/// Arguments of `netbench explain`.
+/// Explain the code of a mistake, such as NB012.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The code, such as NB012; all are listed without one

@@ -1,20 +1,30 @@
 //! What an error means for the exit code.
 
+use std::io;
+
 use super::Exit;
 use crate::{
     apply::{ApplyError, journal::JournalError},
-    kernel::rootless,
+    experiment,
+    kernel::{self, rootless},
 };
 
 /// The exit code of an error.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
-    match error.downcast_ref::<ApplyError>() {
-        Some(error) => of_apply(error),
-        None => match error.downcast_ref::<CannotHere>() {
-            Some(_) => Exit::CannotHere,
-            None => Exit::Usage,
-        },
+    if let Some(error) = error.downcast_ref::<ApplyError>() {
+        return of_apply(error);
     }
+    // What is left is about what was typed, unless the machine said no.
+    let cannot_here = match error.downcast_ref::<JournalError>() {
+        Some(error) => !matches!(error, JournalError::Locked { .. }),
+        None => {
+            error.is::<CannotHere>()
+                || error.is::<io::Error>()
+                || error.is::<kernel::Error>()
+                || error.is::<experiment::run::RunError>()
+        }
+    };
+    if cannot_here { Exit::CannotHere } else { Exit::Usage }
 }
 
 fn of_apply(error: &ApplyError) -> Exit {
@@ -30,6 +40,7 @@ fn of_apply(error: &ApplyError) -> Exit {
         }
         ApplyError::Step { .. }
         | ApplyError::Kernel(_)
+        | ApplyError::Ovs(_)
         | ApplyError::Journal(_)
         | ApplyError::NoNamespace { .. }
         | ApplyError::CannotHere(_)

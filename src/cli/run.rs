@@ -25,9 +25,9 @@ use crate::{
     },
     record::{MtuProof, RunRecord, TopologyRef},
     report,
-    topology::model::{Attach, Topology},
+    topology::model::{Attach, Node, Topology},
     ui::{self, ProgressLine},
-    units::{BitRate, ByteSize, Span, stable_hash},
+    units::{BitRate, ByteSize, CpuList, Span, stable_hash},
 };
 
 /// Make a topology, prove it, measure it, report, and remove it again.
@@ -35,19 +35,20 @@ use crate::{
 pub struct Args {
     /// A topology file, or the name of a shipped one.
     file: String,
-    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc.
+    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
+    /// tcp_stream,tcp_rr].
     #[arg(long, value_name = "TESTS", value_parser = parse_tests)]
     test: Option<TestList>,
-    /// Length of one round, such as 3s or 500ms.
+    /// Length of one round, such as 3s or 500ms [default: 1s].
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
-    /// Rounds of each test, interleaved.
-    #[arg(long, value_name = "N")]
+    /// Rounds of each test, interleaved [default: 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: Option<u32>,
     /// Warm-up before each round, left out of every figure.
     #[arg(long, value_name = "TIME")]
     omit: Option<Span>,
-    /// Parallel streams.
+    /// Parallel streams [default: 1].
     #[arg(long, value_name = "N")]
     streams: Option<u32>,
     /// Bytes of a block (streams), datagram or request.
@@ -144,10 +145,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         talk("error: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
         return Ok(Exit::Usage);
     }
-    let declared: Vec<_> = flows.iter().map(|path| path.flow.clone()).collect();
-    if let Err(error) = options.check(&declared) {
-        talk(&format!("error: {error}"));
-        return Ok(Exit::Usage);
+    for path in &flows {
+        options.check(std::slice::from_ref(&path.flow))?;
     }
     let root = StateRoot::from_environment();
     let was_up = root.read(&loaded.desired.topology)?.is_some_and(|history| history.committed.is_some());
@@ -221,11 +220,33 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
     };
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     for node in &loaded.topology.nodes {
-        if let Some(cpus) = &node.cpus {
-            options.cpus.insert(node.name.clone(), cpus.clone());
+        let near = node.numa.as_deref().map(|word| numa_cpus(node, word, &loaded.topology)).transpose()?;
+        // Said CPUs win over a NUMA node's.
+        if let Some(cpus) = node.cpus.clone().or(near) {
+            options.cpus.insert(node.name.clone(), cpus);
         }
     }
     Ok(options)
+}
+
+/// The CPUs of `numa = "nic"` or of a numbered node.
+fn numa_cpus(node: &Node, word: &str, topology: &Topology) -> anyhow::Result<CpuList> {
+    let what = || format!("node `{}`, numa = \"{word}\"", node.name);
+    if word != "nic" {
+        let number = word.parse().with_context(what)?;
+        return kernel::numa::cpus_of(number).map_err(ApplyError::from).with_context(what);
+    }
+    let named = node.nic.as_ref().map(|port| &port.nic);
+    let nic = named.and_then(|name| topology.nics.iter().find(|nic| nic.name == *name));
+    let ifname = nic.and_then(|nic| nic.ifname.as_ref());
+    match ifname.and_then(kernel::numa::node_of) {
+        Some(number) => kernel::numa::cpus_of(number).map_err(ApplyError::from).with_context(what),
+        None => Err(CannotHere(format!(
+            "{}: the host does not say which NUMA node its NIC is near; name the CPUs with `cpus`",
+            what()
+        ))
+        .into()),
+    }
 }
 
 /// The declared flows, or those of `--flow`, with the way each must take.
@@ -251,6 +272,9 @@ fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
     let mut flows = Vec::new();
     for text in &args.flow {
         let Some((from, to)) = text.split_once(':') else { bail!("--flow {text}: write it as FROM:TO") };
+        if from == to {
+            bail!("--flow {text}: a node talks to another node, not to itself");
+        }
         let declared = loaded.desired.flows.iter().find(|path| path.flow.from == from && path.flow.to == to);
         flows.push(match declared {
             Some(path) => path.clone(),

@@ -98,7 +98,7 @@ impl Options {
         Ok(Self {
             tests,
             duration,
-            rounds: asked.rounds.or(file.rounds).unwrap_or(3).max(1),
+            rounds: asked.rounds.or(file.rounds).unwrap_or(3),
             omit: asked.omit.unwrap_or(Span(Duration::ZERO)),
             interval: asked.interval.unwrap_or(Span(interval)),
             streams: asked.streams.or(file.streams).unwrap_or(1),

@@ -36,6 +36,16 @@ pub struct Measured {
     pub after: Counters,
 }
 
+impl Measured {
+    /// Did the measured window bring nothing at all?
+    pub fn is_empty(&self) -> bool {
+        let streams = || self.client.streams.iter().chain(&self.server.streams);
+        let sides = [&self.client, &self.server];
+        sides.iter().any(|side| side.streams.iter().all(|s| s.bytes == 0 && s.units == 0))
+            || streams().all(|stream| stream.elapsed_ns == 0)
+    }
+}
+
 /// Why a round brought nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum RoundError {

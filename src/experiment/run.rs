@@ -115,6 +115,8 @@ pub fn run(
             };
             let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
             match attempt.run(workers, snapshot, &mut tell, interrupt) {
+                // Ctrl-C fell into the warm-up: a window that never opened is not a round.
+                Ok(measured) if interrupt.load(Relaxed) && measured.is_empty() => {}
                 Ok(measured) => book(result, round, path, &spec, measured),
                 Err(RoundError::Agent(error @ AgentError::Spawn { .. })) => {
                     conclude(record);

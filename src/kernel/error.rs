@@ -92,7 +92,7 @@ pub enum Error {
         extack: Option<String>,
     },
     /// A capability is missing.
-    #[error("{operation}: {}{}; it needs {capability}: run as root or with --rootless", strerror(*.errno), kernel_says(.extack))]
+    #[error("{operation}: {}{}; it needs {capability} over this namespace", strerror(*.errno), kernel_says(.extack))]
     Privilege {
         /// What was tried.
         operation: Box<Operation>,
@@ -226,7 +226,7 @@ mod tests {
             Operation::of("create bridge", "br1", "self").failed(Failure::Kernel { errno: libc::EPERM, extack: None });
         assert_eq!(
             error.to_string(),
-            "create bridge br1 in netns self: Operation not permitted; it needs CAP_NET_ADMIN: run as root or with --rootless"
+            "create bridge br1 in netns self: Operation not permitted; it needs CAP_NET_ADMIN over this namespace"
         );
     }
 }

@@ -81,13 +81,7 @@ impl Socket {
 
     /// Reads a whole table. A dump that was torn by a change meanwhile is repeated.
     pub fn dump(&mut self, kind: u16, body: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
-        for _ in 0..DUMP_TRIES {
-            let answer = self.exchange(kind, REQUEST | DUMP, body)?;
-            if !answer.torn {
-                return Ok(answer.bodies);
-            }
-        }
-        Err(Failure::Torn { tries: DUMP_TRIES })
+        until_whole(|| self.exchange(kind, REQUEST | DUMP, body))
     }
 
     fn exchange(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<Answer, Failure> {
@@ -122,6 +116,18 @@ impl Socket {
     }
 }
 
+/// Asks again while the answer is torn (`NLM_F_DUMP_INTR`): something changed while the kernel went through its list,
+/// and entries may be missing or there twice.
+fn until_whole(mut ask: impl FnMut() -> Result<Answer, Failure>) -> Result<Vec<Vec<u8>>, Failure> {
+    for _ in 0..DUMP_TRIES {
+        let answer = ask()?;
+        if !answer.torn {
+            return Ok(answer.bodies);
+        }
+    }
+    Err(Failure::Torn { tries: DUMP_TRIES })
+}
+
 /// The wire form of a typed message body.
 pub fn bytes(body: &impl Emitable) -> Vec<u8> {
     let mut bytes = vec![0; body.buffer_len()];
@@ -140,4 +146,26 @@ fn frame(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
     message.extend(0u32.to_ne_bytes());
     message.extend(body);
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_dump_is_asked_for_again_and_never_taken() {
+        let mut asked = 0;
+        let mut torn_twice = || {
+            asked += 1;
+            Ok(Answer { bodies: vec![vec![asked]], torn: asked < 3, complete: true })
+        };
+        assert_eq!(until_whole(&mut torn_twice).unwrap(), [[3]]);
+        let mut asked = 0;
+        let ever_torn = || {
+            asked += 1;
+            Ok(Answer { bodies: vec![vec![1]], torn: true, complete: true })
+        };
+        assert!(matches!(until_whole(ever_torn), Err(Failure::Torn { tries: DUMP_TRIES })));
+        assert_eq!(asked, DUMP_TRIES);
+    }
 }

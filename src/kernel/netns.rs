@@ -22,7 +22,7 @@ pub use named::{Holder, NamedNs, holders, inode, list, remove};
 use thread::on_worker;
 
 use super::{
-    Result,
+    Error, Result,
     error::Operation,
     netlink::{Failure, Socket, sys},
 };
@@ -61,8 +61,7 @@ impl Netns {
             sys::unshare(UnshareFlags::NEWNET).map_err(|error| operation().io(error))?;
             let this = Self::here(&label)?;
             for (key, value) in &sysctl {
-                write_sysctl(key, value)
-                    .map_err(|error| Operation::of(format!("set sysctl {key}={value}"), "", &label).io(error))?;
+                write_sysctl(key, value).map_err(|error| sysctl_failed(key, value, &label, error))?;
             }
             this.bring_up_loopback(&mark)?;
             named::bind(Path::new(OWN), &place).map_err(|error| operation().io(error))?;
@@ -188,8 +187,7 @@ impl Netns {
 
     /// Writes a sysctl inside.
     pub fn set_sysctl(&self, key: &str, value: &str) -> Result<()> {
-        self.within(|| write_sysctl(key, value))?
-            .map_err(|error| Operation::of(format!("set sysctl {key}={value}"), "", &self.label).io(error))
+        self.within(|| write_sysctl(key, value))?.map_err(|error| sysctl_failed(key, value, &self.label, error))
     }
 
     /// Reads several sysctls in one visit; keys the kernel does not have are left out.
@@ -202,6 +200,16 @@ impl Netns {
             keys.into_iter().filter_map(read).collect()
         })
     }
+}
+
+fn sysctl_failed(key: &str, value: &str, label: &str, error: io::Error) -> Error {
+    let operation = Operation::of(format!("set sysctl {key}={value}"), "", label);
+    // `tcp_set_default_congestion_control()`: outside the initial namespace only what is not restricted, root or not.
+    if key == "net.ipv4.tcp_congestion_control" && error.raw_os_error() == Some(libc::EPERM) {
+        let list = "net.ipv4.tcp_allowed_congestion_control of the machine";
+        return operation.conflict(format!("{error}: a namespace may choose only what {list} lists"));
+    }
+    operation.io(error)
 }
 
 fn write_sysctl(key: &str, value: &str) -> io::Result<()> {

@@ -1,13 +1,14 @@
 //! Becoming root of namespaces of one's own, without being root of the machine.
 
-use std::{fs, io};
+use std::{fs, io, str::FromStr};
 
 use rustix::{
     mount::{MountFlags, MountPropagationFlags, mount, mount_change},
     thread::{CapabilitySet, UnshareFlags, capabilities},
 };
 
-use super::{Error, Result, error::Operation, netlink::sys};
+use super::{Error, Netns, Result, error::Operation, link, netlink::sys};
+use crate::{plan::step::LinkSet, units::IfName};
 
 /// Does this process have a capability, in its own user namespace?
 pub fn can(capability: CapabilitySet) -> bool {
@@ -15,7 +16,7 @@ pub fn can(capability: CapabilitySet) -> bool {
 }
 
 /// Makes sure that namespaces and links can be made: unless CAP_NET_ADMIN and CAP_SYS_ADMIN are there, enters user,
-/// network and mount namespaces of its own, as their root, with an empty `/run`.
+/// network and mount namespaces of its own, as their root, with an empty `/run` and loopback up.
 ///
 /// Must be called while the process has one thread (`unshare(CLONE_NEWUSER)` refuses others with EINVAL), so first
 /// thing in `main`.
@@ -38,7 +39,9 @@ pub fn enter() -> Result<()> {
     // Only possible where no part of the old one is masked (`mount_too_revealing()` in fs/namespace.c); without it
     // /sys/class/net shows the machine's links, which nothing here reads.
     let _ = mount("netbench", "/sys", "sysfs", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None);
-    Ok(())
+    // As on a booted machine: a topology of the bare host talks over it.
+    let lo = IfName::from_str("lo").expect("`lo` is a name that a link can have");
+    link::set(&Netns::current("self")?, &lo, &LinkSet { up: Some(true), ..LinkSet::default() })
 }
 
 /// The error of a forbidden user namespace, with what forbids it.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::ovs::Ovs;
 use crate::{
     topology::model::{Flow, MacvlanMode, Netem, Shaper},
     units::{IfName, MacAddr},
@@ -40,6 +41,9 @@ pub struct Desired {
     pub namespaces: Vec<Ns>,
     /// Links; a link stands after every link that it needs (master, lower device, veth's first end).
     pub links: Vec<Link>,
+    /// Open vSwitch, one a namespace.
+    #[serde(default)]
+    pub ovs: Vec<Ovs>,
     /// Routes.
     pub routes: Vec<RouteSpec>,
     /// Static forwarding entries.
@@ -159,6 +163,8 @@ pub enum LinkKind {
     },
     /// A VXLAN device.
     Vxlan(Vxlan),
+    /// The internal port of a bridge of Open vSwitch (the bridge stands in `Desired::ovs` under the same name).
+    OvsInternal,
     /// A device that was there before and is given back: moved in and renamed, or only configured where it is.
     Borrowed {
         /// Kernel name in the namespace netbench was started in.

@@ -4,6 +4,7 @@
 
 mod links;
 mod missing;
+mod ovs;
 mod removal;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -76,15 +77,19 @@ pub fn diff(desired: &Desired, observed: &Observed, context: Context<'_>) -> Res
         missing: HashSet::new(),
         names: HashMap::new(),
         declared: desired.links.iter().map(|link| (&link.at, link)).collect(),
+        ovs: Vec::new(),
         own: desired.namespaces.iter().map(|ns| (&ns.id, ns.origin.is_own())).collect(),
     };
     for (ns, state) in &observed.namespaces {
         diff.names.extend(state.links.iter().map(|(name, link)| ((ns, link.index), name)));
     }
     diff.find_missing();
+    diff.ovs_conflicts();
+    diff.ovs_away();
     diff.take_away();
     diff.namespaces();
     diff.links();
+    diff.ovs_make();
     diff.addresses();
     diff.late_sysctls();
     diff.routes();
@@ -112,6 +117,8 @@ struct Diff<'a> {
     declared: HashMap<&'a LinkRef, &'a Link>,
     /// Declared namespaces: is it one that we make?
     own: HashMap<&'a NsId, bool>,
+    /// What is to be made of Open vSwitch.
+    ovs: Vec<ovs::OvsChange>,
 }
 
 impl<'a> Diff<'a> {

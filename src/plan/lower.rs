@@ -2,6 +2,8 @@
 //!
 //! Everything here is a function of the topology alone, so that two runs of the same file make the same network.
 
+mod ovs;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     net::IpAddr,
@@ -35,6 +37,14 @@ pub enum LowerError {
     /// A NIC given by PCI address whose interface name nobody looked up.
     #[error("nic `{0}` is given by PCI address; its interface name was not looked up on this host")]
     NicUnresolved(String),
+    /// A shaper and an impairment on one interface, which has one root qdisc.
+    #[error(
+        "{at}: `rate` together with `delay` or `loss` is not available on one interface; put them on the two ends of the wire, or on different ports"
+    )]
+    TwoQdiscs {
+        /// The interface.
+        at: LinkRef,
+    },
     /// A declared flow without a way.
     #[error("flow {from} -> {to}: {why}")]
     NoPath {
@@ -54,7 +64,7 @@ pub fn ns_name(topology: &str, role: &str) -> String {
 
 /// Derives the desired state.
 pub fn lower(topology: &Topology) -> Result<Desired, LowerError> {
-    let mut lowering = Lowering { topology, links: Vec::new(), used: BTreeSet::new() };
+    let mut lowering = Lowering { topology, links: Vec::new(), used: BTreeSet::new(), two_qdiscs: None };
     for nic in &topology.nics {
         lowering.nic(nic)?;
     }
@@ -72,7 +82,11 @@ pub fn lower(topology: &Topology) -> Result<Desired, LowerError> {
     for tunnel in &topology.tunnels {
         lowering.tunnel(tunnel)?;
     }
+    if let Some(at) = lowering.two_qdiscs.take() {
+        return Err(LowerError::TwoQdiscs { at });
+    }
     let Lowering { links, mut used, .. } = lowering;
+    used.extend(topology.switches.iter().map(|switch| switch_ns(topology, switch)).filter(|ns| ns.0 != NsId::SELF));
     used.extend(topology.nodes.iter().map(|node| node_ns(topology, &node.name)));
     used.extend(topology.hosts.iter().map(|host| NsId::new(&*host.name)));
     let mut desired = Desired {
@@ -83,7 +97,9 @@ pub fn lower(topology: &Topology) -> Result<Desired, LowerError> {
         neighbours: Vec::new(),
         flows: Vec::new(),
         links,
+        ovs: Vec::new(),
     };
+    ovs::lower(topology, &mut desired)?;
     desired.fdb = static_fdb(topology, &desired);
     desired.flows = flows(topology, &desired)?;
     desired.neighbours = neighbours(topology, &desired);
@@ -174,6 +190,7 @@ struct Lowering<'a> {
     topology: &'a Topology,
     links: Vec<Link>,
     used: BTreeSet<NsId>,
+    two_qdiscs: Option<LinkRef>,
 }
 
 impl Lowering<'_> {
@@ -194,6 +211,9 @@ impl Lowering<'_> {
             kind,
         };
         if let Some(settings) = settings {
+            if settings.rate.is_some() && settings.netem.is_some() {
+                self.two_qdiscs = Some(link.at.clone());
+            }
             configure(&mut link, settings);
         }
         self.links.push(link);
@@ -289,7 +309,8 @@ impl Lowering<'_> {
     fn port(&mut self, switch: &Switch, port: &Port) -> Result<(), LowerError> {
         let node = LinkRef { ns: node_ns(self.topology, &port.node), name: port.ifname.clone() };
         match &switch.kind {
-            SwitchKind::Bridge(_) => {
+            // A port of Open vSwitch is lowered as a bridge's and becomes what it is in `ovs::lower`.
+            SwitchKind::Bridge(_) | SwitchKind::Ovs(_) => {
                 let fabric =
                     LinkRef { ns: switch_ns(self.topology, switch), name: end_name(&port.node, port.ifname.as_str()) };
                 self.veth(fabric, None, Some((&switch.name, port.vlan)), node, Some(&port.settings), port.settings.mtu);
@@ -357,6 +378,9 @@ impl Lowering<'_> {
         let [a, b] = &tunnel.ends;
         for (end, far) in [(a, b), (b, a)] {
             let switch = self.switch_named(&end.switch)?;
+            if matches!(switch.kind, SwitchKind::Ovs(_)) {
+                continue;
+            }
             let (ns, master) = (switch_ns(self.topology, switch), switch.name.clone());
             let kind = LinkKind::Vxlan(Vxlan {
                 vni: tunnel.vni,

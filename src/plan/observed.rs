@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::desired::NsId;
+use super::{desired::NsId, ovs::ObservedOvs};
 use crate::{
     topology::model::MacvlanMode,
     units::{IfName, MacAddr},
@@ -29,6 +29,9 @@ pub struct ObservedNs {
     pub links: BTreeMap<IfName, ObservedLink>,
     /// Routes of the main table, without those that the kernel made (proto kernel).
     pub routes: Vec<ObservedRoute>,
+    /// Open vSwitch of ours, where one runs or is declared.
+    #[serde(default)]
+    pub ovs: Option<ObservedOvs>,
     /// Static FDB entries of VXLAN devices: (device, MAC, remote).
     pub fdb: Vec<(IfName, MacAddr, IpAddr)>,
     /// Permanent neighbour entries, where they were asked for: (device, address, MAC).

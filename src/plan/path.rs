@@ -8,6 +8,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::desired::{Desired, Direction, FlowPath, Hop, Link, LinkKind, LinkRef, NsId};
+use super::ovs::OvsBridge;
 use crate::{
     topology::model::{Flow, MacvlanMode},
     units::IfName,
@@ -53,6 +54,8 @@ pub struct Network<'a> {
     by_address: HashMap<IpAddr, &'a Link>,
     ports: HashMap<(&'a NsId, &'a IfName), Vec<&'a Link>>,
     children: HashMap<&'a LinkRef, Vec<&'a Link>>,
+    /// Bridges of Open vSwitch by the links that are their ports, and by their internal ones.
+    ovs: HashMap<(&'a NsId, &'a IfName), (&'a NsId, &'a OvsBridge)>,
 }
 
 impl<'a> Network<'a> {
@@ -64,7 +67,14 @@ impl<'a> Network<'a> {
             by_address: HashMap::new(),
             ports: HashMap::new(),
             children: HashMap::new(),
+            ovs: HashMap::new(),
         };
+        for (ns, bridge) in ovs_bridges(desired) {
+            network.ovs.insert((ns, &bridge.name), (ns, bridge));
+            for interface in bridge.ports.iter().flat_map(|port| &port.interfaces) {
+                network.ovs.insert((ns, &interface.name), (ns, bridge));
+            }
+        }
         for link in &desired.links {
             network.by_place.insert(&link.at, link);
             for address in &link.addresses {
@@ -87,6 +97,10 @@ impl<'a> Network<'a> {
             let hop = |direction| Hop { at: lo.clone(), direction, mtu: 0, overhead: 0 };
             return Ok(vec![hop(Direction::Tx), hop(Direction::Rx)]);
         }
+        if !self.by_address.contains_key(&to) && self.is_attached(from) {
+            // Two attached nodes with addresses of their own talk through whatever joins them already.
+            return Ok(Vec::new());
+        }
         let target = *self.by_address.get(&to).ok_or(NoPath::NoOwner(to))?;
         let mut hops = Vec::new();
         let mut here = from.clone();
@@ -96,7 +110,8 @@ impl<'a> Network<'a> {
             }
             let (out, next_hop) = self.route(&here, to)?;
             let next = *self.by_address.get(&next_hop).ok_or(NoPath::NoOwner(next_hop))?;
-            let mut walk = Walk { network: self, goal: next, seen: HashSet::new(), hops: Vec::new() };
+            let mut walk =
+                Walk { network: self, goal: next, seen: HashSet::new(), switches: HashSet::new(), hops: Vec::new() };
             if !walk.transmit(out)? {
                 return Err(NoPath::NotJoined { from: out.at.clone(), to: next.at.clone() });
             }
@@ -104,6 +119,11 @@ impl<'a> Network<'a> {
             here = next.at.ns.clone();
         }
         Err(NoPath::Loop(to))
+    }
+
+    /// Is this namespace somebody else's, with interfaces that the file does not declare?
+    fn is_attached(&self, id: &NsId) -> bool {
+        self.desired.namespace(id).is_some_and(|ns| !ns.origin.is_own())
     }
 
     /// A flow between two namespaces that the file did not declare: addresses of a common network where there is one.
@@ -165,11 +185,16 @@ impl<'a> Network<'a> {
     }
 }
 
+fn ovs_bridges(desired: &Desired) -> impl Iterator<Item = (&NsId, &OvsBridge)> {
+    desired.ovs.iter().flat_map(|ovs| ovs.bridges.iter().map(|bridge| (&ovs.daemon.ns, bridge)))
+}
+
 /// A depth-first walk of one broadcast domain towards `goal`.
 struct Walk<'n, 'a> {
     network: &'n Network<'a>,
     goal: &'a Link,
     seen: HashSet<(&'a LinkRef, bool)>,
+    switches: HashSet<(&'a NsId, &'a IfName)>,
     hops: Vec<Hop>,
 }
 
@@ -189,6 +214,7 @@ impl<'a> Walk<'_, 'a> {
             LinkKind::Veth { peer } => self.arrive(peer)?,
             LinkKind::Borrowed { cable: Some(far), .. } => self.arrive(far)?,
             LinkKind::Borrowed { cable: None, .. } => self.outside(link)?,
+            LinkKind::OvsInternal => self.switched(link)?,
             LinkKind::Bridge { .. } => self.flood(link, None)?,
             LinkKind::Macvlan { lower, mode } => self.beside(link, lower, *mode)?,
             LinkKind::Vxlan(own) => {
@@ -253,6 +279,9 @@ impl<'a> Walk<'_, 'a> {
                 };
             }
         }
+        if !reached {
+            reached = self.switched(link)?;
+        }
         if !reached && let Some(children) = self.network.children.get(&link.at) {
             for child in children {
                 if self.receive(child)? {
@@ -265,6 +294,60 @@ impl<'a> Walk<'_, 'a> {
             self.hops.truncate(mark);
         }
         Ok(reached)
+    }
+
+    /// A frame comes into the Open vSwitch that `link` is a port of, if it is one.
+    fn switched(&mut self, link: &'a Link) -> Result<bool, NoPath> {
+        match self.network.ovs.get(&(&link.at.ns, &link.at.name)) {
+            Some((ns, bridge)) => self.through(ns, bridge, Some(link)),
+            None => Ok(false),
+        }
+    }
+
+    /// A frame leaves an Open vSwitch by its ports: links, its internal port, and tunnels, whose outer packets go their
+    /// own way (the internal port of the bridge below does not count them).
+    fn through(&mut self, ns: &'a NsId, bridge: &'a OvsBridge, except: Option<&Link>) -> Result<bool, NoPath> {
+        if !self.switches.insert((ns, &bridge.name)) {
+            return Ok(false);
+        }
+        let tunnels = |bridge: &'a OvsBridge| {
+            bridge.ports.iter().flat_map(|port| &port.interfaces).filter_map(|interface| interface.tunnel.as_ref())
+        };
+        let names = bridge.ports.iter().flat_map(|port| &port.interfaces).map(|interface| &interface.name);
+        for name in names.chain([&bridge.name]) {
+            let at = LinkRef { ns: ns.clone(), name: name.clone() };
+            let Some(port) = self.network.by_place.get(&at).copied() else { continue };
+            let back = except.is_some_and(|link| std::ptr::eq(link, port));
+            if back {
+                continue;
+            }
+            if port.kind == LinkKind::OvsInternal {
+                if std::ptr::eq(port, self.goal) {
+                    self.push(port, Direction::Rx);
+                    return Ok(true);
+                }
+            } else if self.transmit(port)? {
+                return Ok(true);
+            }
+        }
+        for own in tunnels(bridge) {
+            let far = ovs_bridges(self.network.desired).find(|(_, bridge)| {
+                tunnels(bridge).any(|t| t.kind == own.kind && t.key == own.key && t.local == own.remote)
+            });
+            let Some((far_ns, far)) = far else { continue };
+            let mark = self.hops.len();
+            let outer = self.network.hops(ns, own.remote)?;
+            let counted = outer
+                .into_iter()
+                .filter(|hop| self.network.by_place.get(&hop.at).is_none_or(|link| link.kind != LinkKind::OvsInternal));
+            let hops: Vec<Hop> = counted.map(|hop| Hop { overhead: own.overhead(), ..hop }).collect();
+            self.hops.extend(hops);
+            if self.through(far_ns, far, None)? {
+                return Ok(true);
+            }
+            self.hops.truncate(mark);
+        }
+        Ok(false)
     }
 
     fn flood(&mut self, bridge: &'a Link, except: Option<&Link>) -> Result<bool, NoPath> {

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::desired::{FdbSpec, Link, LinkRef, NeighbourSpec, NsId, Qdisc, RouteSpec};
+use super::ovs::{OvsBridge, OvsDaemon};
 use crate::units::{IfName, MacAddr};
 
 /// One change of the kernel's state. Every step knows its undo (`Step::undo`) and is idempotent both ways.
@@ -58,6 +59,26 @@ pub enum Step {
         from: LinkRef,
         /// How it was.
         previous: Box<NicState>,
+    },
+    /// Start ovsdb-server and ovs-vswitchd in a namespace.
+    StartOvs(OvsDaemon),
+    /// End them, with all bridges.
+    StopOvs(OvsDaemon),
+    /// Make bridges with all their ports, in one transaction.
+    CreateOvsBridges {
+        /// Namespace.
+        ns: NsId,
+        /// The bridges.
+        bridges: Vec<OvsBridge>,
+        /// How those that were there differ, where they are made again.
+        differs: Vec<String>,
+    },
+    /// Remove bridges of ours.
+    DeleteOvsBridges {
+        /// Namespace.
+        ns: NsId,
+        /// The bridges as they were.
+        bridges: Vec<OvsBridge>,
     },
     /// Set link attributes.
     SetLink {
@@ -248,6 +269,10 @@ impl Step {
             Self::DeleteLink { link, peer } => Self::CreateLink { link, peer },
             Self::TakeNic { to, previous } => Self::GiveBackNic { from: to, previous },
             Self::GiveBackNic { from, previous } => Self::TakeNic { to: from, previous },
+            Self::StartOvs(daemon) => Self::StopOvs(daemon),
+            Self::StopOvs(daemon) => Self::StartOvs(daemon),
+            Self::CreateOvsBridges { ns, bridges, .. } => Self::DeleteOvsBridges { ns, bridges },
+            Self::DeleteOvsBridges { ns, bridges } => Self::CreateOvsBridges { ns, bridges, differs: Vec::new() },
             Self::SetLink { at, set, previous } => Self::SetLink { at, set: previous, previous: set },
             Self::AddAddress { at, address } => Self::DeleteAddress { at, address },
             Self::DeleteAddress { at, address } => Self::AddAddress { at, address },
@@ -284,6 +309,8 @@ impl Step {
                 | Self::DeleteFdb(_)
                 | Self::DeleteNeighbour(_)
                 | Self::GiveBackNic { .. }
+                | Self::StopOvs(_)
+                | Self::DeleteOvsBridges { .. }
         )
     }
 
@@ -299,6 +326,8 @@ impl Step {
             | Self::SetQdisc { at, .. }
             | Self::SetFeatures { at, .. }
             | Self::SetEthtool { at, .. } => &at.ns,
+            Self::StartOvs(daemon) | Self::StopOvs(daemon) => &daemon.ns,
+            Self::CreateOvsBridges { ns, .. } | Self::DeleteOvsBridges { ns, .. } => ns,
             Self::AddRoute(route) | Self::DeleteRoute(route) => &route.ns,
             Self::AddFdb(entry) | Self::DeleteFdb(entry) => &entry.at.ns,
             Self::AddNeighbour(entry) | Self::DeleteNeighbour(entry) => &entry.at.ns,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{
     desired::{Link, LinkKind, Qdisc},
+    ovs::OvsBridge,
     step::{LinkSet, Step},
 };
 use crate::topology::model::{Netem, ShaperKind};
@@ -36,6 +37,13 @@ impl fmt::Display for Step {
             }
             Self::TakeNic { to, previous } => write!(f, "borrow {} as {to}", previous.ifname),
             Self::GiveBackNic { from, previous } => write!(f, "give {from} back as {}", previous.ifname),
+            Self::StartOvs(daemon) => {
+                let tso = if daemon.tso { ", segmentation offload on" } else { "" };
+                write!(f, "start Open vSwitch in {}{tso}", daemon.ns)
+            }
+            Self::StopOvs(daemon) => write!(f, "stop Open vSwitch in {}", daemon.ns),
+            Self::CreateOvsBridges { ns, bridges, .. } => write!(f, "add Open vSwitch {} in {ns}", Bridges(bridges)),
+            Self::DeleteOvsBridges { ns, bridges } => write!(f, "delete Open vSwitch {} in {ns}", Bridges(bridges)),
             Self::SetLink { at, set, .. } => write!(f, "set link {at}{}", SetText(set)),
             Self::AddAddress { at, address } => write!(f, "add address {address} on {at}"),
             Self::DeleteAddress { at, address } => write!(f, "delete address {address} on {at}"),
@@ -75,6 +83,25 @@ impl Step {
             Self::TakeNic { to, previous } => format!("{to}: the device {} is not here", previous.ifname),
             Self::GiveBackNic { from, previous } => {
                 format!("{from}: the borrowed device {} is not declared here", previous.ifname)
+            }
+            Self::StartOvs(daemon) => {
+                let tso = if daemon.tso { "on" } else { "off" };
+                format!("{}: Open vSwitch does not run with segmentation offload {tso}", daemon.ns)
+            }
+            Self::StopOvs(daemon) => format!("{}: Open vSwitch runs and is not declared so", daemon.ns),
+            Self::CreateOvsBridges { ns, bridges, differs } => {
+                let there = |bridge: &&OvsBridge| {
+                    let ports = bridge.ports.iter().map(|port| format!("port {}", port.name));
+                    let names: Vec<String> = ports.chain([format!("bridge {}:", bridge.name)]).collect();
+                    !differs.iter().any(|line| names.iter().any(|name| line.starts_with(name)))
+                };
+                let missing = bridges.iter().filter(there).map(|bridge| format!("bridge {} is missing", bridge.name));
+                let lines = differs.iter().cloned().chain(missing).map(|line| format!("{ns}: Open vSwitch: {line}"));
+                lines.collect::<Vec<_>>().join("; ")
+            }
+            Self::DeleteOvsBridges { ns, bridges } => {
+                let names: Vec<&str> = bridges.iter().map(|bridge| bridge.name.as_str()).collect();
+                format!("{ns}: Open vSwitch: not as declared, or not declared: {}", names.join(", "))
             }
             Self::SetLink { at, set, previous } => differing(set, previous)
                 .into_iter()
@@ -119,6 +146,24 @@ fn on_off(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
 
+struct Bridges<'a>(&'a [OvsBridge]);
+
+impl fmt::Display for Bridges<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, bridge) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            write!(f, "bridge {} ({} ports", bridge.name, bridge.ports.len())?;
+            for interface in bridge.ports.iter().flat_map(|port| &port.interfaces) {
+                interface.tunnel.iter().try_for_each(|tunnel| write!(f, ", {} {tunnel}", interface.name))?;
+            }
+            write!(f, ") mtu {}", bridge.mtu)?;
+        }
+        Ok(())
+    }
+}
+
 struct KindText<'a>(&'a Link);
 
 impl fmt::Display for KindText<'_> {
@@ -132,6 +177,7 @@ impl fmt::Display for KindText<'_> {
             LinkKind::Vxlan(v) => {
                 write!(f, "vxlan vni {} {} -> {} port {} dev {}", v.vni, v.local, v.remote, v.port, v.dev)
             }
+            LinkKind::OvsInternal => f.write_str("internal port of Open vSwitch"),
             LinkKind::Borrowed { ifname, .. } => write!(f, "borrowed {ifname}"),
         }
     }
@@ -144,6 +190,7 @@ pub fn kind_word(link: &Link) -> &'static str {
         LinkKind::Veth { .. } => "veth",
         LinkKind::Macvlan { .. } => "macvlan",
         LinkKind::Vxlan(_) => "vxlan",
+        LinkKind::OvsInternal => "ovs internal",
         LinkKind::Borrowed { .. } => "borrowed",
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use shapes::{EndEntry, Located, OneOrMany, Ordered, PortEntry, Scalar, Text};
 
-use super::model::{Fabric, MacvlanMode, ShaperKind, TunnelKind};
+use super::model::{Datapath, Fabric, FailMode, MacvlanMode, ShaperKind, TunnelKind};
 
 /// A topology file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -104,6 +104,16 @@ pub enum Kind {
     Sriov,
 }
 
+/// Whose Open vSwitch a switch is a part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Daemons {
+    /// Daemons of the topology's own, in the switch's namespace.
+    Private,
+    /// The one that the host runs.
+    System,
+}
+
 /// A shared medium.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -118,8 +128,18 @@ pub struct Switch {
     /// Nodes on it: names, patterns (`c*`), or tables with settings.
     #[serde(default)]
     pub ports: Vec<Located<PortEntry>>,
-    /// Spanning tree (bridge). Default false.
+    /// Spanning tree (bridge, ovs). Default false.
     pub stp: Option<Located<bool>>,
+    /// Rapid spanning tree (ovs). Default false.
+    pub rstp: Option<Located<bool>>,
+    /// Who moves the packets (ovs): `user` is the daemon, `kernel` the module openvswitch. Default `user`.
+    pub datapath: Option<Located<Datapath>>,
+    /// Whose Open vSwitch it is (ovs): `private` is one of its own, started and ended with the topology. Default `private`.
+    pub ovs: Option<Located<Daemons>>,
+    /// What it does without a controller (ovs). Default `standalone`.
+    pub fail_mode: Option<Located<FailMode>>,
+    /// TCP segmentation offload through the userspace datapath (ovs). Default true, but false on a host with a tunnel.
+    pub tso: Option<Located<bool>>,
     /// 802.1Q filtering (bridge): ports may then have a `vlan`.
     pub vlan_filtering: Option<Located<bool>>,
     /// IGMP and MLD snooping (bridge). Default: the kernel's.
@@ -238,9 +258,12 @@ interface_table! {
         pub node: Text,
         /// Interface name in the node. Default `eth0`, `eth1`, … in order of declaration.
         pub ifname: Option<Text>,
-        /// Access VLAN of the port (bridge with `vlan_filtering = true`).
+        /// Access VLAN of the port (ovs, or bridge with `vlan_filtering = true`).
         #[schemars(range(min = 1, max = 4094))]
         pub vlan: Option<Located<u16>>,
+        /// VLANs that pass tagged (ovs); `vlan` is then the one of untagged frames.
+        #[serde(default)]
+        pub trunks: Vec<Located<u16>>,
     }
 }
 
@@ -292,10 +315,10 @@ pub struct Link {
 pub struct Tunnel {
     /// Encapsulation.
     pub kind: Located<TunnelKind>,
-    /// Virtual network identifier, 24 bits.
+    /// Virtual network identifier, 24 bits; the key of gre.
     #[schemars(range(min = 0, max = 16777215))]
     pub vni: Located<u32>,
-    /// UDP destination port. Default 4789.
+    /// UDP destination port. Default: 4789 for vxlan, 6081 for geneve; gre has none.
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<Located<u16>>,
     /// The two switches it joins.

@@ -80,6 +80,7 @@ impl Picture {
         for switch in &topology.switches {
             let kind = match &switch.kind {
                 SwitchKind::Bridge(_) => "bridge".to_owned(),
+                SwitchKind::Ovs(options) => format!("Open vSwitch ({})", options.datapath.word()),
                 SwitchKind::Macvlan { mode, .. } => format!("macvlan {}", format!("{mode:?}").to_lowercase()),
             };
             let mut lines = vec![format!("{kind}, MTU {}", switch.mtu)];

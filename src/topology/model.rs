@@ -169,6 +169,8 @@ pub struct Port {
     pub ifname: IfName,
     /// Access VLAN of the port, on switches that filter.
     pub vlan: Option<u16>,
+    /// VLANs that pass tagged, on switches that filter.
+    pub trunks: Vec<u16>,
     /// Settings of the node's end (the switch's end shares the MTU).
     pub settings: PortSettings,
 }
@@ -198,6 +200,8 @@ pub struct Switch {
 pub enum SwitchKind {
     /// The kernel's bridge.
     Bridge(BridgeOptions),
+    /// Open vSwitch.
+    Ovs(OvsOptions),
     /// macvlan children of one NIC.
     Macvlan {
         /// NIC name.
@@ -216,6 +220,61 @@ pub struct BridgeOptions {
     pub vlan_filtering: bool,
     /// IGMP/MLD snooping.
     pub multicast_snooping: Option<bool>,
+}
+
+/// Open vSwitch options.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OvsOptions {
+    /// Who moves the packets.
+    pub datapath: Datapath,
+    /// What it does without a controller.
+    pub fail_mode: FailMode,
+    /// Spanning tree.
+    pub stp: bool,
+    /// Rapid spanning tree.
+    pub rstp: bool,
+    /// Segmentation offload through the userspace datapath: decided for all switches of a host together.
+    pub tso: bool,
+}
+
+/// Who moves the packets of an Open vSwitch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Datapath {
+    /// The daemon itself (`netdev`): no kernel module.
+    User,
+    /// The kernel's module `openvswitch` (`system`).
+    Kernel,
+}
+
+impl Datapath {
+    /// `datapath_type` in the database.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::User => "netdev",
+            Self::Kernel => "system",
+        }
+    }
+}
+
+/// What a bridge of Open vSwitch does without a controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FailMode {
+    /// It learns and forwards like any switch.
+    Standalone,
+    /// It forwards what flows say, and nothing else.
+    Secure,
+}
+
+impl FailMode {
+    /// The database's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Standalone => "standalone",
+            Self::Secure => "secure",
+        }
+    }
 }
 
 /// macvlan modes.
@@ -319,6 +378,50 @@ pub struct Tunnel {
 pub enum TunnelKind {
     /// RFC 7348.
     Vxlan,
+    /// RFC 8926, without options.
+    Geneve,
+    /// RFC 2784 with the key of RFC 2890, carrying Ethernet.
+    Gre,
+}
+
+impl TunnelKind {
+    /// Its word in the file and in Open vSwitch's database.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
+            Self::Gre => "gre",
+        }
+    }
+
+    /// Its name in a sentence.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Vxlan => "VXLAN",
+            Self::Geneve => "Geneve",
+            Self::Gre => "GRE",
+        }
+    }
+
+    /// Bytes it adds to each packet. Outer Ethernet is not part of an MTU; the outer IP header (20, or 40), UDP (8) with
+    /// VXLAN or Geneve (8), or GRE (4) with its key (4), and the inner Ethernet header (14) are.
+    pub fn overhead(self, ipv4: bool) -> u32 {
+        let outer = if ipv4 { 20 } else { 40 };
+        let own = match self {
+            Self::Vxlan | Self::Geneve => 16,
+            Self::Gre => 8,
+        };
+        outer + own + 14
+    }
+
+    /// UDP port (IANA); 0 where there is none.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Vxlan => 4789,
+            Self::Geneve => 6081,
+            Self::Gre => 0,
+        }
+    }
 }
 
 /// One end of a tunnel.

@@ -11,6 +11,7 @@ mod mtu;
 mod names;
 mod naming;
 mod nodes;
+mod ovs;
 mod routes;
 mod segments;
 mod settings;
@@ -41,6 +42,7 @@ pub fn resolve(file: &ast::File, whole: bool) -> (Option<Topology>, Vec<Diagnost
     segments::join(&mut draft);
     addresses::assign(&mut draft);
     tunnels::resolve(&mut draft);
+    ovs::resolve(&mut draft);
     mtu::decide(&mut draft);
     routes::resolve(&mut draft);
     let test = nodes::test_defaults(&mut draft);
@@ -164,6 +166,7 @@ struct Iface {
     /// Point of the segment it is on.
     point: usize,
     vlan: Option<u16>,
+    trunks: Vec<u16>,
     settings: PortSettings,
     /// Addresses the file gives.
     written: Vec<(IpNet, Range<usize>)>,

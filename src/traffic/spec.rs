@@ -85,7 +85,10 @@ impl Spec {
             return no(format!("response of {} bytes: {} allows 1 to {longest}", self.response.0, self.test));
         }
         if self.duration.0.is_zero() || self.duration.0 > Limits::DURATION || self.omit.0 > Limits::DURATION {
-            return no(format!("duration {}, omit {}: allowed are up to 7 days, and not 0", self.duration, self.omit));
+            return no(format!(
+                "duration {}, omit {}: allowed are up to 7 days, and a duration longer than 0",
+                self.duration, self.omit
+            ));
         }
         if self.interval.0.is_zero() || self.duration.0.as_nanos() / self.interval.0.as_nanos() > Limits::INTERVALS {
             return no(format!(

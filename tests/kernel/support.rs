@@ -1,5 +1,8 @@
 //! Isolation, oracles and small makers.
 
+#[path = "../lab/skip.rs"]
+mod skip;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -17,24 +20,20 @@ use rustix::{
     thread::UnshareFlags,
 };
 
+use skip::skip;
+
 /// Puts the calling thread into namespaces of its own; false, with the reason printed, where that is not allowed.
 pub fn isolated() -> bool {
     // SAFETY: unsafe for CLONE_FILES only.
     let unshared = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) };
     if let Err(errno) = unshared {
-        return skip(&format!("cannot make namespaces: {errno}"));
+        skip(&format!("cannot make namespaces: {errno}"));
+        return false;
     }
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
     mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).unwrap();
     let _ = mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None);
     true
-}
-
-/// Says why a test does not run; fails under NETBENCH_STRICT=1.
-pub fn skip(why: &str) -> bool {
-    assert!(std::env::var("NETBENCH_STRICT").as_deref() != Ok("1"), "skipped under NETBENCH_STRICT: {why}");
-    eprintln!("skipped: {why}");
-    false
 }
 
 /// `/run/netns/NAME`

@@ -6,9 +6,10 @@
 #![allow(dead_code, reason = "each test binary uses a part of the harness")]
 
 pub mod dump;
+mod skip;
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -18,6 +19,7 @@ use std::{
 use serde_json::Value;
 
 pub use dump::Dump;
+pub use skip::skip;
 
 /// The program under test.
 pub const NETBENCH: &str = env!("CARGO_BIN_EXE_netbench");
@@ -391,18 +393,6 @@ pub fn require(programs: &[&str]) -> bool {
 fn has_program(name: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':').chain(["/usr/sbin", "/sbin"]).any(|folder| Path::new(folder).join(name).exists())
-}
-
-/// Says that a test cannot run here, and why; fails it under `NETBENCH_STRICT=1`.
-pub fn skip(why: &str) {
-    let test = std::thread::current().name().unwrap_or("test").to_owned();
-    eprintln!("SKIP {test}: {why}");
-    if let Ok(path) = std::env::var("NETBENCH_SKIPS")
-        && let Ok(mut file) = std::fs::OpenOptions::new().append(true).create(true).open(path)
-    {
-        writeln!(file, "{test}: {why}").ok();
-    }
-    assert!(std::env::var("NETBENCH_STRICT").as_deref() != Ok("1"), "NETBENCH_STRICT=1: {why}");
 }
 
 /// Is the test root in the machine's own user namespace?

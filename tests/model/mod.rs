@@ -7,6 +7,7 @@ use netbench::{
         desired::{Link, LinkKind, LinkRef, NsId, Qdisc},
         marks,
         observed::{LinkDetail, Observed, ObservedLink, ObservedNs, ObservedQdisc, ObservedRoute},
+        ovs::{ObservedOvs, OvsBridge},
         step::{LinkSet, Step},
     },
     topology::model::ShaperKind,
@@ -78,6 +79,28 @@ impl Model {
                 }
             }
             Step::TakeNic { .. } | Step::GiveBackNic { .. } => return Err("the model has no NIC".into()),
+            Step::StartOvs(daemon) => {
+                let ovs = ObservedOvs { running: true, tso: daemon.tso, ..ObservedOvs::default() };
+                self.ns(&daemon.ns)?.ovs = Some(ovs);
+            }
+            Step::StopOvs(daemon) => {
+                let ns = self.ns(&daemon.ns)?;
+                ns.ovs.take().ok_or("no such daemon")?;
+                ns.links.retain(|_, link| link.kind != "tun");
+            }
+            Step::CreateOvsBridges { ns, bridges, .. } => self.create_bridges(ns, bridges)?,
+            Step::DeleteOvsBridges { ns, bridges } => {
+                let state = self.ns(ns)?;
+                let ovs = state.ovs.as_mut().ok_or("no such daemon")?;
+                for bridge in bridges {
+                    let before = ovs.bridges.len();
+                    ovs.bridges.retain(|have| have.name != bridge.name);
+                    if ovs.bridges.len() == before {
+                        return Err("no such bridge".into());
+                    }
+                    state.links.remove(&bridge.name);
+                }
+            }
             Step::SetLink { at, set, .. } => self.set(at, set)?,
             Step::AddAddress { at, address } => {
                 let link = self.link(at)?;
@@ -166,6 +189,28 @@ impl Model {
         Ok(())
     }
 
+    fn create_bridges(&mut self, id: &NsId, bridges: &[OvsBridge]) -> Result<(), String> {
+        for bridge in bridges {
+            let index = self.next;
+            self.next += 1;
+            let ns = self.ns(id)?;
+            for interface in bridge.ports.iter().flat_map(|port| &port.interfaces) {
+                if interface.tunnel.is_none() && !ns.links.contains_key(&interface.name) {
+                    return Err("could not open network device".into());
+                }
+            }
+            let tap =
+                ObservedLink { index, kind: "tun".into(), mtu: bridge.mtu, mac: bridge.mac, ..ObservedLink::default() };
+            if ns.links.insert(bridge.name.clone(), tap).is_some() {
+                return Err("File exists".into());
+            }
+            let ovs = ns.ovs.as_mut().ok_or("no such daemon")?;
+            ovs.bridges.push(bridge.clone());
+            ovs.bridges.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        Ok(())
+    }
+
     fn create(&mut self, link: &Link, peer: Option<&Link>) -> Result<(), String> {
         let mut near = self.fresh(link)?;
         near.up = true;
@@ -212,6 +257,7 @@ impl Model {
                 };
                 near.master = link.master.as_ref().map(|name| self.index(&link.at.ns, name)).transpose()?;
             }
+            LinkKind::OvsInternal => return Err("Open vSwitch makes it".into()),
             LinkKind::Borrowed { .. } => return Err("the model borrows nothing".into()),
         }
         self.ns(&link.at.ns)?.links.insert(link.at.name.clone(), near);
@@ -231,6 +277,7 @@ impl Model {
             LinkKind::Veth { .. } => "veth",
             LinkKind::Macvlan { .. } => "macvlan",
             LinkKind::Vxlan(_) => "vxlan",
+            LinkKind::OvsInternal => "tun",
             LinkKind::Borrowed { .. } => "",
         };
         Ok(ObservedLink {
@@ -323,6 +370,7 @@ impl Model {
             let mut routes: Vec<String> =
                 ns.routes.iter().map(|r| format!("{} {:?} {:?}", r.to, r.via, named(r.oif))).collect();
             routes.sort();
+            all.insert(format!("ovs {id}"), format!("{:?}", ns.ovs));
             all.insert(format!("routes {id}"), routes.join("; "));
             let mut fdb: Vec<String> = ns.fdb.iter().map(|entry| format!("{entry:?}")).collect();
             fdb.sort();

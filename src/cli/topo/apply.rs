@@ -49,7 +49,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         let what = summary(desired);
         match applied.steps.len() {
             0 => talk(&format!("{}: {what}; nothing to do, all is as declared ({elapsed_ms:.0} ms)", desired.topology)),
-            n => talk(&format!("{}: {what}; {n} steps in {elapsed_ms:.0} ms; verified", desired.topology)),
+            n => talk(&format!("{}: {what}; {} in {elapsed_ms:.0} ms; verified", desired.topology, plural(n, "step"))),
         }
         for proof in &proofs {
             talk(&proof.text());
@@ -74,6 +74,7 @@ pub fn summary(desired: &Desired) -> String {
     parts.join(", ")
 }
 
-fn plural(n: usize, word: &str) -> String {
+/// `1 step`, `2 steps`.
+pub fn plural(n: usize, word: &str) -> String {
     format!("{n} {word}{}", if n == 1 { "" } else { "s" })
 }

@@ -1,11 +1,12 @@
 //! `netbench topo check`: all mistakes of a file, offline.
 
-use serde::Serialize;
+use super::{
+    super::{Exit, data},
+    output, say,
+};
+use crate::topology;
 
-use super::{super::print, Exit, say};
-use crate::topology::{self, diagnostic::JsonDiagnostic};
-
-/// Arguments of `netbench topo check`.
+/// Check a topology file offline: all mistakes at once.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A topology file, or the name of a shipped topology
@@ -14,17 +15,6 @@ pub struct Args {
     /// Print mistakes and warnings as JSON to stdout
     #[arg(long)]
     json: bool,
-}
-
-/// What `--json` prints.
-#[derive(Debug, Serialize, schemars::JsonSchema)]
-struct Outcome {
-    /// The topology's name, when it is sound.
-    topology: Option<String>,
-    /// Sound, warnings aside?
-    ok: bool,
-    /// Mistakes and warnings in order of place.
-    diagnostics: Vec<JsonDiagnostic>,
 }
 
 /// Exit code 2 when there are errors; warnings alone are no failure.
@@ -36,12 +26,11 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     let exit = if checked.is_ok() { Exit::Ok } else { Exit::Usage };
     if args.json {
-        let outcome = Outcome {
+        data(&output::Check {
             topology: checked.as_ref().ok().map(|loaded| loaded.topology.name.clone()),
             ok: checked.is_ok(),
             diagnostics: report.to_json(),
-        };
-        print(&(serde_json::to_string_pretty(&outcome)? + "\n"))?;
+        })?;
         return Ok(exit);
     }
     say(report);
@@ -63,17 +52,4 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_checked_in_schema_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/topo-check.schema.json");
-        let current = serde_json::to_string_pretty(&schemars::schema_for!(super::Outcome)).unwrap() + "\n";
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(path, &current).unwrap();
-        }
-        assert_eq!(std::fs::read_to_string(path).unwrap(), current, "run the test with UPDATE=1");
-    }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     super::{Exit, data, declared, outcome::require_privilege, talk},
+    apply::plural,
     output,
 };
 use crate::apply::{
@@ -89,7 +90,8 @@ fn say(name: &str, removed: Option<&Removed>) {
         talk(&format!("{name}: nothing of it is here"));
         return;
     };
-    talk(&format!("{name}: removed {} namespaces, {} links deleted first", removed.namespaces.len(), removed.links));
+    let (namespaces, links) = (plural(removed.namespaces.len(), "namespace"), plural(removed.links, "link"));
+    talk(&format!("{name}: removed {namespaces}, {links} deleted first"));
     for (namespace, pid, command) in &removed.pinned {
         talk(&format!(
             "warning: {namespace}: its links are gone, but process {pid} ({command}) still holds the namespace; it goes when that ends"

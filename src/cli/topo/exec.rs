@@ -2,8 +2,6 @@
 
 use std::{os::unix::process::CommandExt, process::Command};
 
-use anyhow::Context;
-
 use super::super::{Exit, declared, outcome::require_privilege, talk};
 use crate::{
     apply::{journal::StateRoot, world::World},
@@ -46,5 +44,6 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     };
     world.get(&id)?.enter_for_exec(name)?;
     let error = Command::new(&args.command[0]).args(&args.command[1..]).exec();
-    Err(error).with_context(|| format!("cannot run `{}` in {id}", args.command[0]))
+    talk(&format!("error: cannot run `{}` in {id}: {error}", args.command[0]));
+    Ok(Exit::Usage)
 }

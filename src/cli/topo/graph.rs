@@ -3,7 +3,7 @@
 use super::{super::print, Exit, load};
 use crate::topology::graph::{self, Format};
 
-/// Arguments of `netbench topo graph`.
+/// Draw a topology as Mermaid, Graphviz or SVG.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A topology file, or the name of a shipped topology

@@ -3,7 +3,7 @@
 use super::{super::print, Exit, say};
 use crate::topology::{self, shipped};
 
-/// Arguments of `netbench topo new`.
+/// Print a shipped topology, as a file to edit.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The shipped topology to print

@@ -10,7 +10,20 @@ use crate::{
         step::Step,
         text::kind_word,
     },
+    record::RunRecord,
+    topology::diagnostic::JsonDiagnostic,
 };
+
+/// `topo check --json`
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Check {
+    /// Name of the topology, when it is sound.
+    pub topology: Option<String>,
+    /// Sound, warnings aside?
+    pub ok: bool,
+    /// Mistakes and warnings in order of place.
+    pub diagnostics: Vec<JsonDiagnostic>,
+}
 
 /// `topo plan --json`
 #[derive(Debug, Serialize, JsonSchema)]
@@ -174,15 +187,18 @@ pub struct Pinned {
     pub command: String,
 }
 
-/// Name and schema of every shape.
+/// Name and schema of every shape that a command prints with `--json`.
 pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
     vec![
+        ("run", schemars::schema_for!(RunRecord)),
+        ("topo-check", schemars::schema_for!(Check)),
         ("topo-plan", schemars::schema_for!(Plan)),
         ("topo-show", schemars::schema_for!(Show)),
         ("topo-apply", schemars::schema_for!(Apply)),
         ("topo-verify", schemars::schema_for!(Verify)),
         ("topo-list", schemars::schema_for!(Vec<Listed>)),
         ("topo-destroy", schemars::schema_for!(Vec<Destroyed>)),
+        ("topo-gc", schemars::schema_for!(Vec<Destroyed>)),
     ]
 }
 

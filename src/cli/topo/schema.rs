@@ -3,7 +3,7 @@
 use super::{super::print, Exit};
 use crate::topology;
 
-/// Arguments of `netbench topo schema`.
+/// Print the JSON schema of topology files, for editors.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 

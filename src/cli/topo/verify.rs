@@ -2,6 +2,7 @@
 
 use super::{
     super::{Exit, data, declared, outcome::require_privilege, print, talk},
+    apply::plural,
     output,
 };
 use crate::apply::{self, journal::StateRoot, prove, world::World};
@@ -43,7 +44,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         proofs.iter().for_each(|proof| talk(&proof.text()));
     } else {
         print(&(drift.join("\n") + "\n"))?;
-        talk(&format!("{}: {} differences; `netbench topo apply` mends them", desired.topology, drift.len()));
+        let differences = plural(drift.len(), "difference");
+        talk(&format!("{}: {differences}; `netbench topo apply` mends them", desired.topology));
     }
     Ok(if drift.is_empty() && holds { Exit::Ok } else { Exit::CheckFailed })
 }

@@ -60,6 +60,9 @@ pub fn create(
             (InfoKind::MacVlan, InfoData::MacVlan(vec![InfoMacVlan::Mode(macvlan_mode(*mode))]))
         }
         LinkKind::Vxlan(vxlan) => (InfoKind::Vxlan, InfoData::Vxlan(vxlan_options(ns, vxlan)?)),
+        LinkKind::OvsInternal => {
+            return Err(operation(ns, link).conflict("Open vSwitch makes it"));
+        }
         LinkKind::Borrowed { .. } => {
             return Err(operation(ns, link).conflict("a borrowed device is taken, not made"));
         }
@@ -91,6 +94,7 @@ fn operation(ns: &Netns, link: &Link) -> Operation {
         LinkKind::Veth { .. } => "veth",
         LinkKind::Macvlan { .. } => "macvlan",
         LinkKind::Vxlan(_) => "vxlan",
+        LinkKind::OvsInternal => "internal port of Open vSwitch",
         LinkKind::Borrowed { .. } => "borrowed device",
     };
     Operation::of(format!("create {kind}"), &link.at.name, ns.label())

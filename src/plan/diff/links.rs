@@ -18,7 +18,7 @@ impl<'a> Diff<'a> {
         let desired = self.desired;
         let mut made: HashSet<&LinkRef> = HashSet::new();
         let mut second_ends: HashSet<&LinkRef> = HashSet::new();
-        for link in &desired.links {
+        for link in desired.links.iter().filter(|link| link.kind != LinkKind::OvsInternal) {
             let second = second_ends.contains(&link.at);
             if let LinkKind::Veth { peer } = &link.kind {
                 second_ends.insert(peer);
@@ -70,7 +70,7 @@ impl<'a> Diff<'a> {
         self.qdisc(link, seen);
     }
 
-    fn changed(&self, link: &Link, seen: &ObservedLink) -> (LinkSet, LinkSet) {
+    pub(super) fn changed(&self, link: &Link, seen: &ObservedLink) -> (LinkSet, LinkSet) {
         let (mut set, mut previous) = (LinkSet::default(), LinkSet::default());
         if let Some(mtu) = link.mtu.filter(|mtu| *mtu != seen.mtu) {
             (set.mtu, previous.mtu) = (Some(mtu), Some(seen.mtu));
@@ -168,7 +168,7 @@ fn fresh_set(link: &Link, second_end: bool) -> LinkSet {
             (set.mtu, set.mac, set.up) = (link.mtu, link.mac, Some(true));
             set.master = link.master.clone().map(Some);
         }
-        LinkKind::Veth { .. } | LinkKind::Macvlan { .. } | LinkKind::Vxlan(_) => {}
+        LinkKind::Veth { .. } | LinkKind::Macvlan { .. } | LinkKind::Vxlan(_) | LinkKind::OvsInternal => {}
     }
     set
 }

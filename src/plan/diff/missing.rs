@@ -12,6 +12,8 @@ impl Diff<'_> {
         for link in &desired.links {
             let found = self.seen(&link.at);
             match (&link.kind, found) {
+                // Made by Open vSwitch, which is looked at after this.
+                (LinkKind::OvsInternal, _) => {}
                 (LinkKind::Borrowed { .. }, Some(_)) => {}
                 (_, Some(seen)) if !self.is_ours(&link.at, seen) => self.conflicts.push(Conflict::LinkTaken {
                     at: link.at.clone(),
@@ -46,7 +48,7 @@ impl Diff<'_> {
                     LinkKind::Vxlan(v) => {
                         self.missing.contains(&LinkRef { ns: link.at.ns.clone(), name: v.dev.clone() })
                     }
-                    LinkKind::Bridge { .. } | LinkKind::Borrowed { .. } => false,
+                    LinkKind::Bridge { .. } | LinkKind::OvsInternal | LinkKind::Borrowed { .. } => false,
                 })
                 .map(|link| &link.at)
                 .collect();
@@ -97,7 +99,7 @@ impl Diff<'_> {
                 }
                 _ => false,
             },
-            LinkKind::Borrowed { .. } => true,
+            LinkKind::OvsInternal | LinkKind::Borrowed { .. } => true,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The draft, complete and sound, becomes the model.
 
-use super::{Draft, Iface, Medium, Owner, naming, settings, switches::NicUser, tunnels};
+use super::{Draft, Iface, Medium, Owner, naming, settings, switches::NicUser};
 use crate::topology::{
     ast::{Fdb, Kind},
     model::{
@@ -25,6 +25,7 @@ pub fn topology(draft: &Draft<'_>, nics: Vec<Nic>, test: TestDefaults) -> Option
                 node: draft.owner_name(owner).to_owned(),
                 ifname: iface.ifname.clone()?,
                 vlan: iface.vlan,
+                trunks: iface.trunks.clone(),
                 settings: iface.settings.clone(),
             }),
             (Medium::Nic(nic), Owner::Node(node)) => {
@@ -84,6 +85,7 @@ fn switch(draft: &Draft<'_>, index: usize) -> Option<Switch> {
     let (name, _) = draft.names.switches[index];
     let parts = &draft.switches[index];
     let kind = match parts.kind {
+        Kind::Ovs => SwitchKind::Ovs(parts.ovs.clone()?),
         Kind::Macvlan => SwitchKind::Macvlan { nic: nic_name(draft, parts.nic?), mode: parts.mode },
         _ => SwitchKind::Bridge(parts.options.clone()),
     };
@@ -131,7 +133,7 @@ fn tunnel(draft: &Draft<'_>, index: usize) -> Option<Tunnel> {
     Some(Tunnel {
         kind: declared.kind.value,
         vni: declared.vni.value,
-        port: declared.port.as_ref().map_or(tunnels::VXLAN_PORT, |port| port.value),
+        port: declared.port.as_ref().map_or(declared.kind.value.default_port(), |port| port.value),
         ends: [end(0)?, end(1)?],
         udp_checksum: declared.udp_checksum,
         udp6_zero_checksum: declared.udp6_zero_checksum,

@@ -5,7 +5,9 @@ use std::{
     ops::Range,
 };
 
-use super::{Code, Diagnostic, Draft, Iface, Medium, Owner, Text, Thing, ast, segments::Point, settings, switches};
+use super::{
+    Code, Diagnostic, Draft, Iface, Medium, Owner, Text, Thing, ast, ovs, segments::Point, settings, switches,
+};
 use crate::topology::{
     ast::{EndEntry, Kind, Located, PortEntry, Settings},
     model::MacvlanMode,
@@ -82,11 +84,13 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
             shared_settings(draft, &own, &node, owners.len());
         }
         let vlan = table.and_then(|table| table.vlan.as_ref());
-        if let Some(vlan) = vlan.filter(|_| !draft.switches[index].options.vlan_filtering) {
+        let trunks = ovs::trunks(draft, index, table);
+        let filters = draft.switches[index].options.vlan_filtering || switch.kind.value == Kind::Ovs;
+        if let Some(vlan) = vlan.filter(|_| !filters) {
             let message = format!("`{}` does not filter VLANs", name.value.escape_debug());
             let help = match switch.kind.value {
                 Kind::Bridge => "write `vlan_filtering = true` on the switch",
-                _ => "only a bridge can (`vlan_filtering = true`)",
+                _ => "a bridge (`vlan_filtering = true`) and Open vSwitch (`kind = \"ovs\"`) do",
             };
             draft.error(Code::VlanUnfiltered, &vlan.span, message).help.push(help.into());
         }
@@ -95,7 +99,7 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
         let written = settings::addresses(draft, own.address.as_ref(), false);
         let written = if shared { Vec::new() } else { written };
         let vlan = vlan.map(|vlan| vlan.value);
-        let point = draft.segments.point(Point::Switch(index, vlan.unwrap_or(1)));
+        let point = draft.segments.point(Point::Switch(index, ovs::segment_vlan(switch.kind.value, vlan)));
         for owner in owners {
             if let Some(first) = seen.insert(owner, node.span.clone()) {
                 let message =
@@ -112,6 +116,7 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
                 ifname: None,
                 point,
                 vlan,
+                trunks: trunks.clone(),
                 settings: settings.clone(),
                 written: written.clone(),
                 written_mtu: own.mtu.clone(),
@@ -134,6 +139,7 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
             ifname: None,
             point,
             vlan: None,
+            trunks: Vec::new(),
             settings: Default::default(),
             written,
             written_mtu: None,
@@ -192,6 +198,9 @@ fn other_host(draft: &mut Draft<'_>, owner: Owner, switch: usize, span: &Range<u
 
 fn count_ports(draft: &mut Draft<'_>, index: usize, declared: usize) {
     let parts = &draft.switches[index];
+    if parts.kind == Kind::Ovs {
+        return ovs::count_ports(draft, index, declared);
+    }
     if parts.kind != Kind::Bridge {
         return;
     }
@@ -203,7 +212,7 @@ fn count_ports(draft: &mut Draft<'_>, index: usize, declared: usize) {
             format!("bridge `{}` would have {count} ports, the kernel allows {}", name.value, switches::BRIDGE_PORTS);
         let help = &mut draft.error(Code::TooManyPorts, &span, message).help;
         help.push("shard it: several bridges joined by links, each with at most 1022 nodes".into());
-        help.push("or use `kind = \"ovs\"`, which takes 65 thousand ports, where this version has it".into());
+        help.push("or use `kind = \"ovs\"`, which takes 65 thousand ports".into());
     } else if count > MANY_PORTS {
         let message = format!("bridge `{}` has {count} ports: broadcasts and ARP entries will be lost", name.value);
         let backlog = (count * 4).next_power_of_two();
@@ -303,6 +312,7 @@ fn end(draft: &mut Draft<'_>, link: usize, entry: &Located<EndEntry>, common: Se
         ifname: None,
         point: 0,
         vlan: None,
+        trunks: Vec::new(),
         settings,
         written,
         written_mtu: own.mtu,
@@ -327,6 +337,7 @@ fn node_nic(draft: &mut Draft<'_>, node: usize) {
         ifname: None,
         point,
         vlan: None,
+        trunks: Vec::new(),
         settings,
         written,
         written_mtu: own.mtu,

@@ -130,8 +130,9 @@ fn check_tunnels(draft: &mut Draft<'_>) {
             let (name, declared) = draft.names.switches[switch];
             let span = declared.mtu.as_ref().map_or(&name.span, |mtu| &mtu.span);
             let message = format!(
-                "MTU {mtu} on `{}` and {overhead} bytes of VXLAN make {}, the wire below has {under}",
+                "MTU {mtu} on `{}` and {overhead} bytes of {} make {}, the wire below has {under}",
                 name.value,
+                tunnel.kind.title(),
                 mtu + overhead
             );
             let help = format!("leave `mtu` out and {most} is set, or raise the wire's to {}", mtu + overhead);

@@ -8,7 +8,7 @@ use super::{Code, Diagnostic, Draft, Text, Thing, ast, settings};
 use crate::{
     topology::{
         ast::Kind,
-        model::{BridgeOptions, MacvlanMode},
+        model::{BridgeOptions, MacvlanMode, OvsOptions},
     },
     units::IfName,
 };
@@ -22,6 +22,8 @@ pub struct SwitchParts {
     pub kind: Kind,
     pub host: Option<usize>,
     pub options: BridgeOptions,
+    /// What an Open vSwitch says beside; `tso` is decided once all tunnels are known.
+    pub ovs: Option<OvsOptions>,
     pub mode: MacvlanMode,
     /// The NIC below.
     pub nic: Option<usize>,
@@ -76,9 +78,9 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
     let known = match kind {
         Kind::Bridge => "a bridge",
         Kind::Macvlan => "a macvlan switch",
-        Kind::Ovs | Kind::Ipvlan | Kind::Sriov => {
+        Kind::Ovs => "an Open vSwitch",
+        Kind::Ipvlan | Kind::Sriov => {
             let word = match kind {
-                Kind::Ovs => "ovs",
                 Kind::Ipvlan => "ipvlan",
                 _ => "sriov",
             };
@@ -86,7 +88,7 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
             draft
                 .error(Code::NotAvailable, &switch.kind.span, message)
                 .help
-                .push("available: `bridge`, `macvlan`".into());
+                .push("available: `bridge`, `ovs`, `macvlan`".into());
             ""
         }
     };
@@ -101,11 +103,13 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
         },
         mode: switch.mode.as_ref().map_or(MacvlanMode::Bridge, |mode| mode.value),
         nic: None,
+        ovs: None,
         uplinks: Vec::new(),
         written: settings::addresses(draft, switch.address.as_ref(), false),
         mtu: 0,
     };
-    if let (Kind::Bridge, Some(stp)) = (kind, switch.stp.as_ref().filter(|stp| stp.value)) {
+    parts.ovs = super::ovs::options(draft, name, switch);
+    if let (Kind::Bridge | Kind::Ovs, Some(stp)) = (kind, switch.stp.as_ref().filter(|stp| stp.value)) {
         let message = format!("ports of `{}` forward nothing for the first 30 seconds", name.value.escape_debug());
         draft.report(Diagnostic::warning(Code::StpDelay, stp.span.clone(), message));
     }
@@ -141,12 +145,20 @@ fn foreign_keys(draft: &mut Draft<'_>, name: &Text, switch: &ast::Switch, known:
         ("nic", switch.nic.as_ref().map(|key| key.span.clone())),
         ("mode", switch.mode.as_ref().map(|key| key.span.clone())),
     ];
+    let ovs_only = [
+        ("rstp", switch.rstp.as_ref().map(|key| key.span.clone())),
+        ("datapath", switch.datapath.as_ref().map(|key| key.span.clone())),
+        ("ovs", switch.ovs.as_ref().map(|key| key.span.clone())),
+        ("fail_mode", switch.fail_mode.as_ref().map(|key| key.span.clone())),
+        ("tso", switch.tso.as_ref().map(|key| key.span.clone())),
+    ];
     let foreign = match switch.kind.value {
-        Kind::Bridge => &macvlan_only[..],
-        Kind::Macvlan => &bridge_only[..],
+        Kind::Bridge => [&macvlan_only[..], &ovs_only[..]],
+        Kind::Macvlan => [&bridge_only[..], &ovs_only[..]],
+        Kind::Ovs => [&macvlan_only[..], &bridge_only[1..]],
         _ => return,
     };
-    for (key, span) in foreign {
+    for (key, span) in foreign.into_iter().flatten() {
         if let Some(span) = span {
             let message = format!("`{key}` means nothing to {known} such as `{}`", name.value.escape_debug());
             let diagnostic = draft.error(Code::Conflict, span, message);

@@ -5,18 +5,15 @@ use std::{collections::HashMap, ops::Range};
 use ipnet::IpNet;
 
 use super::{Code, Draft, Owner, Thing, routes};
-use crate::{topology::ast::Kind, units::IfName};
-
-/// Outer Ethernet is not part of an MTU; IPv4 (20) + UDP (8) + VXLAN (8) + inner Ethernet (14) are.
-pub const VXLAN_OVER_V4: u32 = 50;
-/// UDP port of VXLAN (IANA).
-pub const VXLAN_PORT: u16 = 4789;
-/// As over IPv4, with 40 bytes of IPv6.
-pub const VXLAN_OVER_V6: u32 = 70;
+use crate::{
+    topology::{ast::Kind, model::TunnelKind},
+    units::IfName,
+};
 
 /// A tunnel whose ends and wire below are known.
 #[derive(Debug, Clone)]
 pub struct TunnelParts {
+    pub kind: TunnelKind,
     pub switches: [usize; 2],
     /// The hosts' interfaces that carry it.
     pub below: [usize; 2],
@@ -28,7 +25,7 @@ pub struct TunnelParts {
 impl TunnelParts {
     /// Bytes it adds to each packet.
     pub fn overhead(&self) -> u32 {
-        if self.ipv4 { VXLAN_OVER_V4 } else { VXLAN_OVER_V6 }
+        self.kind.overhead(self.ipv4)
     }
 }
 
@@ -59,6 +56,7 @@ fn tunnel(draft: &mut Draft<'_>, owned: &HashMap<Owner, Vec<usize>>, index: usiz
             return None;
         }
     }
+    super::ovs::tunnel(draft, &declared.value, [*a, *b])?;
     let no_underlay = |draft: &mut Draft<'_>, span: &Range<usize>, message: String, help: &str| {
         draft.error(Code::NoUnderlay, span, message).help.push(help.into());
     };
@@ -97,6 +95,7 @@ fn tunnel(draft: &mut Draft<'_>, owned: &HashMap<Owner, Vec<usize>>, index: usiz
     let names = [*a, *b].map(|switch| device_name(draft, switch, index));
     let [Some(first), Some(second)] = names else { return None };
     Some(TunnelParts {
+        kind: declared.value.kind.value,
         switches: [*a, *b],
         ipv4: below.iter().all(|&iface| has_v4(iface)),
         below,
@@ -110,7 +109,7 @@ fn same_vni(draft: &mut Draft<'_>) {
     for index in 0..draft.tunnels.len() {
         let Some(parts) = draft.tunnels[index].clone() else { continue };
         let declared = &draft.file.tunnel[index].value;
-        let port = declared.port.as_ref().map_or(VXLAN_PORT, |port| port.value);
+        let port = declared.port.as_ref().map_or(declared.kind.value.default_port(), |port| port.value);
         for host in parts.switches.map(|switch| draft.switches[switch].host).into_iter().flatten() {
             if let Some(first) = seen.insert((host, declared.vni.value, port), declared.vni.span.clone()) {
                 let name = &draft.names.hosts[host].0.value;

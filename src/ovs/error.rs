@@ -1,0 +1,188 @@
+//! What went wrong with Open vSwitch: what was asked, of which socket, and the daemon's own words.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use super::decode::DecodeError;
+
+/// Errors of this module.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A program of Open vSwitch is not on this machine.
+    #[error(
+        "{program} is not installed (looked in {searched}); install the package openvswitch-switch (Debian, Ubuntu) \
+         or openvswitch (Fedora); its system service need not run"
+    )]
+    NotInstalled {
+        /// Program or file.
+        program: &'static str,
+        /// Where it was looked for.
+        searched: String,
+    },
+    /// Nothing listens at the socket.
+    #[error("connect to {what} at {path}: {source}{}", connect_hint(.source))]
+    Connect {
+        /// Which daemon.
+        what: &'static str,
+        /// Socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file or process operation failed.
+    #[error("{operation} {path}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The daemon closed the connection before it had answered.
+    #[error("{path} closed the connection during {during}, {} (did the daemon end?)", got(*.received))]
+    Closed {
+        /// Socket.
+        path: PathBuf,
+        /// What was waited for.
+        during: String,
+        /// Bytes of an unfinished answer.
+        received: usize,
+    },
+    /// No answer in time.
+    #[error("{path} did not answer {during} within {after:?}")]
+    Timeout {
+        /// Socket.
+        path: PathBuf,
+        /// What was waited for.
+        during: String,
+        /// For how long.
+        after: Duration,
+    },
+    /// `cur_cfg` stands still: the database took the change, the switch did not.
+    #[error(
+        "ovs-vswitchd did not carry out configuration {wanted} within {after:?} (cur_cfg is {reached}); \
+         is it stopped, or stuck? its log is beside {path}"
+    )]
+    NotApplied {
+        /// Socket of the database.
+        path: PathBuf,
+        /// `next_cfg` of the change.
+        wanted: i64,
+        /// What was carried out.
+        reached: i64,
+        /// For how long it was waited.
+        after: Duration,
+    },
+    /// Bytes that are no message.
+    #[error("{path} sent something that is no message: {source}")]
+    Decode {
+        /// Socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// A message of an unexpected shape.
+    #[error("{path} answered {during} with something unexpected: {why}")]
+    Malformed {
+        /// Socket.
+        path: PathBuf,
+        /// What was asked.
+        during: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The call as a whole was refused.
+    #[error("{path} refused {during}: {error}")]
+    Refused {
+        /// Socket.
+        path: PathBuf,
+        /// What was asked.
+        during: String,
+        /// Its words.
+        error: String,
+    },
+    /// One operation of a transaction failed, and with it the whole.
+    #[error("the database refused operation {number} of {total} ({operation}): {error}{}", details_text(.details))]
+    Operation {
+        /// Which, from 1.
+        number: usize,
+        /// Of how many.
+        total: usize,
+        /// Its verb and table.
+        operation: String,
+        /// Error word (RFC 7047, section 3.1).
+        error: String,
+        /// Further words, may be empty.
+        details: String,
+    },
+    /// All operations were fine, the commit was not.
+    #[error("the database refused the transaction at its commit: {error}{}", details_text(.details))]
+    Commit {
+        /// Error word.
+        error: String,
+        /// Further words, may be empty.
+        details: String,
+    },
+    /// A bridge of this name is somebody else's.
+    #[error("Open vSwitch has a bridge `{bridge}` already that is not ours; rename yours, or remove that one")]
+    BridgeTaken {
+        /// Its name.
+        bridge: String,
+    },
+    /// The switch carries out the configuration, but a port does not work.
+    #[error("port {interface} of Open vSwitch bridge {bridge} does not work: {why}")]
+    Port {
+        /// Bridge.
+        bridge: String,
+        /// Interface.
+        interface: String,
+        /// The switch's own words.
+        why: String,
+    },
+    /// A daemon did not come up.
+    #[error("{program} did not start: {why}{}", details_text(.log))]
+    Start {
+        /// Program.
+        program: &'static str,
+        /// How it ended, or that it did not say it was ready.
+        why: String,
+        /// End of its log and of what it wrote to stderr.
+        log: String,
+    },
+    /// A daemon would not end.
+    #[error("{program} (process {pid}) does not end, not even by SIGKILL")]
+    Stop {
+        /// Program.
+        program: String,
+        /// Process id.
+        pid: i32,
+    },
+    /// The switch refused a flow.
+    #[error("bridge {bridge} refused a flow: OpenFlow error type {kind} code {code} ({meaning})")]
+    Flow {
+        /// Bridge.
+        bridge: String,
+        /// `ofp_error_msg.type`.
+        kind: u16,
+        /// `ofp_error_msg.code`.
+        code: u16,
+        /// In words, where known.
+        meaning: &'static str,
+    },
+}
+
+fn connect_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => " (is the daemon running?)",
+        io::ErrorKind::PermissionDenied => " (root is needed)",
+        _ => "",
+    }
+}
+
+fn got(received: usize) -> String {
+    if received == 0 { "before it answered".to_owned() } else { format!("{received} bytes into its answer") }
+}
+
+fn details_text(details: &str) -> String {
+    if details.is_empty() { String::new() } else { format!(": {details}") }
+}

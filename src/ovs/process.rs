@@ -1,0 +1,93 @@
+//! Daemons of ours among the machine's processes: found by what they were started with, held by pidfd, so that a number
+//! that the kernel gives to another process meanwhile is never signalled.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+
+/// The daemons, in the order in which they end: the switch, then its database.
+pub const PROGRAMS: [&str; 2] = ["ovs-vswitchd", "ovsdb-server"];
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Process {
+    /// Its id.
+    pub pid: i32,
+    /// Which daemon.
+    pub program: &'static str,
+    /// The run folder it was started with.
+    pub folder: PathBuf,
+    handle: OwnedFd,
+}
+
+impl Process {
+    /// The inode of its network namespace.
+    pub fn netns(&self) -> Option<u64> {
+        fs::metadata(format!("/proc/{}/ns/net", self.pid)).ok().map(|file| file.ino())
+    }
+
+    /// Sends a signal; a process that has ended is fine.
+    pub fn signal(&self, signal: Signal) {
+        let _ = pidfd_send_signal(&self.handle, signal);
+    }
+
+    /// Waits for its end; false when it did not come in time.
+    pub fn ends_within(&self, patience: Duration) -> bool {
+        let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+        let mut fds = [PollFd::new(&self.handle, PollFlags::IN)];
+        matches!(poll(&mut fds, Some(&timeout)), Ok(1..))
+    }
+}
+
+/// The daemons that were started with this run folder, seen from here.
+pub fn of_folder(folder: &Path) -> Vec<Process> {
+    all().into_iter().filter(|process| process.folder == folder && sees_as_we(process)).collect()
+}
+
+/// The daemons with a run folder somewhere below `root`.
+pub fn below(root: &Path) -> Vec<Process> {
+    all().into_iter().filter(|process| process.folder.starts_with(root) && sees_as_we(process)).collect()
+}
+
+/// Every daemon that was started with a pid file of the shape that [`super::daemon`] gives.
+fn all() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut found: Vec<Process> = pids.filter_map(of_pid).collect();
+    found.sort_by_key(|process| PROGRAMS.iter().position(|program| *program == process.program));
+    found
+}
+
+fn of_pid(pid: i32) -> Option<Process> {
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let program = PROGRAMS.into_iter().find(|program| comm.trim_end() == *program)?;
+    // The handle first: what is read after it is of this process, or of none.
+    let handle = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let file = line.split(|byte| *byte == 0).find_map(|word| word.strip_prefix(b"--pidfile="))?;
+    let file = Path::new(OsStr::from_bytes(file));
+    (file.file_name()? == format!("{program}.pid").as_str()).then_some(())?;
+    Some(Process { pid, program, folder: file.parent()?.to_owned(), handle })
+}
+
+/// The same path can mean another file to a process in another mount namespace: a second machine, or a test.
+fn sees_as_we(process: &Process) -> bool {
+    let pid = process.pid;
+    let namespace = |who: &str| fs::read_link(format!("/proc/{who}/ns/mnt")).ok();
+    if namespace(&pid.to_string()).is_some_and(|theirs| Some(theirs) == namespace("self")) {
+        return true;
+    }
+    let identity = |path: PathBuf| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let folder = process.folder.strip_prefix("/").unwrap_or(&process.folder);
+    let theirs = identity(Path::new(&format!("/proc/{pid}/root")).join(folder));
+    theirs.is_some() && theirs == identity(process.folder.clone())
+}

@@ -1,0 +1,130 @@
+//! Open vSwitch: daemons to start or end, bridges to make, to remove, or to make again.
+
+use super::{Conflict, Diff};
+use crate::plan::{
+    desired::{Link, LinkKind, LinkRef, NsId},
+    ovs::{ObservedOvs, Ovs, OvsBridge, OvsDaemon, differences},
+    step::{LinkSet, Step},
+};
+
+/// What happens to the Open vSwitch of one namespace.
+#[derive(Debug)]
+pub(super) struct OvsChange {
+    daemon: OvsDaemon,
+    start: bool,
+    create: Vec<OvsBridge>,
+    differs: Vec<String>,
+}
+
+impl<'a> Diff<'a> {
+    fn seen_ovs(&self, ns: &NsId) -> Option<&'a ObservedOvs> {
+        self.ns(ns)?.ovs.as_ref().filter(|ovs| ovs.running)
+    }
+
+    /// Takes away what is not as declared, before any link goes, and notes what must be made once the links stand.
+    pub(super) fn ovs_away(&mut self) {
+        let undeclared = |ns: &NsId| !self.desired.ovs.iter().any(|ovs| ovs.daemon.ns == *ns);
+        let states = self.observed.namespaces.iter().filter_map(|(ns, state)| Some((ns, state.ovs.as_ref()?)));
+        for (ns, seen) in states.filter(|(ns, seen)| seen.running && undeclared(ns)) {
+            self.steps.push(Step::StopOvs(OvsDaemon { ns: ns.clone(), tso: seen.tso }));
+        }
+        for ovs in &self.desired.ovs {
+            let change = self.ovs_of(ovs);
+            if change.start && self.seen_ovs(&ovs.daemon.ns).is_some() {
+                let tso = !ovs.daemon.tso;
+                self.steps.push(Step::StopOvs(OvsDaemon { ns: ovs.daemon.ns.clone(), tso }));
+            }
+            for link in self.desired.links.iter().filter(|link| link.at.ns == ovs.daemon.ns) {
+                let made = change.create.iter().any(|bridge| bridge.name == link.at.name);
+                if link.kind == LinkKind::OvsInternal && (made || self.seen(&link.at).is_none()) {
+                    self.missing.insert(&link.at);
+                }
+            }
+            self.ovs.push(change);
+        }
+    }
+
+    fn ovs_of(&mut self, ovs: &Ovs) -> OvsChange {
+        let daemon = ovs.daemon.clone();
+        let Some(seen) = self.seen_ovs(&daemon.ns) else {
+            return OvsChange { daemon, start: true, create: ovs.bridges.clone(), differs: Vec::new() };
+        };
+        if seen.tso != daemon.tso {
+            return OvsChange { daemon, start: true, create: ovs.bridges.clone(), differs: Vec::new() };
+        }
+        let mut change = OvsChange { start: false, create: Vec::new(), differs: Vec::new(), daemon };
+        let mut going = Vec::new();
+        for want in &ovs.bridges {
+            let Some(got) = seen.bridges.iter().find(|got| got.name == want.name) else {
+                change.create.push(want.clone());
+                continue;
+            };
+            let mut differs = differences(want, got);
+            for interface in want.ports.iter().flat_map(|port| &port.interfaces) {
+                let at = LinkRef { ns: change.daemon.ns.clone(), name: interface.name.clone() };
+                let broken = seen.broken.iter().find(|(name, _)| *name == interface.name.as_str());
+                if self.missing.contains(&at) {
+                    differs.push(format!("port {}: its device is made again", interface.name));
+                } else if let Some((name, why)) = broken {
+                    differs.push(format!("port {name} does not work: {why}"));
+                }
+            }
+            if !differs.is_empty() {
+                change.differs.extend(differs);
+                change.create.push(want.clone());
+                going.push(got.clone());
+            }
+        }
+        let declared = |got: &&OvsBridge| ovs.bridges.iter().any(|want| want.name == got.name);
+        going.extend(seen.bridges.iter().filter(|got| !declared(got)).cloned());
+        if !going.is_empty() {
+            self.steps.push(Step::DeleteOvsBridges { ns: change.daemon.ns.clone(), bridges: going });
+        }
+        change
+    }
+
+    /// Makes what [`Self::ovs_away`] noted: the links that become ports stand by now.
+    pub(super) fn ovs_make(&mut self) {
+        for change in std::mem::take(&mut self.ovs) {
+            let ns = change.daemon.ns.clone();
+            if change.start {
+                self.steps.push(Step::StartOvs(change.daemon));
+            }
+            if !change.create.is_empty() {
+                let (bridges, differs) = (change.create, change.differs);
+                self.steps.push(Step::CreateOvsBridges { ns: ns.clone(), bridges, differs });
+            }
+            let desired = self.desired;
+            for link in desired.links.iter().filter(|link| link.at.ns == ns && link.kind == LinkKind::OvsInternal) {
+                self.internal(link);
+            }
+        }
+    }
+
+    /// An internal port comes up like any link; its MTU and MAC are the database's to set.
+    fn internal(&mut self, link: &Link) {
+        let (mut set, mut previous) = match self.kept(&link.at) {
+            Some(seen) => self.changed(link, seen),
+            None => (LinkSet { up: Some(true), ..LinkSet::default() }, LinkSet::default()),
+        };
+        (set.master, previous.master) = (None, None);
+        if set != LinkSet::default() {
+            self.steps.push(Step::SetLink { at: link.at.clone(), set, previous });
+        }
+    }
+
+    /// A device that stands where an internal port would.
+    pub(super) fn ovs_conflicts(&mut self) {
+        for ovs in &self.desired.ovs {
+            let ns = &ovs.daemon.ns;
+            for bridge in &ovs.bridges {
+                let at = LinkRef { ns: ns.clone(), name: bridge.name.clone() };
+                let taken = self.seen(&at).filter(|seen| seen.kind != "tun" && seen.kind != "openvswitch");
+                // A bridge of ours of another kind is taken away before.
+                if let Some(seen) = taken.filter(|seen| !self.is_ours(&at, seen)) {
+                    self.conflicts.push(Conflict::LinkTaken { kind: seen.kind.clone(), at });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Switches of Open vSwitch: what would be a bridge's port becomes a row of its database, and a tunnel too.
+
+use std::collections::HashMap;
+
+use super::{Desired, LowerError, derived_mac, end_name, switch_ns};
+use crate::{
+    plan::{
+        desired::{Link, LinkKind, LinkRef, NsId},
+        ovs::{Ovs, OvsBridge, OvsDaemon, OvsPort, OvsTunnel},
+    },
+    topology::model::{Datapath, FailMode, OvsOptions, Switch, SwitchKind, Topology},
+    units::{IfName, stable_hash},
+};
+
+/// Turns the links that were lowered as ports of an Open vSwitch into links that its database names.
+pub(super) fn lower(topology: &Topology, desired: &mut Desired) -> Result<(), LowerError> {
+    for switch in &topology.switches {
+        let SwitchKind::Ovs(options) = &switch.kind else { continue };
+        let ns = switch_ns(topology, switch);
+        let bridge = bridge(topology, switch, options, &ns, &mut desired.links);
+        instance(&mut desired.ovs, &ns, options).bridges.push(bridge);
+    }
+    for tunnel in &topology.tunnels {
+        let [a, b] = &tunnel.ends;
+        for (end, far) in [(a, b), (b, a)] {
+            let switch = topology.switches.iter().find(|switch| switch.name.as_str() == end.switch);
+            let Some((switch, SwitchKind::Ovs(options))) = switch.map(|switch| (switch, &switch.kind)) else {
+                continue;
+            };
+            let ns = switch_ns(topology, switch);
+            let mut port = OvsPort::of(end.ifname.clone(), 0);
+            port.interfaces[0].tunnel = Some(OvsTunnel {
+                kind: tunnel.kind,
+                local: end.local,
+                remote: far.local,
+                key: tunnel.vni,
+                port: tunnel.port,
+                checksum: tunnel.udp_checksum,
+            });
+            let bridges = &mut instance(&mut desired.ovs, &ns, options).bridges;
+            if let Some(bridge) = bridges.iter_mut().find(|bridge| bridge.name == switch.name) {
+                bridge.ports.push(port);
+            }
+            if options.datapath == Datapath::User {
+                underlay(desired, &ns, &end.dev, options);
+            }
+        }
+    }
+    // As they are read back.
+    for ovs in &mut desired.ovs {
+        ovs.bridges.sort_by(|a, b| a.name.cmp(&b.name));
+        ovs.bridges.iter_mut().for_each(|bridge| bridge.ports.sort_by(|a, b| a.name.cmp(&b.name)));
+    }
+    Ok(())
+}
+
+/// The one Open vSwitch of a namespace.
+fn instance<'o>(all: &'o mut Vec<Ovs>, ns: &NsId, options: &OvsOptions) -> &'o mut Ovs {
+    if let Some(index) = all.iter().position(|ovs| ovs.daemon.ns == *ns) {
+        all[index].daemon.tso |= options.tso;
+        return &mut all[index];
+    }
+    all.push(Ovs { daemon: OvsDaemon { ns: ns.clone(), tso: options.tso }, bridges: Vec::new() });
+    all.last_mut().expect("one was pushed on the line above")
+}
+
+fn bridge(topology: &Topology, switch: &Switch, options: &OvsOptions, ns: &NsId, links: &mut [Link]) -> OvsBridge {
+    let trunks: HashMap<IfName, &[u16]> =
+        switch.ports.iter().map(|port| (end_name(&port.node, port.ifname.as_str()), &port.trunks[..])).collect();
+    let mut ports = Vec::new();
+    for link in links.iter_mut().filter(|link| link.at.ns == *ns && link.master.as_ref() == Some(&switch.name)) {
+        link.master = None;
+        let mut port = OvsPort::of(link.at.name.clone(), link.mtu.unwrap_or(0));
+        port.tag = link.vlan.take();
+        port.trunks = trunks.get(&link.at.name).map(|vlans| vlans.to_vec()).unwrap_or_default();
+        ports.push(port);
+    }
+    let at = LinkRef { ns: ns.clone(), name: switch.name.clone() };
+    OvsBridge {
+        name: switch.name.clone(),
+        datapath: options.datapath,
+        fail_mode: options.fail_mode,
+        rstp: options.rstp,
+        stp: options.stp,
+        mtu: switch.mtu,
+        mac: Some(derived_mac(&topology.name, &at)),
+        ports,
+    }
+}
+
+/// The userspace datapath sends a tunnel's packets out of a bridge of its own whose internal port holds the outer
+/// address (`tnl_route_lookup_flow()`, ofproto/ofproto-dpif-xlate.c): the wire becomes a port of such a bridge, and its
+/// addresses move to it. The bridge has a MAC of its own, or the kernel would take the wire's packets for its own too
+/// and answer that nobody listens.
+fn underlay(desired: &mut Desired, ns: &NsId, wire: &IfName, options: &OvsOptions) {
+    let name = underlay_name(wire);
+    let at = LinkRef { ns: ns.clone(), name: name.clone() };
+    if desired.links.iter().any(|link| link.at == at) {
+        return;
+    }
+    let Some(index) = desired.links.iter().position(|link| link.at.ns == *ns && link.at.name == *wire) else { return };
+    let carrier = &mut desired.links[index];
+    let mtu = carrier.mtu.unwrap_or(1500);
+    let mac = derived_mac(&desired.topology, &at);
+    let internal = Link {
+        kind: LinkKind::OvsInternal,
+        mtu: Some(mtu),
+        mac: Some(mac),
+        addresses: std::mem::take(&mut carrier.addresses),
+        master: None,
+        vlan: None,
+        qdisc: None,
+        features: Default::default(),
+        ethtool: Default::default(),
+        gso_max_size: None,
+        at,
+    };
+    desired.links.push(internal);
+    for route in desired.routes.iter_mut().filter(|route| route.ns == *ns && route.dev.as_ref() == Some(wire)) {
+        route.dev = Some(name.clone());
+    }
+    let bridge = OvsBridge {
+        name,
+        datapath: Datapath::User,
+        fail_mode: FailMode::Standalone,
+        rstp: false,
+        stp: false,
+        mtu,
+        mac: Some(mac),
+        ports: vec![OvsPort::of(wire.clone(), mtu)],
+    };
+    instance(&mut desired.ovs, ns, options).bridges.push(bridge);
+}
+
+/// `br-wire` for `wire`; a hash where that would pass 15 bytes.
+fn underlay_name(wire: &IfName) -> IfName {
+    let hashed = || format!("nb{:013x}", stable_hash(&["underlay", wire.as_str()]) >> 12);
+    let plain = format!("br-{wire}").parse();
+    plain.or_else(|_| hashed().parse()).expect("`nb` and 13 hexadecimal digits are an interface name")
+}

@@ -1,0 +1,300 @@
+//! What a file may say of namespaces and interfaces, on the real kernel, with `ip`, `tc`, `ethtool` and `bridge` as
+//! oracles: existing namespaces, offloads, shapers, CPUs, sysctls, IPv6, static forwarding.
+
+mod lab;
+
+use lab::Lab;
+use serde_json::Value;
+
+/// Two nodes on a bridge with these port tables and this much before them.
+fn bridge(name: &str, before: &str, client: &str, server: &str) -> String {
+    format!(
+        "name = \"{name}\"\n{before}\n[node.client]\n[node.server]\n[switch.br1]\nkind = \"bridge\"\n\
+         ports = [{{ node = \"client\"{client} }}, {{ node = \"server\"{server} }}]\n"
+    )
+}
+
+fn up_and_down(lab: &Lab, text: &str, name: &str, look: impl FnOnce(&Lab)) {
+    let before = lab.settled();
+    let file = lab.file("t.toml", text);
+    lab.netbench(&["topo", "apply", &file]).ok();
+    lab.netbench(&["topo", "apply", &file]).ok().says("nothing to do");
+    lab.netbench(&["topo", "verify", name]).ok();
+    look(lab);
+    lab.netbench(&["topo", "destroy", name]).ok();
+    lab.assert_as_before(&before, name);
+}
+
+#[test]
+fn an_existing_namespace_is_used_and_left_as_it_was() {
+    let Some(lab) = Lab::new("attach-path") else { return };
+    lab.sh("ip netns add web && ip -n web link set lo up && ip -n web link add mine type bridge");
+    let text =
+        bridge("attach-path", "", "", "").replace("[node.server]", "[node.server]\nattach = \"netns:/run/netns/web\"");
+    up_and_down(&lab, &text, "attach-path", |lab| {
+        let links = lab.json_in("web", "ip -j -d link show nb0");
+        assert_eq!(links[0]["mtu"], 1500, "{links}");
+        assert!(links[0]["ifalias"].as_str().is_some_and(|alias| alias.contains("attach-path")), "{links}");
+        lab.netbench(&["run", "/mnt/t.toml", "--duration", "200ms", "--test", "tcp_stream"]).ok().says("path proved");
+        lab.netbench(&["topo", "exec", "attach-path", "server", "--", "ip", "link", "show", "mine"]).ok();
+    });
+    // Without the journal the marks are enough.
+    let before = lab.settled();
+    lab.netbench(&["topo", "apply", "/mnt/t.toml"]).ok();
+    lab.sh("rm -rf /run/netbench");
+    lab.netbench(&["topo", "gc"]).ok();
+    lab.assert_as_before(&before, "gc beside an attached namespace");
+}
+
+#[test]
+fn the_namespace_of_a_process_is_used() {
+    let Some(lab) = Lab::new("attach-pid") else { return };
+    lab.sh("ip netns add other");
+    let mut command = lab.command("nsenter");
+    command.args(["--net=/run/netns/other", "--", "sleep", "60"]);
+    let sleeper = lab.background(command);
+    let comm = format!("/proc/{}/comm", sleeper.id());
+    let sleeps = || std::fs::read_to_string(&comm).is_ok_and(|comm| comm.trim() == "sleep");
+    assert!(lab::eventually(std::time::Duration::from_secs(5), sleeps), "the process is in the namespace");
+    let attach = format!("[node.server]\nattach = \"pid:{}\"", sleeper.id());
+    let text = bridge("attach-pid", "", "", "").replace("[node.server]", &attach);
+    up_and_down(&lab, &text, "attach-pid", |lab| {
+        assert_eq!(lab.json_in("other", "ip -j link show nb0")[0]["operstate"], "UP");
+    });
+}
+
+#[test]
+fn a_container_needs_an_engine_that_answers() {
+    let Some(lab) = Lab::new("attach-docker") else { return };
+    let before = lab.settled();
+    let text = bridge("c", "", "", "").replace("[node.server]", "[node.server]\nattach = \"docker:web\"");
+    let file = lab.file("t.toml", &text);
+    lab.netbench(&["topo", "apply", &file]).exits(5).says("docker.sock");
+    lab.netbench(&["topo", "check", &file]).ok();
+    lab.assert_as_before(&before, "no engine");
+}
+
+#[test]
+fn a_running_container_is_found_over_its_engines_socket() {
+    let Some(lab) = Lab::with("container", &["python3"]) else { return };
+    lab.sh("ip netns add inner");
+    let mut command = lab.command("nsenter");
+    command.args(["--net=/run/netns/inner", "--", "sleep", "60"]);
+    let container = lab.background(command);
+    let comm = format!("/proc/{}/comm", container.id());
+    let sleeps = || std::fs::read_to_string(&comm).is_ok_and(|comm| comm.trim() == "sleep");
+    assert!(lab::eventually(std::time::Duration::from_secs(5), sleeps), "the container runs");
+    // What an engine answers, cut to what matters; no engine runs in a test.
+    let engine = format!(
+        "import socket, os\n\
+         s = socket.socket(socket.AF_UNIX); s.bind('/run/docker.sock'); s.listen()\n\
+         open('/mnt/ready', 'w').close()\n\
+         for _ in range(20):\n\
+         \x20 c, _ = s.accept(); request = c.recv(4096).decode()\n\
+         \x20 body = '{{\"Id\":\"0\",\"State\":{{\"Running\":true,\"Pid\":{}}}}}' if '/web/' in request else '{{\"message\":\"No such container\"}}'\n\
+         \x20 status = '200 OK' if '/web/' in request else '404 Not Found'\n\
+         \x20 c.sendall(f'HTTP/1.1 {{status}}\\r\\nContent-Length: {{len(body)}}\\r\\n\\r\\n{{body}}'.encode()); c.close()\n",
+        container.id()
+    );
+    lab.file("engine.py", &engine);
+    let mut command = lab.command("python3");
+    command.arg("/mnt/engine.py");
+    let engine = lab.background(command);
+    assert!(
+        lab::eventually(std::time::Duration::from_secs(10), || lab.read("/mnt/ready").is_ok()),
+        "the engine answers"
+    );
+    let text = bridge("web", "", "", "").replace("[node.server]", "[node.server]\nattach = \"docker:web\"");
+    let file = lab.file("t.toml", &text);
+    lab.netbench(&["topo", "apply", &file]).ok();
+    assert_eq!(lab.json_in("inner", "ip -j link show nb0")[0]["operstate"], "UP");
+    lab.netbench(&["topo", "verify", "web"]).ok();
+    lab.netbench(&["topo", "destroy", "web"]).ok();
+    let other = lab.file("other.toml", &text.replace("docker:web", "docker:nobody"));
+    lab.netbench(&["topo", "apply", &other]).exits(5).says("nobody");
+    drop(engine);
+}
+
+#[test]
+fn a_device_of_the_host_under_macvlans_gets_its_settings_back() {
+    let Some(lab) = Lab::new("lower") else { return };
+    lab.sh("ip link add up0 type veth peer name up1 && ip link set up0 mtu 1400 up && ip link set up1 up");
+    lab.sh("ip addr add 203.0.113.1/24 dev up0 && ip route add 192.0.2.0/24 via 203.0.113.9");
+    let text = "name = \"lower\"\nmtu = 1500\n[nic.up]\nifname = \"up0\"\n[node.client]\n[node.server]\n\
+                [switch.mv]\nkind = \"macvlan\"\nnic = \"up\"\nmode = \"bridge\"\nports = [\"client\", \"server\"]\n";
+    up_and_down(&lab, text, "lower", |lab| {
+        assert_eq!(lab.json("ip -j link show up0")[0]["mtu"], 1500);
+        assert_eq!(lab.json_in("nb-lower-client", "ip -j -d link show eth0")[0]["linkinfo"]["info_kind"], "macvlan");
+        lab.netbench(&["run", "/mnt/t.toml", "--duration", "200ms", "--test", "tcp_rr"]).ok().says("path proved");
+    });
+}
+
+#[test]
+fn offloads_are_switched_and_seen() {
+    let Some(lab) = Lab::with("offload", &["ethtool"]) else { return };
+    let text = bridge("offload", "", ", offload = { tso = false, gro = true }", "");
+    up_and_down(&lab, &text, "offload", |lab| {
+        let shown = lab.sh_in("nb-offload-client", "ethtool -k eth0");
+        let of = |name: &str| shown.lines().find(|line| line.trim().starts_with(name)).unwrap_or("").to_owned();
+        assert!(of("tcp-segmentation-offload:").contains("off"), "{shown}");
+        assert!(of("generic-receive-offload:").contains("on"), "{shown}");
+        let other = lab.sh_in("nb-offload-server", "ethtool -k eth0");
+        assert!(other.contains("tcp-segmentation-offload: on"), "the other end is as the kernel made it: {other}");
+        lab.sh_in("nb-offload-client", "ethtool -K eth0 gro off");
+        lab.netbench(&["topo", "verify", "offload"]).exits(1).says("rx-gro");
+        lab.netbench(&["topo", "apply", "/mnt/t.toml"]).ok();
+        lab.netbench(&["topo", "verify", "offload"]).ok();
+    });
+}
+
+#[test]
+fn shapers_hold_rates_that_32_bits_do_not() {
+    let Some(lab) = Lab::with("rate", &["tc"]) else { return };
+    let text = bridge("rate", "", ", rate = \"40gbit\"", ", rate = \"2.5gbit\", shaper = \"htb\"");
+    up_and_down(&lab, &text, "rate", |lab| {
+        // `tc -s` in bytes a second: 40 Gbit/s is 5,000,000,000 B/s, more than 32 bits hold.
+        let client = lab.json_in("nb-rate-client", "tc -j qdisc show dev eth0 root");
+        assert_eq!((&client[0]["kind"], &client[0]["options"]["rate"]), (&"tbf".into(), &5_000_000_000_u64.into()));
+        let server = lab.sh_in("nb-rate-server", "tc class show dev eth0"); // this tc has no JSON for htb's classes
+        assert!(server.contains("class htb 1:1") && server.contains("rate 2500Mbit ceil 2500Mbit"), "{server}");
+    });
+    let before = lab.settled();
+    let slow = lab.file("slow.toml", &bridge("slow", "", ", rate = \"100mbit\"", ""));
+    let done =
+        lab.netbench(&["run", &slow, "--duration", "1s", "--rounds", "1", "--test", "tcp_stream", "--json"]).ok();
+    let bits = done.json()["flows"][0]["tests"][0]["rounds"][0]["headline"].as_f64().unwrap_or(0.0);
+    assert!((5e7..1.4e8).contains(&bits), "shaped to 100 Mbit/s: {bits}");
+    lab.assert_as_before(&before, "a shaped run");
+}
+
+#[test]
+fn an_impairment_needs_netem_and_says_so() {
+    let Some(lab) = Lab::with("netem", &["tc"]) else { return };
+    let before = lab.settled();
+    let file = lab.file("t.toml", &bridge("netem", "", ", delay = \"5ms\", loss = \"1%\"", ""));
+    let done = lab.netbench(&["topo", "apply", &file]);
+    if done.code == Some(0) {
+        let shown = lab.json_in("nb-netem-client", "tc -j qdisc show dev eth0 root");
+        assert_eq!(shown[0]["kind"], "netem", "{shown}");
+        lab.netbench(&["topo", "verify", "netem"]).ok();
+        lab.netbench(&["topo", "destroy", "netem"]).ok();
+    } else {
+        done.exits(5).says("CONFIG_NET_SCH_NETEM");
+    }
+    lab.assert_as_before(&before, "netem or its absence");
+    let both = lab.file("both.toml", &bridge("both", "", ", delay = \"5ms\", rate = \"1gbit\"", ""));
+    lab.netbench(&["topo", "apply", &both]).exits(2).says("rate");
+    lab.assert_as_before(&before, "one root qdisc");
+}
+
+#[test]
+fn cpus_are_pinned_and_recorded() {
+    let Some(lab) = Lab::new("cpus") else { return };
+    let text = bridge("cpus", "", "", "").replace("[node.server]", "[node.server]\ncpus = \"0\"");
+    let file = lab.file("t.toml", &text);
+    let done = lab.netbench(&["run", &file, "--duration", "200ms", "--rounds", "1", "--test", "tcp_rr", "--json"]).ok();
+    let test = &done.json()["flows"][0]["tests"][0];
+    assert_eq!(test["settings"]["server_cpus"], "0", "{test}");
+    assert_eq!(test["settings"]["client_cpus"], Value::Null, "{test}");
+}
+
+#[test]
+fn numa_means_the_cpus_that_are_near() {
+    let Some(lab) = Lab::new("numa") else { return };
+    let text =
+        |numa: &str| bridge("numa", "", "", "").replace("[node.server]", &format!("[node.server]\nnuma = {numa}"));
+    let of =
+        |file: &str| lab.netbench(&["run", file, "--duration", "100ms", "--rounds", "1", "--test", "tcp_rr", "--json"]);
+    let near = lab.sh("cat /sys/devices/system/node/node0/cpulist 2>/dev/null || true");
+    let zero = lab.file("zero.toml", &text("0"));
+    if near.trim().is_empty() {
+        of(&zero).exits(5).says("NUMA node 0");
+    } else {
+        assert_eq!(of(&zero).ok().json()["flows"][0]["tests"][0]["settings"]["server_cpus"], near.trim());
+    }
+    let far = lab.file("far.toml", &text("4000"));
+    of(&far).exits(5).says("NUMA node 4000");
+    let virtual_nic = lab.file("nic.toml", &text("\"nic\""));
+    of(&virtual_nic).exits(2).says("without a `nic`");
+    let passthrough = "name = \"numa\"\n[nic.left]\ncable = \"right\"\n[nic.right]\n[node.client]\nnic = \"left\"\nnuma = \"nic\"\n\
+                       [node.server]\nnic = \"right\"\n";
+    of(&lab.file("standin.toml", passthrough)).exits(5).says("`cpus`");
+}
+
+#[test]
+fn sysctls_and_ipv6() {
+    let Some(lab) = Lab::new("six") else { return };
+    let text = bridge("six", "ipv6 = true", "", "").replace(
+        "[node.server]",
+        "sysctl = { \"net.ipv4.tcp_rmem\" = \"4096 131072 16777216\", \"net.ipv4.conf.eth0.rp_filter\" = \"2\" }\n[node.server]",
+    );
+    up_and_down(&lab, &text, "six", |lab| {
+        let words =
+            lab.sh_in("nb-six-client", "cat /proc/sys/net/ipv4/tcp_rmem /proc/sys/net/ipv4/conf/eth0/rp_filter");
+        assert_eq!(words.split_whitespace().collect::<Vec<_>>(), ["4096", "131072", "16777216", "2"]);
+        let addresses = lab.sh_in("nb-six-client", "ip -6 addr show dev eth0");
+        assert!(addresses.contains("inet6 2001:2::1/64") && !addresses.contains("tentative"), "{addresses}");
+        lab.sh_in("nb-six-client", "sysctl -qw net.ipv4.tcp_rmem='4096 131072 6291456'");
+        lab.netbench(&["topo", "verify", "six"]).exits(1).says("tcp_rmem");
+    });
+}
+
+#[test]
+fn flows_over_ipv6_alone_are_proved_and_measured() {
+    let Some(lab) = Lab::new("v6") else { return };
+    let before = lab.settled();
+    let text =
+        bridge("v6", "mtu = 9000\nipv6 = true", ", address = \"2001:2:0:9::1/64\"", ", address = \"2001:2:0:9::2/64\"");
+    let file = lab.file("t.toml", &text);
+    let tests = "tcp_stream,udp_stream,tcp_rr,udp_rr";
+    let done = lab.netbench(&["run", &file, "--duration", "200ms", "--rounds", "1", "--test", tests, "--json"]).ok();
+    let record = done.json();
+    assert_eq!(record["proofs"][0]["holds"], true, "{}", record["proofs"]);
+    assert_eq!(record["flows"][0]["to_address"], "2001:2:0:9::2");
+    for test in record["flows"][0]["tests"].as_array().into_iter().flatten() {
+        assert_eq!(test["rounds"][0]["path"]["verdict"]["path"], "proved", "{test}");
+    }
+    lab.assert_as_before(&before, "IPv6 alone");
+}
+
+#[test]
+fn a_tunnel_with_static_forwarding_does_not_learn() {
+    let Some(lab) = Lab::with("static-fdb", &["bridge"]) else { return };
+    let text = "name = \"static-fdb\"\nmtu = 9000\n[host.a]\n[host.b]\n[node.client]\nhost = \"a\"\n[node.server]\nhost = \"b\"\n\
+                [switch.left]\nkind = \"bridge\"\nhost = \"a\"\nports = [\"client\"]\n\
+                [switch.right]\nkind = \"bridge\"\nhost = \"b\"\nports = [\"server\"]\n\
+                [[link]]\nends = [\"a:wire\", \"b:wire\"]\n\
+                [[tunnel]]\nkind = \"vxlan\"\nvni = 42\nends = [\"left\", \"right\"]\nfdb = \"static\"\nlearning = false\n\
+                udp_checksum = false\ngbp = true\n";
+    up_and_down(&lab, text, "static-fdb", |lab| {
+        let shown = lab.json_in("nb-static-fdb-a", "ip -j -d link show vx0");
+        let data = &shown[0]["linkinfo"]["info_data"];
+        assert_eq!((&data["learning"], &data["udp_csum"], &data["gbp"]), (&false.into(), &false.into(), &true.into()));
+        let mac =
+            lab.json_in("nb-static-fdb-server", "ip -j link show eth0")[0]["address"].as_str().unwrap_or("").to_owned();
+        let entries = lab.sh_in("nb-static-fdb-a", "bridge fdb show dev vx0");
+        let ours =
+            |line: &str| line.starts_with(&mac) && line.contains("dst 198.18.") && line.contains("self permanent");
+        assert!(entries.lines().any(ours), "{entries}");
+        lab.netbench(&["topo", "verify", "static-fdb", "--prove"]).ok().says("MTU 8950 proved");
+    });
+}
+
+#[test]
+fn vlans_on_a_bridge_or_the_option_that_is_missing() {
+    let Some(lab) = Lab::new("vlan") else { return };
+    let before = lab.settled();
+    let text = bridge("vlan", "", ", vlan = 7", ", vlan = 7")
+        .replace("kind = \"bridge\"", "kind = \"bridge\"\nvlan_filtering = true");
+    let file = lab.file("t.toml", &text);
+    let done = lab.netbench(&["topo", "apply", &file]);
+    if done.code == Some(0) {
+        let shown = lab.json_in("nb-vlan-fabric", "bridge -j vlan show dev client-0");
+        assert_eq!(shown[0]["vlans"][0]["vlan"], 7, "{shown}");
+        lab.netbench(&["topo", "verify", "vlan"]).ok();
+        lab.netbench(&["topo", "destroy", "vlan"]).ok();
+    } else {
+        done.exits(5).says("CONFIG_BRIDGE_VLAN_FILTERING");
+    }
+    lab.assert_as_before(&before, "VLANs");
+}
