@@ -101,7 +101,12 @@ fn cpus() -> usize {
 #[test]
 fn without_a_fault_a_cpu_is_the_limit() {
     let Some(lab) = Lab::new(1) else { return };
-    expect(&lab, &options(Test::TcpStream), &[Limit::SenderCpu, Limit::ReceiverCpu, Limit::Softirq], |_| {});
+    expect(
+        &lab,
+        &options(Test::TcpStream),
+        &[Limit::SenderCpu, Limit::ReceiverCpu, Limit::Softirq, Limit::Path],
+        |_| {},
+    );
 }
 
 #[test]
