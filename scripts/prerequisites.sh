@@ -42,6 +42,24 @@ need_package() {
     return 1
 }
 
+# need_openvswitch: its programs, but not its service: tests start daemons of their own. The package would start it (and
+# enable it for the next boot) from its installation script, which asks policy-rc.d first: for this one installation we
+# answer no there, unless the machine has a policy of its own.
+need_openvswitch() {
+    have ovs-vswitchd && have ovs-ofctl && return 0
+    local policy=/usr/sbin/policy-rc.d ours=
+    if have apt-get && as_root true && [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy" && ours=1
+    fi
+    need_package ovs-vswitchd openvswitch-switch "Open vSwitch, run by tests in private namespaces"
+    local status=$?
+    [ -n "$ours" ] && as_root rm -f "$policy"
+    if [ "$status" = 0 ] && [ -n "$ours" ] && have systemctl; then
+        as_root systemctl disable --quiet openvswitch-switch.service 2>/dev/null || true
+    fi
+    return "$status"
+}
+
 # need_cargo_tool COMMAND CRATE WHY: the same from crates.io, built for a short build rather than for speed.
 need_cargo_tool() {
     have "$1" && return 0

@@ -99,8 +99,11 @@ mod tests {
         for shipped in shipped::all() {
             let loaded = load(shipped.name).unwrap_or_else(|report| panic!("{}: {report}", shipped.name));
             assert_eq!(loaded.topology.name, shipped.name);
-            assert!(loaded.report.diagnostics.is_empty(), "{}", loaded.report);
-            assert_eq!(loaded.topology.flows.len(), 1, "{}", shipped.name);
+            // More ports than the kernel's backlog takes is what it is there for.
+            let expected =
+                |d: &diagnostic::Diagnostic| shipped.name == "ovs-scale" && d.code == diagnostic::Code::ManyPorts;
+            assert!(loaded.report.diagnostics.iter().all(expected), "{}", loaded.report);
+            assert!(!loaded.topology.flows.is_empty(), "{}", shipped.name);
             assert!(shipped.text.starts_with("# "), "{}", shipped.name);
         }
     }

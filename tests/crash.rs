@@ -3,7 +3,7 @@
 
 mod lab;
 
-use lab::{Dump, Lab};
+use lab::{Dump, Lab, require};
 
 const SIGKILL: i32 = 9;
 /// More crash points than any of these topologies has; a run that never survives is a bug of its own.
@@ -17,6 +17,11 @@ const VXLAN: &str = "name = \"crash\"\n[host.a]\n[host.b]\n[node.client]\nhost =
                      [switch.right]\nkind = \"bridge\"\nhost = \"b\"\nports = [\"server\"]\n\
                      [[link]]\nends = [\"a:wire\", \"b:wire\"]\n\
                      [[tunnel]]\nkind = \"vxlan\"\nvni = 42\nends = [\"left\", \"right\"]\n";
+
+/// Two hosts with an Open vSwitch each, VXLAN between them.
+fn ovs() -> String {
+    VXLAN.replace("bridge", "ovs")
+}
 
 /// Both ends of a cable that the machine already has, in use: address, route, alias, alternative name, group.
 const PASSTHROUGH: &str = "name = \"crash\"\n[nic.left]\nifname = \"left0\"\n[nic.right]\nifname = \"right0\"\n\
@@ -122,6 +127,27 @@ fn borrowed_devices_are_given_back_after_a_second_apply() {
     at_every_step("borrowed-apply", CABLE, PASSTHROUGH, After::ApplyAgain);
 }
 
+#[test]
+fn ovs_apply_then_destroy() {
+    if require(&["ovs-vswitchd"]) {
+        at_every_step("ovs-destroy", "", &ovs(), After::Destroy);
+    }
+}
+
+#[test]
+fn ovs_apply_then_apply() {
+    if require(&["ovs-vswitchd"]) {
+        at_every_step("ovs-apply", "", &ovs(), After::ApplyAgain);
+    }
+}
+
+#[test]
+fn ovs_state_lost_then_gc() {
+    if require(&["ovs-vswitchd"]) {
+        at_every_step("ovs-gc", "", &ovs(), After::LoseStateAndCollect);
+    }
+}
+
 /// Destroy itself is killed at every step; the next one finishes.
 fn destroy_at_every_step(name: &str, setup: &str, topology: &str) {
     let Some(lab) = Lab::new(name) else { return };
@@ -162,6 +188,13 @@ fn borrowed_destroy_killed() {
     destroy_at_every_step("borrowed-destroy-killed", CABLE, PASSTHROUGH);
 }
 
+#[test]
+fn ovs_destroy_killed() {
+    if require(&["ovs-vswitchd"]) {
+        destroy_at_every_step("ovs-destroy-killed", "", &ovs());
+    }
+}
+
 /// A step that fails, at every step: rolled back by the same command, without a crash.
 fn failing_at_every_step(name: &str, setup: &str, topology: &str) {
     let Some(lab) = Lab::new(name) else { return };
@@ -194,6 +227,13 @@ fn vxlan_step_fails() {
 #[test]
 fn borrowed_step_fails() {
     failing_at_every_step("borrowed-fails", CABLE, PASSTHROUGH);
+}
+
+#[test]
+fn ovs_step_fails() {
+    if require(&["ovs-vswitchd"]) {
+        failing_at_every_step("ovs-fails", "", &ovs());
+    }
 }
 
 /// An edit of a standing topology is killed at every step: a new apply brings the edited state, destroy leaves nothing.

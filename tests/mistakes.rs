@@ -149,7 +149,7 @@ fn a_full_disk_behind_stdout_is_an_error_of_this_host() {
 fn attached_namespaces_are_measured_and_left_alone() {
     let Some(lab) = Lab::new("attached") else { return };
     lab.sh("ip netns add x; ip netns add y; ip link add v0 netns x type veth peer name v0 netns y
-         for n in x y; do ip -n $n link set lo up; ip -n $n link set v0 up; done
+         for n in x y; do ip -n $n link set lo up; ip -n $n link set v0 up addrgenmode none; done
          ip -n x addr add 192.0.2.1/24 dev v0; ip -n y addr add 192.0.2.2/24 dev v0");
     let file = lab.file(
         "attached.toml",

@@ -129,10 +129,10 @@ fn bridges_are_made_in_one_transaction_read_back_and_removed() {
     assert_eq!(bench.vsctl("get bridge right fail_mode"), "secure");
     assert_eq!(bench.vsctl("get bridge left external_ids:netbench-topo"), "t");
     assert!(bench.lab.sh("tc class show dev v1").contains("htb"), "linux-htb is the kernel's htb");
-    let (seen, tso, broken) = observe::bridges(&database, "t").expect("read back");
-    assert_eq!(seen, wanted);
-    assert!(tso && broken.is_empty(), "{broken:?}");
-    assert!(observe::bridges(&database, "other").expect("read back").0.is_empty());
+    let seen = observe::read(&database, "t").expect("read back");
+    assert_eq!(seen.bridges, wanted);
+    assert!(seen.tso && seen.broken.is_empty(), "{:?}", seen.broken);
+    assert!(observe::read(&database, "other").expect("read back").bridges.is_empty());
 
     assert_eq!(bridge::delete(&database, "other", None).expect("nothing"), 0);
     assert_eq!(bridge::delete(&database, "t", Some(&["left"])).expect("one"), 1);
@@ -164,8 +164,8 @@ fn a_port_without_a_device_is_an_error_although_the_database_took_it() {
     let text = error.to_string();
     assert!(matches!(error, Error::Port { .. }), "{text}");
     assert!(text.contains("nowhere") && text.contains("No such device"), "{text}");
-    let (_, _, broken) = observe::bridges(&bench.ovs.database(), "t").expect("read back");
-    assert_eq!(broken[0].0, "nowhere");
+    let seen = observe::read(&bench.ovs.database(), "t").expect("read back");
+    assert_eq!(seen.broken[0].0, "nowhere");
 }
 
 #[test]
@@ -222,8 +222,9 @@ fn flows_come_and_go_by_cookie() {
     let dump = || bench.lab.sh(&format!("ovs-ofctl -O OpenFlow13 --names dump-flows unix:{}", socket.display()));
     let mut connection = Connection::open(&socket, "br1", PATIENCE).expect("OpenFlow");
     let (mine, other) = (openflow::cookie("t"), openflow::cookie("other"));
-    let matches = Match { in_port: Some(1), eth_dst: Some([2, 0, 0, 0, 0, 1]), eth_type: Some(0x0800) };
-    connection.add(mine, &[Flow { priority: 7, matches, output: Output::Port(2) }]).expect("a flow");
+    let number = |name: &str| bench.vsctl(&format!("get interface {name} ofport")).parse().expect("a number");
+    let matches = Match { in_port: Some(number("v1")), eth_dst: Some([2, 0, 0, 0, 0, 1]), eth_type: Some(0x0800) };
+    connection.add(mine, &[Flow { priority: 7, matches, output: Output::Port(number("v2")) }]).expect("a flow");
     connection.add(other, &[Flow { priority: 8, matches: Match::default(), output: Output::Drop }]).expect("a flow");
     let text = dump();
     assert!(text.contains(&format!("cookie={mine:#x}")), "{text}");
@@ -234,8 +235,9 @@ fn flows_come_and_go_by_cookie() {
     assert!(!text.contains("priority=7") && text.contains("priority=8"), "{text}");
     assert!(text.contains("actions=NORMAL"), "the switch's own flow stays: {text}");
     let bad = Match { in_port: Some(0), ..Match::default() };
-    let error =
-        connection.add(mine, &[Flow { priority: 1, matches: bad, output: Output::Port(0) }]).expect_err("port 0");
+    let error = connection
+        .add(mine, &[Flow { priority: 1, matches: bad, output: Output::Port(0xffff_fff0) }])
+        .expect_err("no port");
     assert!(matches!(error, Error::Flow { .. }), "{error}");
     let flows = unixctl::datapath_flows(&bench.ovs.control(), PATIENCE).expect("flows");
     assert_eq!(flows.offloaded, 0);

@@ -160,6 +160,7 @@ fn build(recipe: &Recipe) -> Desired {
         tunnel(&mut topology, recipe);
     }
     if recipe.ovs {
+        topology.tunnels.iter_mut().for_each(|tunnel| tunnel.static_fdb = false);
         for switch in topology.switches.iter_mut().filter(|switch| matches!(switch.kind, SwitchKind::Bridge(_))) {
             let (datapath, fail_mode) = (Datapath::User, FailMode::Standalone);
             let tso = !(recipe.tunnel && switch.host.is_some());

@@ -77,12 +77,19 @@ pub fn observe(world: &World, id: &NsId) -> Result<ObservedOvs, ApplyError> {
     if !instance.is_running_in(world.get(id)?.inode()) {
         return Ok(ObservedOvs::default());
     }
-    match ovs::observe::bridges(&instance.database(), &world.topology) {
-        Ok((bridges, tso, broken)) => Ok(ObservedOvs { running: true, tso, bridges, broken }),
+    match ovs::observe::read(&instance.database(), &world.topology) {
+        Ok(state) => Ok(state),
         // It ended in this moment.
         Err(ovs::Error::Connect { .. } | ovs::Error::Closed { .. }) => Ok(ObservedOvs::default()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Namespaces whose declared Open vSwitch does not run any more.
+pub fn ended(world: &World, desired: &Desired) -> Vec<NsId> {
+    let runs =
+        |ns: &NsId| world.get(ns).is_ok_and(|handle| instance(&world.topology, ns).is_running_in(handle.inode()));
+    desired.ovs.iter().map(|ovs| ovs.daemon.ns.clone()).filter(|ns| !runs(ns)).collect()
 }
 
 /// Ends every Open vSwitch that a topology declares, or that runs in its folder: with the daemon all of its ports go,

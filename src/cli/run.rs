@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
     /// Rounds of each test, interleaved [default: 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: Option<u32>,
     /// Warm-up before each round, left out of every figure.
     #[arg(long, value_name = "TIME")]
@@ -157,6 +157,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let mut record = new_record(&loaded, is_rootless);
     let measured = measure(&mut record, &world, &flows, &options, &mut line, &interrupt);
     line.clear();
+    let ended = apply::ovs::ended(&world, &loaded.desired);
+    record.warnings.extend(ended.iter().map(|ns| {
+        format!("the Open vSwitch in {ns} ended while this was measured: the figures say nothing; `netbench topo apply` starts it again")
+    }));
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
@@ -172,6 +176,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         ));
     }
     cleaned?;
+    if !ended.is_empty() {
+        if let Err(error) = measured {
+            talk(&format!("error: {error:#}"));
+        }
+        let names: Vec<&str> = ended.iter().map(|ns| ns.0.as_str()).collect();
+        talk(&format!("error: the Open vSwitch in {} ended while this was measured", names.join(", ")));
+        return Ok(Exit::Invalid);
+    }
     measured?;
     Ok(match (record.interrupted, record.is_valid()) {
         (true, _) => Exit::Interrupted,

@@ -234,7 +234,9 @@ impl<'a> Diff<'a> {
         for (ns, state) in self.observed.namespaces.iter().filter(|(ns, _)| self.owns(ns)) {
             for (name, mac, remote) in &state.fdb {
                 let at = LinkRef { ns: ns.clone(), name: name.clone() };
-                if mac.0 != [0; 6] && !self.missing.contains(&at) && !wanted(&at, *mac, *remote) {
+                // With a link that goes, its entries go.
+                let stays = self.declared.contains_key(&at) && !self.missing.contains(&at);
+                if mac.0 != [0; 6] && stays && !wanted(&at, *mac, *remote) {
                     let entry = super::desired::FdbSpec { at, mac: *mac, remote: *remote };
                     steps.push(Step::DeleteFdb(entry));
                 }
@@ -257,7 +259,8 @@ impl<'a> Diff<'a> {
             for (name, address, mac) in &state.neighbours {
                 let entry =
                     NeighbourSpec { at: LinkRef { ns: ns.clone(), name: name.clone() }, address: *address, mac: *mac };
-                if !self.missing.contains(&entry.at) && !self.desired.neighbours.contains(&entry) {
+                let stays = self.declared.contains_key(&entry.at) && !self.missing.contains(&entry.at);
+                if stays && !self.desired.neighbours.contains(&entry) {
                     steps.push(Step::DeleteNeighbour(entry));
                 }
             }

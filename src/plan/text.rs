@@ -88,7 +88,9 @@ impl Step {
                 let tso = if daemon.tso { "on" } else { "off" };
                 format!("{}: Open vSwitch does not run with segmentation offload {tso}", daemon.ns)
             }
-            Self::StopOvs(daemon) => format!("{}: Open vSwitch runs and is not declared so", daemon.ns),
+            Self::StopOvs(daemon) => {
+                format!("{}: Open vSwitch, or what a killed one left, is not as declared", daemon.ns)
+            }
             Self::CreateOvsBridges { ns, bridges, differs } => {
                 let there = |bridge: &&OvsBridge| {
                     let ports = bridge.ports.iter().map(|port| format!("port {}", port.name));

@@ -369,6 +369,6 @@ pub struct Test {
     #[schemars(range(min = 1, max = 10000))]
     pub rounds: Option<Located<u32>>,
     /// Parallel streams.
-    #[schemars(range(min = 1, max = 4096))]
+    #[schemars(range(min = 1, max = 256))]
     pub streams: Option<Located<u32>>,
 }

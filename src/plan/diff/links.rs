@@ -88,7 +88,13 @@ impl<'a> Diff<'a> {
             .is_some_and(|name| self.missing.contains(&LinkRef { ns: link.at.ns.clone(), name: name.clone() }));
         // A borrowed port that the file does not mention stays where it is.
         let foreign = link.master.is_none() && matches!(link.kind, LinkKind::Borrowed { .. });
-        if (link.master != master || lost) && !foreign {
+        // A bridge of ours that is no longer declared goes in this plan, and frees its ports.
+        let freed = link.master.is_none()
+            && master.as_ref().is_some_and(|name| {
+                let at = LinkRef { ns: link.at.ns.clone(), name: name.clone() };
+                !self.declared.contains_key(&at) && self.seen(&at).is_some_and(|seen| self.is_ours(&at, seen))
+            });
+        if (link.master != master || lost) && !foreign && !freed {
             (set.master, previous.master) = (Some(link.master.clone()), Some(master));
         }
         if link.vlan.is_some() && (link.vlan != seen.pvid || set.master.is_some()) {

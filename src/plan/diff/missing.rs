@@ -15,6 +15,10 @@ impl Diff<'_> {
                 // Made by Open vSwitch, which is looked at after this.
                 (LinkKind::OvsInternal, _) => {}
                 (LinkKind::Borrowed { .. }, Some(_)) => {}
+                // An internal port of a switch that goes before.
+                (_, Some(seen)) if self.is_internal_port(&link.at.ns, seen) => {
+                    self.missing.insert(&link.at);
+                }
                 (_, Some(seen)) if !self.is_ours(&link.at, seen) => self.conflicts.push(Conflict::LinkTaken {
                     at: link.at.clone(),
                     kind: if seen.kind.is_empty() { "physical".into() } else { seen.kind.clone() },

@@ -3,6 +3,7 @@
 use super::{Conflict, Diff};
 use crate::plan::{
     desired::{Link, LinkKind, LinkRef, NsId},
+    observed::{ObservedLink, ObservedNs},
     ovs::{ObservedOvs, Ovs, OvsBridge, OvsDaemon, differences},
     step::{LinkSet, Step},
 };
@@ -21,16 +22,28 @@ impl<'a> Diff<'a> {
         self.ns(ns)?.ovs.as_ref().filter(|ovs| ovs.running)
     }
 
+    /// Does Open vSwitch run in this namespace, or has one that was killed left its internal ports there?
+    fn leaves_something(&self, ns: &NsId) -> bool {
+        let has_port = |state: &ObservedNs| state.links.values().any(|link| self.is_internal_port(ns, link));
+        self.seen_ovs(ns).is_some() || self.ns(ns).is_some_and(has_port)
+    }
+
+    /// Is this a tap of the userspace datapath, in a namespace of ours?
+    pub(super) fn is_internal_port(&self, ns: &NsId, link: &ObservedLink) -> bool {
+        link.kind == "tun" && self.owns(ns) && self.ns(ns).is_some_and(|state| state.ovs.is_some())
+    }
+
     /// Takes away what is not as declared, before any link goes, and notes what must be made once the links stand.
     pub(super) fn ovs_away(&mut self) {
         let undeclared = |ns: &NsId| !self.desired.ovs.iter().any(|ovs| ovs.daemon.ns == *ns);
         let states = self.observed.namespaces.iter().filter_map(|(ns, state)| Some((ns, state.ovs.as_ref()?)));
-        for (ns, seen) in states.filter(|(ns, seen)| seen.running && undeclared(ns)) {
-            self.steps.push(Step::StopOvs(OvsDaemon { ns: ns.clone(), tso: seen.tso }));
-        }
+        let going = states.filter(|(ns, _)| undeclared(ns) && self.leaves_something(ns));
+        let going: Vec<Step> =
+            going.map(|(ns, seen)| Step::StopOvs(OvsDaemon { ns: ns.clone(), tso: seen.tso })).collect();
+        self.steps.extend(going);
         for ovs in &self.desired.ovs {
             let change = self.ovs_of(ovs);
-            if change.start && self.seen_ovs(&ovs.daemon.ns).is_some() {
+            if change.start && self.leaves_something(&ovs.daemon.ns) {
                 let tso = !ovs.daemon.tso;
                 self.steps.push(Step::StopOvs(OvsDaemon { ns: ovs.daemon.ns.clone(), tso }));
             }

@@ -31,6 +31,11 @@ pub fn resolve(draft: &mut Draft<'_>, settings: &Settings) -> PortSettings {
     let qdisc = settings.shaper.as_ref().map_or(ShaperKind::Tbf, |shaper| shaper.value);
     let delay: Option<Span> = settings.delay.as_ref().and_then(|text| parsed(draft, text));
     let loss = settings.loss.as_ref().and_then(|text| loss(draft, text));
+    if let (Some(rate), true) = (&settings.rate, settings.delay.is_some() || settings.loss.is_some()) {
+        let message = "`rate` does not go together with `delay` or `loss` on one interface";
+        let help = "an interface has one root qdisc: put them on the two ends of the wire, or on different ports";
+        draft.error(Code::Conflict, &rate.span, message).help.push(help.into());
+    }
     PortSettings {
         mac: settings.mac.as_ref().and_then(|text| parsed(draft, text)),
         addresses: Vec::new(),

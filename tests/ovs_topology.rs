@@ -1,0 +1,174 @@
+//! Topologies with Open vSwitch through the program: made, proved, measured, damaged, repaired, removed.
+
+mod lab;
+
+use std::time::Duration;
+
+use lab::{Lab, eventually};
+
+const PROGRAMS: &[&str] = &["ovs-vswitchd", "ovsdb-server", "ovs-vsctl"];
+
+/// The daemons of a lab's topologies that run, as `pid name`.
+fn daemons(lab: &Lab, topology: &str) -> Vec<(String, String)> {
+    // Defunct ones have no command line; those of other labs have their files elsewhere.
+    let script = format!(
+        "for f in /run/netbench/{topology}/ovs-*/*.pid; do [ -e \"$f\" ] && echo \"$(cat $f) $(basename $f .pid)\"; done; true"
+    );
+    let pair = |line: &str| line.split_once(' ').map(|(pid, name)| (pid.to_owned(), name.to_owned()));
+    lab.sh(&script).lines().filter_map(pair).collect()
+}
+
+fn kill(lab: &Lab, topology: &str, program: &str, signal: &str) {
+    let found = daemons(lab, topology);
+    let (pid, _) = found.iter().find(|(_, name)| name == program).expect("it runs");
+    lab.sh(&format!("kill {signal} {pid}"));
+}
+
+fn vsctl(lab: &Lab, folder: &str, arguments: &str) -> String {
+    lab.sh(&format!("ovs-vsctl --timeout=10 --db=unix:/run/netbench/{folder}/db.sock {arguments}"))
+}
+
+#[test]
+fn every_shipped_one_is_proved_measured_and_removed() {
+    let Some(lab) = Lab::with("ovs-shipped", PROGRAMS) else { return };
+    let before = lab.settled();
+    for name in ["ovs", "vxlan", "ovs-vlan"] {
+        let args = ["run", name, "--duration", "300ms", "--rounds", "1", "--test", "tcp_stream,tcp_rr", "--json"];
+        let record = lab.netbench(&args).ok().json();
+        for flow in record["flows"].as_array().expect("flows") {
+            for test in flow["tests"].as_array().expect("tests") {
+                assert!(test.to_string().contains("\"proved\""), "{name}: {test}");
+            }
+        }
+        lab.assert_as_before(&before, name);
+    }
+}
+
+#[test]
+fn geneve_and_gre_take_their_share_of_the_mtu() {
+    let Some(lab) = Lab::with("ovs-tunnels", PROGRAMS) else { return };
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/vxlan.toml")).expect("shipped");
+    for (kind, mtu) in [("geneve", "8950"), ("gre", "8958")] {
+        let file = lab.file("t.toml", &text.replace("kind = \"vxlan\"", &format!("kind = \"{kind}\"")));
+        lab.netbench(&["topo", "apply", &file]).ok().says(&format!("MTU {mtu} proved"));
+        let options = vsctl(&lab, "vxlan/ovs-a", &format!("--columns=options find interface type={kind}"));
+        assert!(options.contains("key=\"42\""), "{options}");
+        lab.netbench(&["topo", "verify", &file]).ok();
+        lab.netbench(&["topo", "destroy", "vxlan"]).ok();
+    }
+}
+
+#[test]
+fn a_row_that_somebody_changed_is_named_and_mended() {
+    let Some(lab) = Lab::with("ovs-drift", PROGRAMS) else { return };
+    lab.netbench(&["topo", "apply", "ovs-vlan"]).ok();
+    vsctl(&lab, "ovs-vlan/ovs-fabric", "set port red-a-0 tag=300");
+    lab.netbench(&["topo", "verify", "ovs-vlan"]).exits(1).says("port red-a-0: tag is 300, declared 100");
+    lab.netbench(&["topo", "apply", "ovs-vlan"]).ok();
+    assert_eq!(vsctl(&lab, "ovs-vlan/ovs-fabric", "get port red-a-0 tag").trim(), "100");
+    vsctl(&lab, "ovs-vlan/ovs-fabric", "del-port blue-b-0 -- add-br theirs -- set bridge theirs datapath_type=netdev");
+    lab.netbench(&["topo", "verify", "ovs-vlan"]).exits(1).says("port blue-b-0 is missing");
+    lab.netbench(&["topo", "apply", "ovs-vlan"]).ok();
+    assert!(vsctl(&lab, "ovs-vlan/ovs-fabric", "list-br").contains("theirs"), "not ours, not touched");
+    lab.netbench(&["topo", "verify", "ovs-vlan"]).ok();
+    lab.netbench(&["topo", "destroy", "ovs-vlan"]).ok();
+}
+
+#[test]
+fn an_edit_changes_the_switch_and_leaves_nothing_behind() {
+    let Some(lab) = Lab::with("ovs-edit", PROGRAMS) else { return };
+    let before = lab.settled();
+    let text = "name = \"e\"\n[node.a]\n[node.b]\n[switch.s]\nkind = \"ovs\"\nports = [\"a\", \"b\"]\n";
+    for text in [
+        text.to_owned(),
+        text.replace("ports", "tso = false\nports"),
+        text.replace("[node.b]", "[node.b]\n[node.c]").replace("\"b\"]", "\"b\", \"c\"]"),
+        text.replace("\"ovs\"", "\"bridge\""),
+        text.to_owned(),
+        text.replace("name = \"e\"", "name = \"e\"\nmtu = 9000"),
+    ] {
+        let file = lab.file("e.toml", &text);
+        lab.netbench(&["topo", "apply", &file]).ok().says("proved");
+        lab.netbench(&["topo", "verify", &file]).ok();
+    }
+    lab.netbench(&["topo", "destroy", "e"]).ok();
+    lab.assert_as_before(&before, "edits, then destroy");
+}
+
+#[test]
+fn daemons_that_die_are_named_and_started_again() {
+    let Some(lab) = Lab::with("ovs-die", PROGRAMS) else { return };
+    let before = lab.settled();
+    lab.netbench(&["topo", "apply", "vxlan"]).ok();
+    for program in ["ovs-vswitchd", "ovsdb-server"] {
+        kill(&lab, "vxlan", program, "-KILL");
+        let seen = eventually(Duration::from_secs(5), || lab.netbench(&["topo", "verify", "vxlan"]).code == Some(1));
+        assert!(seen, "{program} is missed");
+        lab.netbench(&["topo", "verify", "vxlan"]).exits(1).says("a: Open vSwitch does not run");
+        lab.netbench(&["topo", "apply", "vxlan"]).ok().says("MTU 8950 proved");
+    }
+    lab.netbench(&["topo", "destroy", "vxlan"]).ok();
+    lab.assert_as_before(&before, "destroy");
+}
+
+#[test]
+fn a_switch_killed_under_traffic_is_no_result_and_the_next_apply_mends_it() {
+    let Some(lab) = Lab::with("ovs-under-traffic", PROGRAMS) else { return };
+    let before = lab.settled();
+    let args = ["run", "ovs", "--duration", "4s", "--rounds", "1", "--test", "tcp_stream", "--keep"];
+    let run = lab.background(lab.netbench_command(&args));
+    assert!(eventually(Duration::from_secs(20), || daemons(&lab, "ovs").len() == 2), "it starts");
+    let busy = || {
+        lab.sh("cat /sys/class/net/lo/statistics/rx_bytes; nsenter --net=/run/netns/nb-ovs-server cat /proc/net/dev")
+    };
+    let bytes = |text: String| {
+        let line = text.lines().find(|line| line.contains("eth0:")).map(str::to_owned).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
+    };
+    assert!(eventually(Duration::from_secs(20), || bytes(busy()) > 10_000_000), "traffic runs");
+    kill(&lab, "ovs", "ovs-vswitchd", "-KILL");
+    let done = run.wait("run ovs");
+    assert!(done.code != Some(0), "a switch that died is no result\n{done}");
+    assert!(!done.stderr.contains("panicked at"), "{done}");
+    lab.netbench(&["topo", "verify", "ovs"]).exits(1).says("Open vSwitch does not run");
+    lab.netbench(&["topo", "apply", "ovs"]).ok().says("MTU 9000 proved");
+    lab.netbench(&["topo", "destroy", "ovs"]).ok();
+    lab.assert_as_before(&before, "destroy");
+}
+
+#[test]
+fn a_switch_that_stands_still_is_given_up_and_rolled_back() {
+    let Some(lab) = Lab::with("ovs-still", PROGRAMS) else { return };
+    let before = lab.settled();
+    let text = "name = \"e\"\n[node.a]\n[node.b]\n[switch.s]\nkind = \"ovs\"\nports = [\"a\", \"b\"]\n";
+    let file = lab.file("e.toml", text);
+    lab.netbench(&["topo", "apply", &file]).ok();
+    kill(&lab, "e", "ovs-vswitchd", "-STOP");
+    lab.file("e.toml", &format!("{text}fail_mode = \"secure\"\n"));
+    let done = lab.netbench(&["topo", "apply", &file]);
+    assert!(done.code != Some(0), "{done}");
+    done.says("did not carry out configuration");
+    lab.netbench(&["topo", "destroy", "e"]).ok();
+    lab.assert_as_before(&before, "destroy of a switch that stands still");
+}
+
+#[test]
+fn without_open_vswitch_nothing_is_made_and_the_package_is_named() {
+    let Some(lab) = Lab::with("ovs-absent", PROGRAMS) else { return };
+    let before = lab.settled();
+    lab.sh("mount --bind /dev/null \"$(readlink -f \"$(command -v ovs-vswitchd || echo /usr/sbin/ovs-vswitchd)\")\"");
+    let done = lab.netbench(&["run", "ovs", "--duration", "300ms"]).exits(5);
+    done.says("ovs-vswitchd is not installed").says("openvswitch-switch");
+    lab.sh("umount \"$(readlink -f /usr/sbin/ovs-vswitchd)\"");
+    lab.assert_as_before(&before, "a refused run");
+}
+
+#[test]
+fn eleven_hundred_ports_on_one_switch() {
+    let Some(lab) = Lab::with("ovs-scale", PROGRAMS) else { return };
+    let before = lab.settled();
+    lab.netbench(&["topo", "apply", "ovs-scale"]).ok().says("MTU 1500 proved c0");
+    assert_eq!(vsctl(&lab, "ovs-scale/ovs-fabric", "list-ports br1").lines().count(), 1100);
+    lab.netbench(&["topo", "destroy", "ovs-scale"]).ok();
+    lab.assert_as_before(&before, "destroy of 1100 ports");
+}
