@@ -110,6 +110,10 @@ fn bytes(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottleneck {
         let idle = (1.0 - held.busy) * 100.0;
         return verdict(Limit::SenderApp, format!("the connection had nothing to send {idle:.0} % of the time"));
     }
+    if let Some((window, buffer)) = unused_window(inputs.sender).filter(|_| inputs.sndbuf_asked) {
+        let evidence = format!("the congestion window allowed {window} bytes in flight, the send buffer {buffer}");
+        return verdict(Limit::SendBuffer, evidence);
+    }
     let queue = tcp(inputs.sender).find_map(|tcp| tcp.rtt_us.zip(tcp.min_rtt_us));
     let queue =
         queue.map(|(rtt, least)| format!(", round trip {rtt} µs of which {} µs in queues", rtt.saturating_sub(least)));
@@ -216,6 +220,16 @@ impl Held {
             sndbuf: of_busy(sum(|tcp| tcp.sndbuf_limited_us)),
         }
     }
+}
+
+/// A congestion window larger than the whole send buffer can never be used: its bytes, and the buffer's. The kernel does not
+/// count that time as limited by the buffer while acknowledgements come one by one.
+fn unused_window(side: &Side) -> Option<(u64, u64)> {
+    side.streams.iter().find_map(|stream| {
+        let tcp = stream.tcp.as_ref()?;
+        let window = u64::from(tcp.snd_cwnd?) * u64::from(tcp.snd_mss?);
+        (window > stream.socket.sndbuf).then_some((window, stream.socket.sndbuf))
+    })
 }
 
 fn tcp(side: &Side) -> impl Iterator<Item = &crate::measured::TcpInfo> {

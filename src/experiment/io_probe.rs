@@ -1,7 +1,8 @@
 //! `--io auto`: which way of sending and receiving is fastest on this path, by a short measurement of each.
 //!
-//! First the ways to receive, with the usual way to send; then the ways to send, with the best of those. Each is tried
-//! twice, in turn, and keeps its better figure: the machine's mood changes between two tries more often than within one.
+//! First the ways to receive, with the usual way to send; then the ways to send, with the best of those. Each is tried three
+//! times, in turn, and its median counts. Another way must be clearly faster than the plain one to be chosen: a probe this
+//! short is easily misled by other load (docs/performance.md).
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -14,16 +15,19 @@ use crate::{
     measured::{ReceiveMode, SendMode, Test},
     plan::desired::FlowPath,
     record::{IoProbe, IoTry},
+    stats,
     traffic::Spec,
     units::Span,
 };
 
 /// Window of a try.
-const WINDOW: Duration = Duration::from_millis(120);
+const WINDOW: Duration = Duration::from_millis(200);
 /// Warm-up of a try.
-const WARM_UP: Duration = Duration::from_millis(30);
+const WARM_UP: Duration = Duration::from_millis(50);
 /// Tries of each way.
-const PASSES: usize = 2;
+const PASSES: usize = 3;
+/// By how much another way must be faster than the plain one of its stage.
+const CLEARLY: f64 = 1.1;
 /// The mark at which a receiver that copies nothing is woken: it takes more at a time then (docs/performance.md).
 const MARK: i32 = 64 << 10;
 
@@ -69,20 +73,30 @@ pub fn probe(mut around: Around<'_, '_>, fixed: Fixed) -> Option<IoProbe> {
     for stage in stages(test, fixed) {
         let mut ways: Vec<IoTry> = stage.iter().map(|change| change(best)).filter(|way| way.fits(test)).collect();
         ways.dedup();
+        let mut figures = vec![Vec::with_capacity(PASSES); ways.len()];
         for _ in 0..PASSES {
-            for way in &mut ways {
+            for (way, figures) in ways.iter().zip(&mut figures) {
                 if around.interrupt.load(Relaxed) {
                     return None;
                 }
-                way.bits_per_second = around.measure(*way).max(way.bits_per_second);
+                figures.push(around.measure(*way));
             }
         }
-        if let Some(fastest) = ways.iter().max_by(|a, b| a.bits_per_second.total_cmp(&b.bits_per_second)) {
-            best = *fastest;
+        for (way, figures) in ways.iter_mut().zip(&figures) {
+            way.bits_per_second = stats::median(figures).unwrap_or(0.0);
         }
+        best = choose(&ways).unwrap_or(best);
         tried.extend(ways);
     }
     (!tried.is_empty()).then_some(IoProbe { chosen: best, tried })
+}
+
+/// The fastest, when it is clearly faster than the first; the first otherwise.
+fn choose(ways: &[IoTry]) -> Option<IoTry> {
+    let first = ways.first()?;
+    let fastest = ways.iter().max_by(|a, b| a.bits_per_second.total_cmp(&b.bits_per_second))?;
+    let clearly = fastest.bits_per_second > first.bits_per_second * CLEARLY;
+    Some(if clearly { *fastest } else { *first })
 }
 
 type Change = fn(IoTry) -> IoTry;
@@ -142,5 +156,31 @@ impl Around<'_, '_> {
             Ok(measured) => measured.server.bits_per_second(),
             Err(_) => 0.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way(send: SendMode, gigabits: f64) -> IoTry {
+        IoTry { send, receive: ReceiveMode::Recv, rcvlowat: None, bits_per_second: gigabits * 1e9 }
+    }
+
+    #[test]
+    fn only_a_clear_win_is_chosen() {
+        let plain = way(SendMode::Write, 10.0);
+        assert_eq!(choose(&[plain, way(SendMode::Sendfile, 10.9)]), Some(plain));
+        let fast = way(SendMode::Zerocopy, 11.1);
+        assert_eq!(choose(&[plain, fast, way(SendMode::Sendfile, 10.9)]), Some(fast));
+        assert_eq!(choose(&[]), None);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_not_tried_otherwise() {
+        let both = Fixed { send: true, receive: true };
+        assert!(stages(Test::TcpStream, both).is_empty());
+        assert_eq!(stages(Test::TcpSendfile, Fixed::default()).len(), 1);
+        assert_eq!(stages(Test::UdpStream, Fixed { send: true, receive: false }).len(), 1);
     }
 }

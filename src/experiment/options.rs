@@ -118,6 +118,10 @@ impl Options {
     /// Refuses what no worker would agree to, before anything is applied: a usage error.
     pub fn check(&self, flows: &[Flow]) -> Result<(), traffic::Error> {
         let idle = |fits: &dyn Fn(Test) -> bool| !self.tests.iter().any(|&test| fits(test));
+        if self.transactions.is_some() && idle(&Test::has_schedule) {
+            let what = "none of the tests has requests: a rate in requests per second is for tcp_rr and udp_rr";
+            return Err(traffic::Error::Spec(what.to_owned()));
+        }
         if let Some(mode) = self.send.filter(|mode| idle(&|test| mode.fits(test))) {
             return Err(traffic::Error::Spec(format!("none of the tests can send by {mode}")));
         }
@@ -208,6 +212,8 @@ mod tests {
         flow.mtu = 1500;
         assert!(!long.spec(Test::UdpStream, &flow).dont_fragment);
         assert!(long.check(std::slice::from_ref(&flow)).is_ok());
+        let asked = Options { transactions: Some(5), tests: vec![Test::TcpStream], ..long.clone() };
+        assert!(asked.check(std::slice::from_ref(&flow)).unwrap_err().to_string().contains("requests per second"));
         let crowd = Options { streams: 1000, ..long };
         assert_eq!(crowd.check(&[flow]).unwrap_err().to_string(), "1000 streams: allowed are 1 to 256");
     }

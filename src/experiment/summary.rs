@@ -99,6 +99,7 @@ pub fn doubts(test: Test, client: &Side, server: &Side) -> Vec<String> {
 pub fn warnings(test: &TestRecord) -> Vec<String> {
     let mut warnings = Vec::new();
     let Some(summary) = &test.summary else { return warnings };
+    let clients = || test.rounds.iter().flat_map(|round| &round.client.streams);
     let spread = &summary.headline;
     if let Some(cv) = spread.cv.filter(|&cv| cv > UNSTEADY) {
         warnings.push(format!(
@@ -121,6 +122,14 @@ pub fn warnings(test: &TestRecord) -> Vec<String> {
         if datagrams.duplicates > 0 {
             warnings.push(format!("{} datagrams came twice: is there a loop?", datagrams.duplicates));
         }
+    }
+    let waited =
+        clients().map(|s| s.cpu.waiting_ns.unwrap_or(0) as f64 / s.elapsed_ns.max(1) as f64).fold(0.0, f64::max);
+    if test.settings.tuning.spin && waited > 0.1 {
+        warnings.push(format!(
+            "a spinning thread waited {:.0} % of the time for its CPU: --spin needs a CPU for each thread, see cpus in the topology",
+            waited * 100.0
+        ));
     }
     if let Some(schedule) = summary.schedule.filter(|schedule| schedule.missed * 100 > schedule.requests) {
         warnings.push(format!(

@@ -237,7 +237,9 @@ fn in_force(test: &TestRecord) -> Vec<String> {
         said.push(format!("after {} warm-up", settings.omit));
     }
     let Some(round) = test.rounds.last() else { return said };
-    if let (Some(client), Some(server)) = (round.client.streams.first(), round.server.streams.first()) {
+    let (sender, receiver) =
+        if test.test.is_reverse() { (&round.server, &round.client) } else { (&round.client, &round.server) };
+    if let (Some(client), Some(server)) = (sender.streams.first(), receiver.streams.first()) {
         said.extend(client.socket.congestion.clone());
         said.extend(client.socket.mss.map(|mss| format!("MSS {mss}")));
         said.extend(client.socket.nodelay.filter(|&on| on).map(|_| "TCP_NODELAY".to_owned()));
@@ -271,11 +273,11 @@ fn moved(client: &Stream, server: &Stream) -> Vec<String> {
 fn probed(test: &TestRecord) -> Vec<String> {
     let Some(probe) = &test.io_probe else { return Vec::new() };
     let name = |way: &IoTry| {
-        let mark = way.rcvlowat.map(|mark| format!(" + SO_RCVLOWAT {}", ByteSize(mark.unsigned_abs().into())));
+        let mark = way.rcvlowat.map(|mark| format!(" (lowat {})", ByteSize(mark.unsigned_abs().into())));
         format!("{} and {}{}", way.send, way.receive, mark.unwrap_or_default())
     };
     let rate = |way: &IoTry| format!("{:.1} Gbit/s", way.bits_per_second / 1e9);
-    let mut said = vec![format!("chosen by a probe: {}, {}", name(&probe.chosen), rate(&probe.chosen))];
+    let mut said = vec![format!("probe chose {}: {}", name(&probe.chosen), rate(&probe.chosen))];
     let usual = probe.tried.first().filter(|first| **first != probe.chosen);
     said.extend(usual.map(|usual| format!("{} got {}", name(usual), rate(usual))));
     said

@@ -96,6 +96,15 @@ fn with_time_left_at_both_ends_it_is_the_path() {
 }
 
 #[test]
+fn a_window_that_the_send_buffer_leaves_unused_is_the_send_buffer() {
+    let roomy = held(0, 0).map(|tcp| TcpInfo { snd_cwnd: Some(32), snd_mss: Some(1448), ..tcp });
+    let (mut sender, receiver) = (side(20, 0, roomy), side(20, 0, None));
+    sender.streams[0].socket.sndbuf = 16_384;
+    assert_eq!(limit(&Inputs { sndbuf_asked: true, ..inputs(&sender, &receiver) }), Limit::SendBuffer);
+    assert_eq!(limit(&inputs(&sender, &receiver)), Limit::Path);
+}
+
+#[test]
 fn a_rate_that_was_kept_is_the_limit_and_one_that_was_not_is_none() {
     let (sender, receiver) = (side(20, 0, held(0, 0)), side(20, 0, None));
     assert_eq!(limit(&Inputs { asked: Some(8e9), ..inputs(&sender, &receiver) }), Limit::AskedRate);
