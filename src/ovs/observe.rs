@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     facts::LinkCounters,
-    plan::ovs::{BondMode, OvsBridge, OvsInterface, OvsPort, OvsTunnel},
+    plan::ovs::{BondMode, ObservedOvs, OvsBridge, OvsInterface, OvsPort, OvsTunnel},
     topology::model::{Datapath, FailMode, TunnelKind},
     units::BitRate,
 };
@@ -74,12 +74,9 @@ pub fn interfaces(client: &mut Client) -> Result<Vec<InterfaceState>> {
     Ok(rows(&found[0]).map(state).collect())
 }
 
-/// The bridges of a topology, sorted by name; the `userspace-tso-enable` in force; interfaces that do not work, each with
-/// the daemon's word on it.
-pub type Seen = (Vec<OvsBridge>, bool, Vec<(String, String)>);
-
-/// What a database holds of a topology.
-pub fn bridges(database: &Path, topology: &str) -> Result<Seen> {
+/// What a running Open vSwitch holds of a topology: its bridges and their ports sorted by name, the segmentation offload
+/// that it was started with, and every interface that does not work.
+pub fn read(database: &Path, topology: &str) -> Result<ObservedOvs> {
     let mut client = Client::connect(database)?;
     let all = |table: &str, columns: Value, own: bool| {
         let condition = if own { json!([ours(topology)]) } else { json!([]) };
@@ -106,7 +103,7 @@ pub fn bridges(database: &Path, topology: &str) -> Result<Seen> {
     let tso = config.and_then(|config| map_entry(config, "userspace-tso-enable")) == Some("true");
     let states = interfaces(&mut client)?;
     let broken = states.iter().filter_map(|state| Some((state.name.clone(), state.fault()?))).collect();
-    Ok((bridges, tso, broken))
+    Ok(ObservedOvs { running: true, tso, bridges, broken })
 }
 
 struct Tables<'v> {
