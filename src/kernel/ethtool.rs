@@ -23,7 +23,7 @@ use super::{
     },
     netns::Netns,
 };
-use crate::units::IfName;
+use crate::{plan::features::another_stands_for, units::IfName};
 
 const STRSET_GET: u8 = 1;
 const FEATURES_GET: u8 = 11;
@@ -84,9 +84,15 @@ pub fn set_features(ns: &Netns, name: &IfName, asked: &BTreeMap<String, bool>) -
     })
     .map_err(|failure| operation().failed(failure))?;
     let now = features(ns, name)?;
+    let in_force: BTreeMap<String, bool> = now.iter().map(|(name, feature)| (name.clone(), feature.active)).collect();
+    let as_asked = |name: &str, on: bool| match now.get(name) {
+        Some(feature) if feature.active == on => true,
+        Some(feature) => !feature.changeable && another_stands_for(name, on, &in_force),
+        None => true, // a name that this kernel does not have is refused by the set itself
+    };
     let refused: Vec<String> = asked
         .iter()
-        .filter(|(name, on)| now.get(*name).is_some_and(|feature| feature.active != **on))
+        .filter(|(name, on)| !as_asked(name, **on))
         .map(|(name, on)| {
             let why = match now.get(name) {
                 Some(feature) if !feature.changeable => "the device has it fixed",

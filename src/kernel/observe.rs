@@ -118,6 +118,8 @@ pub fn observe(ns: &Netns, wanted: &Wanted) -> Result<ObservedNs> {
     for (name, link) in &mut observed.links {
         if wanted.features.contains(name) {
             let features = super::ethtool::features(ns, name)?;
+            let fixed = features.iter().filter(|(_, feature)| !feature.changeable);
+            link.fixed_features = fixed.map(|(name, _)| name.clone()).collect();
             link.features = features.into_iter().map(|(name, feature)| (name, feature.active)).collect();
         }
         if wanted.ethtool.contains(name) {

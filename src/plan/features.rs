@@ -53,7 +53,15 @@ pub fn kernel_names(word: &str) -> Vec<&str> {
     }
 }
 
-/// Is this a group: may single members be missing on a device?
+/// Is another feature of the same group as asked? A device has some of a group fixed (a veth cannot checksum IPv4 alone,
+/// it does all protocols), and then the group is as asked when those that it can switch are, as with `ethtool -K`.
+pub fn another_stands_for(name: &str, on: bool, in_force: &BTreeMap<String, bool>) -> bool {
+    let groups = GROUPS.iter().filter(|(_, names)| names.contains(&name));
+    let mut others = groups.flat_map(|(_, names)| names.iter()).filter(|other| **other != name);
+    others.any(|other| in_force.get(*other) == Some(&on))
+}
+
+/// All words of a table as kernel features.
 pub fn expand(words: &BTreeMap<String, bool>) -> BTreeMap<String, bool> {
     let groups_first = |word: &&String| usize::from(kernel_names(word).len() == 1);
     let mut order: Vec<&String> = words.keys().collect();
@@ -79,5 +87,9 @@ mod tests {
         assert!(!features["tx-tcp6-segmentation"]);
         assert_eq!(kernel_names("generic-receive-offload"), ["rx-gro"]);
         assert_eq!(kernel_names("tx-nocache-copy"), ["tx-nocache-copy"]);
+        let in_force = BTreeMap::from([("tx-checksum-ip-generic".to_owned(), true)]);
+        assert!(another_stands_for("tx-checksum-ipv4", true, &in_force));
+        assert!(!another_stands_for("tx-checksum-ipv4", false, &in_force));
+        assert!(!another_stands_for("rx-lro", true, &in_force));
     }
 }

@@ -1,6 +1,9 @@
 //! What the kernel holds, read back: the same nouns as `desired`, with what only the kernel knows.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -78,6 +81,9 @@ pub struct ObservedLink {
     pub pvid: Option<u16>,
     /// ethtool features, only for links on which the desired state names some: kernel name to active.
     pub features: BTreeMap<String, bool>,
+    /// Those of `features` that the device does not let anybody switch.
+    #[serde(default)]
+    pub fixed_features: BTreeSet<String>,
     /// ethtool rings, channels, coalesce, only where asked.
     pub ethtool: BTreeMap<String, u32>,
     /// `gso_max_size`.

@@ -67,7 +67,7 @@ impl Limits {
 }
 
 impl Spec {
-    /// Length of one send where none is asked for: as iperf3, and enough that per-call cost vanishes (facts/traffic.md 3.8).
+    /// Length of one send where none is asked for: as iperf3, and enough that per-call cost vanishes.
     pub const BLOCK: u64 = 128 << 10;
 
     /// Refuses what is senseless or beyond the limits.

@@ -6,6 +6,7 @@ use super::{Conflict, Diff};
 use crate::{
     plan::{
         desired::{Link, LinkKind, LinkRef, Qdisc},
+        features,
         observed::{LinkDetail, ObservedLink, ObservedQdisc},
         step::{LinkSet, Step},
     },
@@ -122,16 +123,22 @@ impl<'a> Diff<'a> {
     }
 
     fn features(&mut self, link: &Link, seen: Option<&ObservedLink>) {
-        let differs = |(name, on): &(&String, &bool)| seen.is_none_or(|seen| seen.features.get(*name) != Some(*on));
-        let features: BTreeMap<_, _> =
+        let differs = |(name, on): &(&String, &bool)| {
+            seen.is_none_or(|seen| {
+                let fixed = seen.fixed_features.contains(*name) || !seen.features.contains_key(*name);
+                let as_good = fixed && features::another_stands_for(name, **on, &seen.features);
+                seen.features.get(*name) != Some(*on) && !as_good
+            })
+        };
+        let asked: BTreeMap<_, _> =
             link.features.iter().filter(differs).map(|(name, on)| (name.clone(), *on)).collect();
-        if !features.is_empty() {
+        if !asked.is_empty() {
             let previous = seen.map(|seen| {
                 let known = |name: &String| seen.features.get(name).map(|on| (name.clone(), *on));
-                features.keys().filter_map(known).collect()
+                asked.keys().filter_map(known).collect()
             });
             let at = link.at.clone();
-            self.steps.push(Step::SetFeatures { at, features, previous: previous.unwrap_or_default() });
+            self.steps.push(Step::SetFeatures { at, features: asked, previous: previous.unwrap_or_default() });
         }
         let differs = |(key, want): &(&String, &u32)| seen.is_none_or(|seen| seen.ethtool.get(*key) != Some(*want));
         let values: BTreeMap<_, _> = link.ethtool.iter().filter(differs).map(|(k, v)| (k.clone(), *v)).collect();
