@@ -609,7 +609,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__topo__subcmd__graph)
-            opts="-h -V --format --help --version"
+            opts="-h -V --format --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -82,6 +82,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from graph" -l format -d 'What to draw for' -r -f -a "mermaid\t'Mermaid flowchart, as GitHub and GitLab show it in Markdown'
 dot\t'Graphviz'
 svg\t'A picture for any browser'"
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from graph" -l json -d 'Print what would be drawn as JSON, in the shape of `topo show`'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from graph" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from graph" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'

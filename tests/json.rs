@@ -27,6 +27,7 @@ fn every_topo_command() {
     is("topo-apply", &lab.netbench(&["topo", "apply", "vxlan-kernel", "--json"]).ok());
     is("topo-apply", &lab.netbench(&["topo", "apply", "vxlan-kernel", "--json"]).ok());
     is("topo-show", &lab.netbench(&["topo", "show", "vxlan-kernel", "--json"]).ok());
+    is("topo-show", &lab.netbench(&["topo", "graph", "vxlan-kernel", "--json"]).ok());
     is("topo-list", &lab.netbench(&["topo", "list", "--json"]).ok());
     is("topo-verify", &lab.netbench(&["topo", "verify", "vxlan-kernel", "--prove", "--json"]).ok());
     lab.sh_in("nb-vxlan-kernel-client", "ip link set eth0 mtu 1300");

@@ -49,7 +49,7 @@ pub struct PlannedStep {
     pub undo: Option<String>,
 }
 
-/// `topo show --json`
+/// `topo show --json` and `topo graph --json`
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Show {
     /// Name of the topology.
@@ -213,6 +213,18 @@ impl From<&MtuProof> for Proof {
     fn from(proof: &MtuProof) -> Self {
         let (from, to) = (proof.from.clone(), proof.to.clone());
         Self { from, to, mtu: proof.mtu, holds: proof.holds(), text: proof.text() }
+    }
+}
+
+impl Show {
+    /// A desired state for readers.
+    pub fn new(desired: &Desired) -> Self {
+        Self {
+            topology: desired.topology.clone(),
+            namespaces: namespaces(desired),
+            interfaces: interfaces(desired),
+            paths: paths(desired),
+        }
     }
 }
 

@@ -23,12 +23,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     if args.json {
-        data(&output::Show {
-            topology: desired.topology.clone(),
-            namespaces: output::namespaces(&desired),
-            interfaces: output::interfaces(&desired),
-            paths: output::paths(&desired),
-        })?;
+        data(&output::Show::new(&desired))?;
         return Ok(Exit::Ok);
     }
     let mut text = format!("{}: {}\n\n", desired.topology, super::apply::summary(&desired));
