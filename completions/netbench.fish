@@ -43,6 +43,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l send -d 'How s
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l io -d '`auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload' -r -f -a "usual\t'Each test\'s usual way: both sides copy'
 auto\t'The fastest, measured'"
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l profile -d 'A line rate to be reached: 1g, 10g, 25g, 40g or 100g. Streams and tests are chosen for it, and the result says PASS (95 % of the path\'s ceiling) or FAIL (exit 1)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l mss -d 'TCP_MAXSEG, bytes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
@@ -52,6 +53,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l sndbuf -d 'SO_
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l busy-poll -d 'SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l emulate -d 'Emulate the profile\'s line rate on virtual links: a shaper at both ends of every flow'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l nodelay -d 'TCP_NODELAY for streams too'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l spin -d 'Request/response threads never sleep in a receive'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l keep -d 'Leave the topology up afterwards'

@@ -4,6 +4,7 @@ pub mod bottleneck;
 pub mod evidence;
 pub mod io_probe;
 pub mod options;
+pub mod profile;
 pub mod round;
 pub mod run;
 pub mod summary;

@@ -21,6 +21,9 @@ pub struct LinkCounters {
     pub rx_dropped: u64,
     /// Not sent but dropped.
     pub tx_dropped: u64,
+    /// Dropped by its root queueing discipline. The kernel counts a super-packet once, whatever it holds.
+    #[serde(default)]
+    pub qdisc_dropped: u64,
 }
 
 /// The machine a result was measured on.

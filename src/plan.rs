@@ -1,5 +1,6 @@
 //! `(Topology, Observed) -> Plan`: which state is wanted, how it differs, and the steps between, as data.
 
+pub mod ceiling;
 pub mod desired;
 pub mod diff;
 pub mod features;

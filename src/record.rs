@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     facts::{Machine, OvsFacts},
     measured::{Latency, ReceiveMode, Schedule, SendMode, Side, Test, Tuning},
+    plan::ceiling::RateSource,
     stats::Spread,
     units::{BitRate, ByteSize, CpuList, Span},
 };
@@ -69,6 +70,12 @@ impl RunRecord {
             warnings: Vec::new(),
             interrupted: false,
         }
+    }
+
+    /// Did a test miss what its profile asks for?
+    pub fn has_failed(&self) -> bool {
+        let ceilings = self.flows.iter().flat_map(|flow| &flow.tests).filter_map(|test| test.ceiling.as_ref());
+        ceilings.into_iter().any(|ceiling| ceiling.pass == Some(false))
     }
 
     /// May every figure be believed, and is there one?
@@ -135,6 +142,39 @@ pub struct TestRecord {
     pub summary: Option<Summary>,
     /// May the figures be believed?
     pub verdict: Verdict,
+    /// The most that the path can carry; absent where no link of it has a known rate, and for request/response tests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Ceiling>,
+}
+
+/// The goodput ceiling of a path, and how near a test came.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Ceiling {
+    /// The interface that bounds, `namespace/interface`.
+    pub at: String,
+    /// What sets its rate.
+    pub source: RateSource,
+    /// That rate. A shaper's is of frames from their Ethernet header on, a port's of the wire with preamble, check sequence and gap.
+    pub rate: BitRate,
+    /// Payload bytes of a full packet.
+    pub payload_bytes: u64,
+    /// Bytes that it takes of the rate.
+    pub wire_bytes: u64,
+    /// Payload bits per second, at most.
+    pub bits_per_second: f64,
+    /// What was achieved: median over the rounds of all payload over the longest window.
+    pub achieved: f64,
+    /// `--profile`, if it was given.
+    pub profile: Option<String>,
+    /// With a profile: was enough of the ceiling reached?
+    pub pass: Option<bool>,
+}
+
+impl Ceiling {
+    /// Achieved over possible, 0 to 1.
+    pub fn share(&self) -> f64 {
+        if self.bits_per_second > 0.0 { self.achieved / self.bits_per_second } else { 0.0 }
+    }
 }
 
 /// Ways to send and receive, measured shortly before the rounds.
@@ -201,7 +241,7 @@ pub struct RoundRecord {
     pub server: Side,
     /// Did the bytes take the declared path?
     pub path: PathEvidence,
-    /// What kept it from going faster (streams only).
+    /// What kept it from going faster (streams, and requests on a schedule that was not kept).
     #[serde(default)]
     pub bottleneck: Option<Bottleneck>,
 }
@@ -256,8 +296,14 @@ pub enum Limit {
     ReceiverCpu,
     /// The receiving thread did not read.
     ReceiverApp,
+    /// The line rate of a port, or of the shaper that stands for one.
+    WireRate,
+    /// The load generator: it could not keep the schedule that it was given.
+    Generator,
     /// Receive processing of a CPU.
     Softirq,
+    /// A queueing discipline dropped packets.
+    QdiscDrops,
     /// Drops counted by interfaces of the path.
     PathDrops,
     /// Loss on the way.
@@ -277,7 +323,10 @@ impl Limit {
             Self::ReceiveWindow => "receive window",
             Self::ReceiverCpu => "receiver CPU",
             Self::ReceiverApp => "receiver application",
+            Self::WireRate => "the wire's rate",
+            Self::Generator => "the generator itself",
             Self::Softirq => "softirq",
+            Self::QdiscDrops => "drops of a queueing discipline",
             Self::PathDrops => "drops on the path",
             Self::Congestion => "congestion (loss)",
             Self::Path => "the path's rate",
@@ -352,6 +401,9 @@ pub struct HopEvidence {
     pub expected_bytes: (u64, u64),
     /// Drops and errors of the interface during the round.
     pub dropped: u64,
+    /// Drops of its queueing disciplines.
+    #[serde(default)]
+    pub qdisc_dropped: u64,
     /// Within what was expected.
     pub ok: bool,
 }

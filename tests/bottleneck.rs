@@ -14,10 +14,14 @@ use cables::Lab;
 use netbench::{
     experiment::{Options, options::Asked, run},
     facts::Machine,
-    measured::{Side, Test},
-    record::{Bottleneck, Limit, RunRecord, TopologyRef},
+    measured::{SendMode, Side, Test},
+    plan::{
+        ceiling::{LinkRate, RateSource},
+        desired::{LinkRef, NsId},
+    },
+    record::{Bottleneck, Limit, RunRecord, TestRecord, TopologyRef},
     topology::model::TestDefaults,
-    units::{CpuList, Span},
+    units::{BitRate, CpuList, Span},
 };
 
 fn options(test: Test) -> Options {
@@ -55,6 +59,17 @@ fn expect(lab: &Lab, options: &Options, accepted: &[Limit], mut started: impl Fn
 /// One round between the namespaces: its verdict, and whether the sender had to wait for its CPU. `started` gets the pid of
 /// the server's worker when it runs.
 fn verdict(lab: &Lab, options: &Options, started: &mut dyn FnMut(u32)) -> (Bottleneck, bool) {
+    let test = measure(lab, options, started);
+    let round = &test.rounds[0];
+    let found = round.bottleneck.clone().unwrap();
+    eprintln!("{} {:?}: {}", test.test, found.limit, found.evidence);
+    let waited =
+        |side: &Side| side.streams.iter().any(|s| s.cpu.waiting_ns.unwrap_or(0) as f64 > 0.1 * s.elapsed_ns as f64);
+    (found, waited(&round.client) || waited(&round.server))
+}
+
+/// One round between the namespaces.
+fn measure(lab: &Lab, options: &Options, started: &mut dyn FnMut(u32)) -> TestRecord {
     let machine = Machine::default();
     let mut record = RunRecord::new("2026-11-22T10:00:00Z".parse().unwrap(), vec![], TopologyRef::default(), machine);
     let mut workers = lab.workers();
@@ -63,14 +78,9 @@ fn verdict(lab: &Lab, options: &Options, started: &mut dyn FnMut(u32)) -> (Bottl
     let mut snapshot = || Ok(lab.counters());
     let never = AtomicBool::new(false);
     run(&mut record, &[lab.flow(0, false)], options, &mut workers, &mut snapshot, &mut |_| {}, &never).unwrap();
-    let test = &record.flows[0].tests[0];
+    let test = record.flows.remove(0).tests.remove(0);
     assert!(!test.rounds.is_empty(), "{:?}", test.verdict);
-    let round = &test.rounds[0];
-    let found = round.bottleneck.clone().unwrap();
-    eprintln!("{} {:?}: {}", test.test, found.limit, found.evidence);
-    let waited =
-        |side: &Side| side.streams.iter().any(|s| s.cpu.waiting_ns.unwrap_or(0) as f64 > 0.1 * s.elapsed_ns as f64);
-    (found, waited(&round.client) || waited(&round.server))
+    test
 }
 
 /// The loads of a CPU hog, ended with this value.
@@ -133,7 +143,12 @@ fn a_tiny_send_buffer_is_the_send_buffer() {
 fn a_shaper_is_the_path() {
     let Some(lab) = Lab::new(1) else { return };
     lab.tc("client", "qdisc add dev eth0 root tbf rate 200mbit burst 128k latency 20ms");
-    expect(&lab, &options(Test::TcpStream), &[Limit::Path, Limit::Congestion, Limit::PathDrops], |_| {});
+    expect(
+        &lab,
+        &options(Test::TcpStream),
+        &[Limit::Path, Limit::Congestion, Limit::PathDrops, Limit::QdiscDrops],
+        |_| {},
+    );
 }
 
 #[test]
@@ -192,5 +207,58 @@ fn datagrams_lost_in_a_shaper_are_charged_to_the_way() {
     let Some(lab) = Lab::new(1) else { return };
     lab.tc("client", "qdisc add dev eth0 root tbf rate 100mbit burst 128k latency 5ms");
     let flood = Options { rate: Some("400mbit".parse().unwrap()), ..options(Test::UdpStream) };
-    expect(&lab, &flood, &[Limit::Congestion, Limit::PathDrops, Limit::Path], |_| {});
+    expect(&lab, &flood, &[Limit::QdiscDrops, Limit::Congestion, Limit::PathDrops, Limit::Path], |_| {});
+}
+
+/// The rate of the client's eth0, as the plan would know it.
+fn shaped(options: &mut Options, megabits: u64) {
+    let at = LinkRef { ns: NsId::new("client"), name: "eth0".parse().unwrap() };
+    let rate = LinkRate { rate: BitRate(megabits * 1_000_000), source: RateSource::Shaper };
+    options.rates = [(at, rate)].into();
+}
+
+#[test]
+fn a_full_wire_is_the_wire() {
+    let Some(lab) = Lab::new(1) else { return };
+    lab.tc("client", "qdisc add dev eth0 root tbf rate 200mbit burst 128k latency 50ms");
+    let mut options = options(Test::TcpStream);
+    options.duration = Span(Duration::from_millis(1500));
+    shaped(&mut options, 200);
+    expect(&lab, &options, &[Limit::WireRate], |_| {});
+}
+
+#[test]
+fn more_than_the_ceiling_is_no_measurement() {
+    let Some(lab) = Lab::new(1) else { return };
+    // The plan says 20 Mbit/s and nobody holds the traffic to it.
+    let mut options = options(Test::TcpStream);
+    options.socket_buffer = Some("64k".parse().unwrap());
+    shaped(&mut options, 20);
+    let test = measure(&lab, &options, &mut |_| {});
+    assert!(!test.verdict.valid);
+    assert!(test.verdict.reasons[0].contains("is more than 20mbit at client/eth0 can carry"), "{:?}", test.verdict);
+    assert!(test.ceiling.unwrap().share() > 1.0);
+}
+
+#[test]
+fn a_tiny_queue_is_the_qdisc() {
+    let Some(lab) = Lab::new(1) else { return };
+    lab.tc("client", "qdisc add dev eth0 root tbf rate 100mbit burst 16k limit 20k");
+    expect(&lab, &options(Test::TcpStream), &[Limit::QdiscDrops], |_| {});
+    // A send buffer that holds more than the queue, or the sender is made to wait and nothing is dropped.
+    let flood = Options { rate: Some("400mbit".parse().unwrap()), ..options(Test::UdpStream) };
+    expect(&lab, &flood, &[Limit::QdiscDrops], |_| {});
+}
+
+#[test]
+fn a_generator_that_cannot_keep_its_schedule_is_the_limit() {
+    let Some(lab) = Lab::new(1) else { return };
+    // Five million requests a second are one in 200 ns: a call takes longer.
+    let mut late = options(Test::UdpRr);
+    late.transactions = Some(5_000_000);
+    expect(&lab, &late, &[Limit::Generator], |_| {});
+    // One datagram a call at a rate for which a call would have to take 10 ns.
+    let mut flood = Options { rate: Some("50gbit".parse().unwrap()), ..options(Test::UdpStream) };
+    (flood.length, flood.send) = (Some("64".parse().unwrap()), Some(SendMode::Write));
+    expect(&lab, &flood, &[Limit::Generator], |_| {});
 }

@@ -69,6 +69,7 @@ fn proved() -> PathEvidence {
         reverse_packets: 13_000,
         expected_bytes: (2_900_000_000, 3_300_000_000),
         dropped: counted.rx_dropped,
+        qdisc_dropped: counted.qdisc_dropped,
         ok: true,
     };
     PathEvidence {
@@ -148,6 +149,7 @@ fn record() -> RunRecord {
             retries: None,
         }),
         verdict: valid.clone(),
+        ceiling: None,
     };
     let latency = Latency {
         count: 16_780,
@@ -181,6 +183,7 @@ fn record() -> RunRecord {
             retries: None,
         }),
         verdict: valid,
+        ceiling: None,
     };
     let received = 350_000;
     let mut receiver = stream(received * 8972, received, false);
@@ -219,6 +222,7 @@ fn record() -> RunRecord {
             retries: None,
         }),
         verdict: Verdict { valid: false, reasons: vec![format!("round 1: path not proved: {reason}")] },
+        ceiling: None,
     };
     record.flows = vec![FlowRecord {
         from: "client".into(),

@@ -2,13 +2,19 @@
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use rustix::thread::CapabilitySet;
 
-use super::{Exit, declared, declared::Loaded, outcome::CannotHere, talk};
+use super::{
+    Exit, declared,
+    declared::Loaded,
+    outcome::CannotHere,
+    rates::{self, RateArgs},
+    talk,
+};
 use crate::{
     agent::Workers,
     apply::{self, ApplyError, Declared, destroy, interrupt, journal::StateRoot, prove, world::World},
@@ -73,6 +79,8 @@ pub struct Args {
     #[arg(long, value_name = "HOW", default_value = "usual", hide_default_value = true)]
     io: Io,
     #[command(flatten)]
+    rates: RateArgs,
+    #[command(flatten)]
     tuning: super::tuning::TuningArgs,
     /// Who talks to whom, instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
@@ -132,14 +140,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         rootless::enter().map_err(ApplyError::from)?;
     }
     let interrupt = interrupt::watch();
-    let loaded = match declared::load(&args.file)? {
+    let mut loaded = match declared::load(&args.file)? {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
     if is_rootless {
         refuse_foreign(&loaded.topology)?;
     }
-    let options = options(&args, &loaded)?;
+    let mut options = options(&args, &loaded)?;
     let flows = flows(&args, &loaded)?;
     if flows.is_empty() {
         talk("error: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
@@ -150,12 +158,27 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     let root = StateRoot::from_environment();
     let was_up = root.read(&loaded.desired.topology)?.is_some_and(|history| history.committed.is_some());
+    if let Some(profile) = args.rates.profile.filter(|_| args.rates.emulate) {
+        if was_up || args.keep {
+            bail!(
+                "--emulate changes the topology for this run only: {}",
+                if was_up { "it is up already, `netbench topo destroy` it first" } else { "leave out --keep" }
+            );
+        }
+        rates::emulate(&mut loaded.desired, &flows, profile)?;
+    }
     let mut line = ProgressLine::default();
     line.say(&format!("applying {}", loaded.desired.topology));
     let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
     let (world, applied) = apply::apply(declared, &root)?;
     let mut record = new_record(&loaded, is_rootless);
-    let measured = measure(&mut record, &world, &flows, &options, &mut line, &interrupt);
+    let measured = rates::known(&world, &loaded.desired).map_err(anyhow::Error::from).and_then(|known| {
+        if let Some(profile) = options.profile {
+            record.warnings.extend(rates::check(profile, &flows, &known)?);
+        }
+        options.rates = known;
+        measure(&mut record, &world, &flows, &options, &mut line, &interrupt)
+    });
     line.clear();
     record.switches = apply::ovs::evidence(&world, &loaded.desired);
     let ended = apply::ovs::ended(&world, &loaded.desired);
@@ -188,8 +211,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     measured?;
     Ok(match (record.interrupted, record.is_valid()) {
         (true, _) => Exit::Interrupted,
-        (false, true) => Exit::Ok,
         (false, false) => Exit::Invalid,
+        (false, true) if record.has_failed() => Exit::CheckFailed,
+        (false, true) => Exit::Ok,
     })
 }
 
@@ -231,7 +255,17 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         io_auto: args.io == Io::Auto,
         tuning: args.tuning.tuning(),
     };
+    let mut asked = asked;
+    if let Some(profile) = args.rates.profile {
+        let file = &loaded.topology.test;
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        asked.streams = asked.streams.or(file.streams).or(Some(profile.streams(cpus)));
+        // Both directions, and slow start is no part of a line rate.
+        asked.tests = asked.tests.or_else(|| file.tests.is_empty().then(|| vec![Test::TcpStream, Test::TcpMaerts]));
+        asked.omit = asked.omit.or(Some(Span(Duration::from_millis(500))));
+    }
     let mut options = Options::merge(asked, &loaded.topology.test)?;
+    options.profile = args.rates.profile;
     for node in &loaded.topology.nodes {
         let near = node.numa.as_deref().map(|word| numa_cpus(node, word, &loaded.topology)).transpose()?;
         // Said CPUs win over a NUMA node's.

@@ -5,8 +5,10 @@
 //! `tcpi_rwnd_limited`, `tcpi_sndbuf_limited`, since 4.10). A closed window says that the receiver does not take the data; why
 //! not is told by the receiver's thread: busy, waiting for its CPU, or neither.
 
+use super::profile::achieved;
 use crate::{
     measured::{Side, Test},
+    plan::ceiling::{Bound, RateSource},
     record::{Bottleneck, Limit},
 };
 
@@ -20,6 +22,10 @@ const HELD_BACK: f64 = 0.2;
 const LOSSY: f64 = 0.0005;
 /// Share of a CPU's time in softirq from which it has no more to give.
 const SOFTIRQ: f64 = 0.85;
+/// Of a ceiling: from here on the wire is full.
+const FULL: f64 = 0.97;
+/// Share of requests that went later than the next was due, from which the generator is the limit.
+const MISSED: f64 = 0.01;
 /// Of an asked rate: what a sender that keeps it reaches at least.
 const KEPT: f64 = 0.93;
 
@@ -40,23 +46,67 @@ pub struct Inputs<'i> {
     pub sndbuf_asked: bool,
     /// Drops and errors that the interfaces of the path counted.
     pub dropped: u64,
+    /// Packets that queueing disciplines on the way dropped.
+    pub qdisc_dropped: u64,
+    /// The narrowest place of the path with a known rate.
+    pub bound: Option<&'i Bound>,
 }
 
-/// The verdict on a stream; none for request/response tests, which are limited by their round trip.
+/// The verdict on a stream; none for request/response tests, which are limited by their round trip, unless they are on a
+/// schedule that the client could not keep.
 pub fn judge(inputs: &Inputs<'_>) -> Option<Bottleneck> {
-    if inputs.test.is_rr() || inputs.receiver.bytes() == 0 {
+    if inputs.test.is_rr() {
+        return schedule(inputs.sender);
+    }
+    if inputs.receiver.bytes() == 0 {
         return None;
     }
     let (sender, receiver) = (Thread::of(inputs.sender), Thread::of(inputs.receiver));
+    if let Some(bound) = inputs.bound
+        && achieved(inputs.receiver) >= bound.goodput() * FULL
+    {
+        let share = achieved(inputs.receiver) / bound.goodput() * 100.0;
+        let what = match bound.rate.source {
+            RateSource::Shaper => "shaper",
+            RateSource::Port => "port",
+        };
+        let evidence = format!("{share:.1} % of what the {what} of {} at {} can carry", bound.rate.rate, bound.at);
+        return Some(verdict(Limit::WireRate, evidence));
+    }
     if let Some(asked) = inputs.asked
         && inputs.receiver.bits_per_second() >= asked * KEPT
     {
         let share = inputs.receiver.bits_per_second() / asked * 100.0;
         return Some(verdict(Limit::AskedRate, format!("{share:.0} % of the asked rate was kept")));
     }
+    if let Some(found) = generator(inputs, sender) {
+        return Some(found);
+    }
     Some(match inputs.test {
         Test::UdpStream => datagrams(inputs, sender, receiver),
         _ => bytes(inputs, sender, receiver),
+    })
+}
+
+/// Requests that went too late.
+fn schedule(client: &Side) -> Option<Bottleneck> {
+    let schedules = || client.streams.iter().filter_map(|stream| stream.schedule);
+    let requests: u64 = schedules().map(|schedule| schedule.requests).sum();
+    let missed: u64 = schedules().map(|schedule| schedule.missed).sum();
+    (missed as f64 > requests as f64 * MISSED).then(|| {
+        let thread = Thread::of(client).text("its");
+        let evidence = format!("{missed} of {requests} requests went later than the next was due, {thread}");
+        verdict(Limit::Generator, evidence)
+    })
+}
+
+/// A sender that was told a rate, did not put it on the socket, and had no time left to: what was measured is itself.
+fn generator(inputs: &Inputs<'_>, sender: Thread) -> Option<Bottleneck> {
+    let asked = inputs.asked.filter(|_| inputs.test.is_udp())?;
+    let sent = inputs.sender.bits_per_second() / asked;
+    (sent < KEPT && (sender.wanted() >= SATURATED || sender.starved())).then(|| {
+        let evidence = format!("it sent {:.0} % of the asked rate, {}", sent * 100.0, sender.text("its"));
+        verdict(Limit::Generator, evidence)
     })
 }
 
@@ -96,6 +146,11 @@ fn bytes(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottleneck {
     }
     let resent: u64 = tcp(inputs.sender).filter_map(|tcp| tcp.bytes_retransmitted).sum();
     let share = resent as f64 / inputs.sender.all_bytes().max(1) as f64;
+    if inputs.qdisc_dropped > 0 && share > 0.0 {
+        let (dropped, percent) = (inputs.qdisc_dropped, share * 100.0);
+        let evidence = format!("queueing disciplines dropped {dropped} packets, {percent:.2} % was sent again");
+        return verdict(Limit::QdiscDrops, evidence);
+    }
     if inputs.dropped > 0 && share > 0.0 {
         let dropped = inputs.dropped;
         return verdict(
@@ -136,8 +191,12 @@ fn datagrams(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottlenec
         return verdict(limit, lost);
     }
     if share >= LOSSY {
-        let limit = if inputs.dropped > 0 { Limit::PathDrops } else { Limit::Congestion };
-        let (percent, dropped) = (share * 100.0, inputs.dropped);
+        let (percent, dropped, queued) = (share * 100.0, inputs.dropped, inputs.qdisc_dropped);
+        if queued > dropped {
+            let evidence = format!("{percent:.2} % was lost, queueing disciplines on the way dropped {queued} packets");
+            return verdict(Limit::QdiscDrops, evidence);
+        }
+        let limit = if dropped > 0 { Limit::PathDrops } else { Limit::Congestion };
         return verdict(limit, format!("{percent:.2} % was lost on the way, interfaces counted {dropped} drops"));
     }
     saturated(sender, receiver).or_else(|| softirq(inputs)).unwrap_or_else(|| {

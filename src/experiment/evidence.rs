@@ -67,6 +67,7 @@ fn deltas(before: &Counters, after: &Counters) -> Counters {
                 tx_errors: since(now.tx_errors, then.tx_errors),
                 rx_dropped: since(now.rx_dropped, then.rx_dropped),
                 tx_dropped: since(now.tx_dropped, then.tx_dropped),
+                qdisc_dropped: since(now.qdisc_dropped, then.qdisc_dropped),
             };
             (at.clone(), delta)
         })
@@ -94,6 +95,7 @@ fn hop_evidence(hop: &Hop, deltas: &Counters, carried: Carried) -> HopEvidence {
         reverse_packets,
         expected_bytes,
         dropped: seen.rx_dropped + seen.tx_dropped + seen.rx_errors + seen.tx_errors,
+        qdisc_dropped: seen.qdisc_dropped,
         ok,
     }
 }

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use super::profile::Profile;
 use crate::{
     measured::{ReceiveMode, SendMode, Test, Tuning, UnknownTest},
+    plan::{ceiling::Rates, desired::FlowPath},
     topology::model::{Flow, TestDefaults},
     traffic::{self, Spec},
     units::{BitRate, ByteSize, CpuList, Span},
@@ -79,6 +81,10 @@ pub struct Options {
     pub tuning: Tuning,
     /// CPUs of a node's data threads, by node name.
     pub cpus: BTreeMap<String, CpuList>,
+    /// Interfaces with a known rate.
+    pub rates: Rates,
+    /// `--profile`
+    pub profile: Option<Profile>,
 }
 
 impl Options {
@@ -112,6 +118,8 @@ impl Options {
             io_auto: asked.io_auto,
             tuning: asked.tuning,
             cpus: BTreeMap::new(),
+            rates: Rates::new(),
+            profile: None,
         })
     }
 
@@ -130,6 +138,17 @@ impl Options {
         }
         let jobs = flows.iter().flat_map(|flow| self.tests.iter().map(move |&test| self.spec(test, flow)));
         jobs.map(|spec| spec.validate()).find(Result::is_err).unwrap_or(Ok(()))
+    }
+
+    /// The job of one test on one path, without CPUs: as [`Options::spec`], and datagrams of a profile at a rate that the path
+    /// can carry.
+    pub fn job(&self, test: Test, path: &FlowPath) -> Spec {
+        let mut spec = self.spec(test, &path.flow);
+        if test == Test::UdpStream && spec.rate.is_none() {
+            let rate = |profile: Profile| profile.datagram_rate(path, &self.rates, spec.length.0, spec.streams);
+            spec.rate = self.profile.and_then(rate);
+        }
+        spec
     }
 
     /// The job of one test on one flow, without CPUs (those differ between the sides).

@@ -8,6 +8,7 @@ use super::{
     evidence::{Carried, Counters, judge},
     io_probe::{self, Around, Fixed},
     options::Options,
+    profile,
     round::{Measured, Round, RoundError},
     summary,
 };
@@ -91,7 +92,7 @@ pub fn run(
                 continue;
             }
             let (from, to) = (&*path.flow.from, &*path.flow.to);
-            let mut spec = options.spec(test, &path.flow);
+            let mut spec = options.job(test, path);
             let step = Step { number, of, from, to, test, round, seconds: spec.total().as_secs_f64() };
             progress(Progress::Begin(step));
             let on = |node: &str| options.cpus.get(node).cloned();
@@ -117,7 +118,7 @@ pub fn run(
             match attempt.run(workers, snapshot, &mut tell, interrupt) {
                 // Ctrl-C fell into the warm-up: a window that never opened is not a round.
                 Ok(measured) if interrupt.load(Relaxed) && measured.is_empty() => {}
-                Ok(measured) => book(result, round, path, &spec, measured),
+                Ok(measured) => book(result, round, path, &spec, options, measured),
                 Err(RoundError::Agent(error @ AgentError::Spawn { .. })) => {
                     conclude(record);
                     return Err(RunError::Agent(error));
@@ -139,7 +140,7 @@ pub fn run(
 fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
     let flow = &path.flow;
     let test_record = |&test: &Test| {
-        let spec = options.spec(test, flow);
+        let spec = options.job(test, path);
         TestRecord {
             test,
             settings: Settings {
@@ -160,6 +161,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
             rounds: Vec::new(),
             summary: None,
             verdict: Verdict { valid: false, reasons: Vec::new() },
+            ceiling: None,
         }
     };
     FlowRecord {
@@ -173,7 +175,14 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
 }
 
 /// Judges a round and adds it to its test.
-fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, measured: Measured) {
+fn book(
+    result: &mut TestRecord,
+    round: u32,
+    path: &FlowPath,
+    spec: &Spec,
+    options: &Options,
+    measured: Measured,
+) {
     let Measured { client, server, before, after } = measured;
     let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
     let carried = if spec.test.is_rr() {
@@ -203,6 +212,8 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, measu
     if let PathVerdict::NotProved { reason } = &evidence.verdict {
         doubts.insert(0, format!("path not proved: {reason}"));
     }
+    let bound = profile::bound(path, &options.rates, spec, Some(sender));
+    doubts.extend(bound.as_ref().and_then(|bound| profile::impossible(bound, receiver)));
     result.verdict.reasons.extend(doubts.into_iter().map(|doubt| format!("round {round}: {doubt}")));
     let headline = if spec.test.is_rr() { client.units_per_second() } else { receiver.bits_per_second() };
     let asked = spec.tuning.pacing.or(spec.rate).map(|rate| rate.bits_per_second() as f64 * f64::from(spec.streams));
@@ -214,8 +225,13 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, measu
         rcvbuf_asked: spec.tuning.rcvbuf.or(spec.socket_buffer).is_some(),
         sndbuf_asked: spec.tuning.sndbuf.or(spec.socket_buffer).is_some(),
         dropped: evidence.hops.iter().map(|hop| hop.dropped).sum(),
+        qdisc_dropped: evidence.hops.iter().filter(|hop| hop.direction == "tx").map(|hop| hop.qdisc_dropped).sum(),
+        bound: bound.as_ref(),
     });
     result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, bottleneck });
+    if let Some(bound) = &bound {
+        profile::refresh(result, bound, options.profile);
+    }
 }
 
 /// The same path as what the server sends crosses it.

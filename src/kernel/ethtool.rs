@@ -23,9 +23,13 @@ use super::{
     },
     netns::Netns,
 };
-use crate::{plan::features::another_stands_for, units::IfName};
+use crate::{
+    plan::features::another_stands_for,
+    units::{BitRate, IfName},
+};
 
 const STRSET_GET: u8 = 1;
+const LINKMODES_GET: u8 = 4;
 const FEATURES_GET: u8 = 11;
 const FEATURES_SET: u8 = 12;
 /// `ETHTOOL_FLAG_COMPACT_BITSETS`
@@ -57,6 +61,25 @@ pub fn features(ns: &Netns, name: &IfName) -> Result<BTreeMap<String, Feature>> 
         (name.clone(), feature)
     };
     Ok(names.iter().enumerate().filter(|(_, name)| !name.is_empty()).map(read).collect())
+}
+
+/// The speed that a port says it has; `None` where it says none (no carrier, or a device that knows of no speed).
+///
+/// Virtual devices make one up: veth says 10 Gbit/s whatever it carries. Ask [`crate::kernel::nic::is_physical`] first.
+///
+/// # Errors
+/// The link is not there.
+pub fn speed(ns: &Netns, name: &IfName) -> Result<Option<BitRate>> {
+    // ETHTOOL_A_LINKMODES_SPEED, Mbit/s; SPEED_UNKNOWN is all ones.
+    match call(ns, LINKMODES_GET, name, COMPACT, |_| {}) {
+        Ok(answer) => {
+            let speed = find(&answer, 5).and_then(|value| u32_at(value, 0));
+            let known = speed.filter(|&megabits| megabits != 0 && megabits != u32::MAX);
+            Ok(known.map(|megabits| BitRate(u64::from(megabits) * 1_000_000)))
+        }
+        Err(failure) if failure.errno() == Some(libc::EOPNOTSUPP) => Ok(None),
+        Err(failure) => Err(Operation::of("read the speed of", name, ns.label()).failed(failure)),
+    }
 }
 
 /// Switches features. The kernel acknowledges a set even where it refuses a bit, so what is in force is read back: a

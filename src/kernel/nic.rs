@@ -75,6 +75,15 @@ pub fn state(ns: &Netns, ifname: &IfName) -> Result<NicState> {
     })
 }
 
+/// Is the link a device on a bus, with a wire whose speed means something?
+///
+/// # Errors
+/// The links cannot be read.
+pub fn is_physical(ns: &Netns, ifname: &IfName) -> Result<bool> {
+    let rows = observe::rows(ns).map_err(|failure| Operation::of("read", "links", ns.label()).failed(failure))?;
+    Ok(rows.iter().any(|row| row.name == *ifname && row.parent.is_some()))
+}
+
 fn pci(row: &LinkRow) -> Option<String> {
     row.parent.as_ref().filter(|(bus, _)| bus == "pci").map(|(_, name)| name.clone())
 }

@@ -236,6 +236,23 @@ pub(super) fn roots(ns: &Netns) -> Result<BTreeMap<u32, ObservedQdisc>, Failure>
     Ok(found)
 }
 
+/// Packets that the root qdiscs of a namespace dropped, by ifindex.
+pub(super) fn drops(ns: &Netns) -> Result<BTreeMap<u32, u64>, Failure> {
+    let bodies = ns.route().dump(RTM_GETQDISC, &header(0, 0, 0))?;
+    Ok(bodies.iter().filter_map(|body| dropped(body)).collect())
+}
+
+/// `TCA_STATS2` with `TCA_STATS_QUEUE`, `struct gnet_stats_queue`: qlen, backlog, drops, requeues, overlimits.
+fn dropped(body: &[u8]) -> Option<(u32, u64)> {
+    const TCA_STATS2: u16 = 7;
+    const TCA_STATS_QUEUE: u16 = 3;
+    if u32_at(body, 12)? != ROOT {
+        return None;
+    }
+    let queue = find(find(body.get(HEADER..)?, TCA_STATS2)?, TCA_STATS_QUEUE)?;
+    Some((u32_at(body, 4)?, u64::from(u32_at(queue, 8)?)))
+}
+
 fn root(body: &[u8]) -> Option<(u32, ObservedQdisc)> {
     if u32_at(body, 12)? != ROOT {
         return None;

@@ -9,7 +9,8 @@ use anstyle::{AnsiColor, Style};
 
 use crate::{
     measured::{Latency, ReceiveMode, SendMode, Side, Stream},
-    record::{FlowRecord, IoTry, PathEvidence, PathVerdict, RunRecord, Summary, TestRecord, Unit},
+    plan::ceiling::RateSource,
+    record::{Ceiling, FlowRecord, IoTry, PathEvidence, PathVerdict, RunRecord, Summary, TestRecord, Unit},
     stats::Spread,
     units::ByteSize,
 };
@@ -86,6 +87,9 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
         None => writeln!(out, "\n  {BOLD}{:<INDENT$}{BOLD:#}no result", test.test.name(), INDENT = INDENT - 2)?,
         Some(summary) => {
             headline(test, summary, out)?;
+            if let Some(ceiling) = &test.ceiling {
+                ceiling_line(ceiling, out)?;
+            }
             if let Some(latency) = &summary.latency {
                 latencies("", latency, out)?;
             }
@@ -144,6 +148,31 @@ fn headline(test: &TestRecord, summary: &Summary, out: &mut impl Write) -> io::R
         test.settings.duration,
         pad = INDENT - 2
     )
+}
+
+/// `9.37 of 9.42 Gb/s (99.5 %): PASS`, and whose ceiling it is.
+fn ceiling_line(ceiling: &Ceiling, out: &mut impl Write) -> io::Result<()> {
+    let (scale, unit) = match ceiling.bits_per_second {
+        most if most >= 1e9 => (1e9, "Gb/s"),
+        most if most >= 1e6 => (1e6, "Mb/s"),
+        _ => (1e3, "kb/s"),
+    };
+    let (style, word) = match ceiling.pass {
+        Some(true) => (GOOD, ": PASS"),
+        Some(false) => (BAD, ": FAIL"),
+        None => (Style::new(), ""),
+    };
+    let (achieved, most) = (ceiling.achieved / scale, ceiling.bits_per_second / scale);
+    let figure = format!("{achieved:.2} of {most:.2} {unit} ({:.1} %)", ceiling.share() * 100.0);
+    writeln!(out, "{:INDENT$}{style}{figure}{word}{style:#}", "")?;
+    let source = match ceiling.source {
+        RateSource::Shaper => "the shaper",
+        RateSource::Port => "the port",
+    };
+    let (payload, wire) = (ceiling.payload_bytes, ceiling.wire_bytes);
+    let rate = ceiling.rate.bits_per_second() as f64 / scale;
+    let text = format!("{rate:.2} {unit} of {source} at {}, {payload} of {wire} bytes of a packet", ceiling.at);
+    paragraph(out, Style::new(), &format!("{:INDENT$}ceiling: ", ""), &text, INDENT + 2)
 }
 
 fn scaled(value: f64, unit: Unit) -> (f64, &'static str, usize) {
@@ -412,6 +441,7 @@ mod tests {
             reverse_packets: 0,
             expected_bytes: (0, 0),
             dropped: 0,
+            qdisc_dropped: 0,
             ok: true,
         };
         let path =

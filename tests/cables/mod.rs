@@ -73,10 +73,11 @@ impl Lab {
         output.stdout
     }
 
-    /// Runs `tc` with these words.
-    pub fn tc(&self, ns: &str, words: &str) {
+    /// Runs `tc` with these words; what it printed.
+    pub fn tc(&self, ns: &str, words: &str) -> Vec<u8> {
         let output = self.command(ns).arg("tc").args(words.split(' ')).output().unwrap();
         assert!(output.status.success(), "tc {words}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
     }
 
     /// Workers of the built program in these namespaces.
@@ -107,11 +108,20 @@ impl Lab {
                         tx_errors: read("tx", "errors"),
                         rx_dropped: read("rx", "dropped"),
                         tx_dropped: read("tx", "dropped"),
+                        qdisc_dropped: self.qdisc_drops(ns, link["ifname"].as_str().unwrap()),
                     },
                 );
             }
         }
         counters
+    }
+
+    /// What tc says of the root qdisc.
+    fn qdisc_drops(&self, ns: &str, device: &str) -> u64 {
+        let shown = self.tc(ns, &format!("-j -s qdisc show dev {device}"));
+        let shown: serde_json::Value = serde_json::from_slice(&shown).unwrap();
+        let root = |qdisc: &&serde_json::Value| qdisc["root"] == true;
+        shown.as_array().unwrap().iter().find(root).map_or(0, |qdisc| qdisc["drops"].as_u64().unwrap())
     }
 
     /// The flow client to server over the addresses of pair `i`, declared to cross eth0.

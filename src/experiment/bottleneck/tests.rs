@@ -47,6 +47,8 @@ fn inputs<'i>(sender: &'i Side, receiver: &'i Side) -> Inputs<'i> {
         rcvbuf_asked: false,
         sndbuf_asked: false,
         dropped: 0,
+        qdisc_dropped: 0,
+        bound: None,
     }
 }
 

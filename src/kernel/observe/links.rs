@@ -63,7 +63,22 @@ pub fn counters(ns: &Netns) -> Result<BTreeMap<IfName, LinkCounters>> {
         .route()
         .dump(RTM_GETLINK, &dump_request(&[]))
         .map_err(|failure| Operation::of("read", "link counters", ns.label()).failed(failure))?;
-    Ok(bodies.iter().filter_map(|body| counted(body)).collect())
+    let queues = bodies.iter().any(|body| has_queue(body));
+    let drops = if queues { crate::kernel::qdisc::drops(ns) } else { Ok(BTreeMap::new()) };
+    let drops = drops.map_err(|failure| Operation::of("read", "qdisc counters", ns.label()).failed(failure))?;
+    let counted = |body: &Vec<u8>| {
+        let (name, mut counters) = counted(body)?;
+        counters.qdisc_dropped = drops.get(&u32_at(body, 4)?).copied().unwrap_or_default();
+        Some((name, counters))
+    };
+    Ok(bodies.iter().filter_map(counted).collect())
+}
+
+/// Virtual links have no queue as a rule, and then there is nothing to ask the packet scheduler.
+fn has_queue(body: &[u8]) -> bool {
+    const IFLA_QDISC: u16 = 6;
+    let kind = body.get(HEADER..).and_then(|rest| find(rest, IFLA_QDISC)).map(text).unwrap_or_default();
+    !["", "noqueue", "noop"].contains(&&*kind)
 }
 
 fn dump_request(mask: &[LinkExtentMask]) -> Vec<u8> {
@@ -91,6 +106,7 @@ fn counted(body: &[u8]) -> Option<(IfName, LinkCounters)> {
         tx_errors: field(5)?,
         rx_dropped: field(6)?,
         tx_dropped: field(7)?,
+        qdisc_dropped: 0,
     };
     Some((name, counters))
 }
