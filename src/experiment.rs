@@ -1,8 +1,10 @@
 //! What to run, in which order, when to stop, and whether the result may be believed.
 
 pub mod bottleneck;
+pub mod cost;
 pub mod evidence;
 pub mod io_probe;
+pub mod loss;
 pub mod options;
 pub mod profile;
 pub mod round;

@@ -418,6 +418,9 @@ pub struct Latency {
     pub p99_9_ns: u64,
     /// 99.99th percentile.
     pub p99_99_ns: u64,
+    /// 99.999th percentile.
+    #[serde(default)]
+    pub p99_999_ns: u64,
     /// Largest.
     pub max_ns: u64,
 }

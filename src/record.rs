@@ -241,6 +241,9 @@ pub struct RoundRecord {
     pub server: Side,
     /// Did the bytes take the declared path?
     pub path: PathEvidence,
+    /// Datagrams that were lost, warm-up included, each charged to a place; they sum to the loss (UDP_STREAM).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<LossShare>,
     /// What kept it from going faster (streams, and requests on a schedule that was not kept).
     #[serde(default)]
     pub bottleneck: Option<Bottleneck>,
@@ -267,6 +270,18 @@ pub struct Summary {
     pub schedule: Option<Schedule>,
     /// UDP_RR: requests sent again, over all rounds.
     pub retries: Option<u64>,
+    /// What sending cost (streams).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_cost: Option<SideCost>,
+    /// What receiving cost (streams).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver_cost: Option<SideCost>,
+    /// Most recent delivery rate of the sender's connections, median over the rounds, bits per second (byte streams).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_rate: Option<f64>,
+    /// RFC 6349 (byte streams).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rfc6349: Option<Rfc6349>,
 }
 
 /// What kept a stream from going faster.
@@ -349,6 +364,78 @@ pub struct DatagramSummary {
     pub duplicates: u64,
     /// Median jitter, nanoseconds.
     pub jitter_ns: u64,
+    /// The loss of all rounds by place, warm-ups included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<LossShare>,
+}
+
+/// Lost datagrams and the place they are charged to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LossShare {
+    /// What dropped them.
+    pub place: LossPlace,
+    /// Its interface, `namespace/interface`.
+    pub at: Option<String>,
+    /// Datagrams charged to it.
+    pub datagrams: u64,
+    /// What its counter said: packets, of which a bundle of datagrams is one.
+    pub counted: u64,
+    /// Datagrams came in bundles: the charge is an upper bound.
+    pub at_most: bool,
+}
+
+/// Where a datagram can be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossPlace {
+    /// The receiving socket, its buffer full.
+    ReceivingSocket,
+    /// The queueing discipline of a sending interface.
+    Qdisc,
+    /// The backlog of a CPU (`softnet_stat`).
+    Backlog,
+    /// An interface that counted drops or errors.
+    Interface,
+    /// Nowhere that counts.
+    Unexplained,
+}
+
+impl LossPlace {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReceivingSocket => "the receiving socket",
+            Self::Qdisc => "the queueing discipline",
+            Self::Backlog => "the backlog of a CPU",
+            Self::Interface => "the interface",
+            Self::Unexplained => "no place that counts",
+        }
+    }
+}
+
+/// What a side of a stream cost, over all rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SideCost {
+    /// Time of the data threads in user space for a byte, nanoseconds.
+    pub user_ns_per_byte: f64,
+    /// In the kernel.
+    pub system_ns_per_byte: f64,
+    /// netperf's service demand: both, microseconds for a KiB. Softirqs that run elsewhere are not in it.
+    pub service_demand_us_per_kib: f64,
+    /// Share of their time that the CPUs on which the threads ended spent in softirq, 0 to 1, whoever for.
+    pub softirq: Option<f64>,
+}
+
+/// The figures of RFC 6349, over all rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Rfc6349 {
+    /// TCP transfer time ratio: the time that the transfer took over the time it would take at the path's ceiling. Absent
+    /// where no link has a known rate.
+    pub transfer_time_ratio: Option<f64>,
+    /// TCP efficiency: bytes that did not have to be sent again, percent of all sent.
+    pub efficiency_percent: f64,
+    /// Buffer delay: how much longer than the least the round trip was, percent.
+    pub buffer_delay_percent: Option<f64>,
 }
 
 /// Units of a headline.

@@ -14,12 +14,12 @@ use cables::Lab;
 use netbench::{
     experiment::{Options, options::Asked, run},
     facts::Machine,
-    measured::{SendMode, Side, Test},
+    measured::{ReceiveMode, SendMode, Side, Test},
     plan::{
         ceiling::{LinkRate, RateSource},
         desired::{LinkRef, NsId},
     },
-    record::{Bottleneck, Limit, RunRecord, TestRecord, TopologyRef},
+    record::{Bottleneck, Limit, LossPlace, LossShare, RunRecord, TestRecord, TopologyRef},
     topology::model::TestDefaults,
     units::{BitRate, CpuList, Span},
 };
@@ -261,4 +261,29 @@ fn a_generator_that_cannot_keep_its_schedule_is_the_limit() {
     let mut flood = Options { rate: Some("50gbit".parse().unwrap()), ..options(Test::UdpStream) };
     (flood.length, flood.send) = (Some("64".parse().unwrap()), Some(SendMode::Write));
     expect(&lab, &flood, &[Limit::Generator], |_| {});
+}
+
+/// Lost datagrams of a round by place, each datagram a packet of its own.
+fn losses(lab: &Lab, mut options: Options) -> (u64, Vec<LossShare>) {
+    (options.send, options.receive) = (Some(SendMode::Write), Some(ReceiveMode::Recv));
+    let test = measure(lab, &options, &mut |_| {});
+    let round = &test.rounds[0];
+    (round.client.all_units() - round.server.all_units(), round.losses.clone())
+}
+
+#[test]
+fn lost_datagrams_are_charged_to_the_place_that_lost_them_to_the_last() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut small = pinned(options(Test::UdpStream), 0, 0);
+    small.tuning.rcvbuf = Some("16k".parse().unwrap());
+    let (lost, shares) = losses(&lab, small);
+    assert!(lost > 0, "16 KiB are too few for a flood");
+    assert_eq!(shares.iter().map(|share| share.datagrams).sum::<u64>(), lost);
+    assert!(shares.len() == 1 && shares[0].place == LossPlace::ReceivingSocket, "{shares:?}");
+    lab.tc("client", "qdisc add dev eth0 root tbf rate 100mbit burst 16k limit 20k");
+    let (lost, shares) = losses(&lab, Options { rate: Some("400mbit".parse().unwrap()), ..options(Test::UdpStream) });
+    assert!(lost > 0, "a queue of 20 kB is too short for four times its rate");
+    assert_eq!(shares.iter().map(|share| share.datagrams).sum::<u64>(), lost);
+    assert!(shares.len() == 1 && shares[0].place == LossPlace::Qdisc, "{shares:?}");
+    assert_eq!(shares[0].at.as_deref(), Some("client/eth0"));
 }

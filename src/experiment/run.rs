@@ -7,6 +7,7 @@ use super::{
     bottleneck,
     evidence::{Carried, Counters, judge},
     io_probe::{self, Around, Fixed},
+    loss,
     options::Options,
     profile,
     round::{Measured, Round, RoundError},
@@ -175,14 +176,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
 }
 
 /// Judges a round and adds it to its test.
-fn book(
-    result: &mut TestRecord,
-    round: u32,
-    path: &FlowPath,
-    spec: &Spec,
-    options: &Options,
-    measured: Measured,
-) {
+fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, options: &Options, measured: Measured) {
     let Measured { client, server, before, after } = measured;
     let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
     let carried = if spec.test.is_rr() {
@@ -228,7 +222,11 @@ fn book(
         qdisc_dropped: evidence.hops.iter().filter(|hop| hop.direction == "tx").map(|hop| hop.qdisc_dropped).sum(),
         bound: bound.as_ref(),
     });
-    result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, bottleneck });
+    let losses = match spec.test {
+        Test::UdpStream => loss::charge(sender, receiver, &evidence.hops),
+        _ => Vec::new(),
+    };
+    result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, losses, bottleneck });
     if let Some(bound) = &bound {
         profile::refresh(result, bound, options.profile);
     }

@@ -1,5 +1,6 @@
 //! From rounds to a test's summary, and what makes a round or a test doubtful. Pure.
 
+use super::{cost, loss};
 use crate::{
     measured::{Latency, Schedule, Side, Test},
     record::{DatagramSummary, Summary, TestRecord, Unit},
@@ -37,9 +38,11 @@ fn summarise(test: &TestRecord) -> Option<Summary> {
             sum.duplicates += seen.duplicates;
             jitters.push(seen.jitter_ns as f64);
         }
+        sum.losses = loss::sum(rounds.iter().flat_map(|round| &round.losses));
         sum.jitter_ns = stats::median(&jitters).unwrap_or(0.0) as u64;
         sum
     });
+    let costs = cost::Costs::of(test);
     Some(Summary {
         unit: if test.test.is_rr() { Unit::TransactionsPerSecond } else { Unit::BitsPerSecond },
         headline,
@@ -49,6 +52,10 @@ fn summarise(test: &TestRecord) -> Option<Summary> {
         uncorrected: median_latency(&rounds.iter().filter_map(|r| r.client.uncorrected).collect::<Vec<_>>()),
         schedule,
         retries: clients().filter_map(|s| s.retries).reduce(|a, b| a + b),
+        sender_cost: costs.sender,
+        receiver_cost: costs.receiver,
+        delivery_rate: costs.delivery_rate,
+        rfc6349: costs.rfc6349,
     })
 }
 
@@ -63,6 +70,7 @@ fn median_latency(rounds: &[Latency]) -> Option<Latency> {
         p99_ns: middle(|l| l.p99_ns as f64)? as u64,
         p99_9_ns: middle(|l| l.p99_9_ns as f64)? as u64,
         p99_99_ns: middle(|l| l.p99_99_ns as f64)? as u64,
+        p99_999_ns: middle(|l| l.p99_999_ns as f64)? as u64,
         max_ns: rounds.iter().map(|l| l.max_ns).max()?,
     })
 }

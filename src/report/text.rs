@@ -10,7 +10,10 @@ use anstyle::{AnsiColor, Style};
 use crate::{
     measured::{Latency, ReceiveMode, SendMode, Side, Stream},
     plan::ceiling::RateSource,
-    record::{Ceiling, FlowRecord, IoTry, PathEvidence, PathVerdict, RunRecord, Summary, TestRecord, Unit},
+    record::{
+        Ceiling, FlowRecord, IoTry, LossShare, PathEvidence, PathVerdict, RunRecord, SideCost, Summary, TestRecord,
+        Unit,
+    },
     stats::Spread,
     units::ByteSize,
 };
@@ -97,9 +100,12 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
                 latencies("uncorrected ", latency, out)?;
             }
             items(out, INDENT, &account(test, summary))?;
+            items(out, INDENT, &losses(summary))?;
             items(out, INDENT, &in_force(test))?;
             items(out, INDENT, &probed(test))?;
             items(out, INDENT, &cpu_items(test))?;
+            items(out, INDENT, &cost_items(summary))?;
+            items(out, INDENT, &rfc6349_items(summary))?;
         }
     }
     if let Some(found) = test.rounds.last().and_then(|round| round.bottleneck.as_ref()) {
@@ -191,6 +197,7 @@ fn latencies(which: &str, latency: &Latency, out: &mut impl Write) -> io::Result
         ("p99", latency.p99_ns),
         ("p99.9", latency.p99_9_ns),
         ("p99.99", latency.p99_99_ns),
+        ("p99.999", latency.p99_999_ns),
         ("max", latency.max_ns),
     ];
     let mut said = named.map(|(name, nanos)| format!("{name} {}", time(nanos as f64)));
@@ -241,6 +248,40 @@ fn account(test: &TestRecord, summary: &Summary) -> Vec<String> {
             said.push(format!("cwnd {cwnd}"));
         }
     }
+    said
+}
+
+/// `lost in the queueing discipline of client/eth0: 120`
+fn losses(summary: &Summary) -> Vec<String> {
+    let shares = summary.datagrams.iter().flat_map(|datagrams| &datagrams.losses);
+    let said = |share: &LossShare| {
+        let of = share.at.as_ref().map(|at| format!(" of {at}")).unwrap_or_default();
+        let most = if share.at_most { "at most " } else { "" };
+        format!("lost in {}{of}: {most}{}", share.place.name(), share.datagrams)
+    };
+    shares.map(said).collect()
+}
+
+/// `sender 0.31 ns/B (0.32 µs/KiB), softirq 12 %`
+fn cost_items(summary: &Summary) -> Vec<String> {
+    let said = |(name, cost): (&str, Option<SideCost>)| {
+        let cost = cost?;
+        let each = cost.user_ns_per_byte + cost.system_ns_per_byte;
+        let softirq = cost.softirq.map(|share| format!(", its CPUs' softirq {:.0} %", share * 100.0));
+        let demand = cost.service_demand_us_per_kib;
+        Some(format!("{name} {each:.3} ns/B ({demand:.3} µs/KiB){}", softirq.unwrap_or_default()))
+    };
+    [("sender", summary.sender_cost), ("receiver", summary.receiver_cost)].into_iter().filter_map(said).collect()
+}
+
+/// RFC 6349: `transfer time ratio 1.01 · TCP efficiency 99.98 % · buffer delay 125 %`
+fn rfc6349_items(summary: &Summary) -> Vec<String> {
+    let Some(figures) = &summary.rfc6349 else { return Vec::new() };
+    let mut said = Vec::new();
+    said.extend(figures.transfer_time_ratio.map(|ratio| format!("transfer time ratio {ratio:.3}")));
+    said.push(format!("TCP efficiency {:.3} %", figures.efficiency_percent));
+    said.extend(figures.buffer_delay_percent.map(|delay| format!("buffer delay {delay:.0} %")));
+    said.extend(summary.delivery_rate.map(|rate| format!("delivery rate {:.2} Gb/s", rate / 1e9)));
     said
 }
 

@@ -459,6 +459,7 @@ fn percentiles(histogram: &Histogram<u64>) -> Latency {
         p99_ns: at(0.99),
         p99_9_ns: at(0.999),
         p99_99_ns: at(0.9999),
+        p99_999_ns: at(0.99999),
         max_ns: histogram.max(),
     }
 }
