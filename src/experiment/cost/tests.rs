@@ -57,7 +57,8 @@ fn rfc_6349_by_its_formulas() {
     )
     .unwrap();
     let figures = rfc6349(&test, &[&side]).unwrap();
-    assert_eq!((figures.efficiency_percent, figures.buffer_delay_percent), (99.0, Some(28.0)));
+    assert_eq!(figures.efficiency_percent, 99.0);
+    assert!((figures.buffer_delay_percent.unwrap() - 28.0).abs() < 1e-9);
     assert_eq!(figures.transfer_time_ratio, Some(1.25));
     test.ceiling = None;
     assert_eq!(rfc6349(&test, &[&side]).unwrap().transfer_time_ratio, None);
