@@ -367,11 +367,11 @@ pub struct Datagrams {
 /// Requests at a set rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Schedule {
-    /// Sent in the window.
+    /// Due in the window.
     pub requests: u64,
-    /// Of those, sent later than the next one was due: this end could not keep the schedule.
+    /// Of those, sent later than the next one was due, or not at all: this end could not keep the schedule.
     pub missed: u64,
-    /// Without an answer a second after the window.
+    /// Without an answer a second after the window, those not sent among them.
     pub unanswered: u64,
 }
 

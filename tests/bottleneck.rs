@@ -257,6 +257,21 @@ fn a_generator_that_cannot_keep_its_schedule_is_the_limit() {
     let mut late = options(Test::UdpRr);
     late.transactions = Some(5_000_000);
     expect(&lab, &late, &[Limit::Generator], |_| {});
+    // Over a connection neither end may wait for the other for ever, and what was never sent is in the account.
+    for request in ["1", "1000"] {
+        let mut late = options(Test::TcpRr);
+        late.transactions = Some(5_000_000);
+        late.length = Some(request.parse().unwrap());
+        late.response = Some(request.parse().unwrap());
+        let due = 5_000_000.0 * late.duration.0.as_secs_f64();
+        let test = measure(&lab, &late, &mut |_| {});
+        let round = &test.rounds[0];
+        assert_eq!(round.bottleneck.as_ref().unwrap().limit, Limit::Generator);
+        let schedule = round.client.streams[0].schedule.unwrap();
+        assert!((schedule.requests as f64 - due).abs() <= 1.0, "{due} were due: {schedule:?}");
+        assert!(schedule.missed > schedule.requests / 2, "{schedule:?}");
+        assert_eq!(round.client.latency.unwrap().count + schedule.unanswered, schedule.requests, "{schedule:?}");
+    }
     // One datagram a call at a rate for which a call would have to take 10 ns.
     let mut flood = Options { rate: Some("50gbit".parse().unwrap()), ..options(Test::UdpStream) };
     (flood.length, flood.send) = (Some("64".parse().unwrap()), Some(SendMode::Write));

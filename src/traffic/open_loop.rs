@@ -8,20 +8,23 @@ use std::{collections::VecDeque, os::fd::AsFd};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    net::{RecvFlags, recv},
+    net::{RecvFlags, SendFlags, recv, send},
 };
 
 use super::{
     Error,
     clock::now_ns,
     job::{Ended, Histograms, Lane},
-    rr::{histogram, is_lost, write_all},
+    rr::{histogram, is_lost},
     socket::tcp_info,
 };
 use crate::measured::Schedule;
 
 /// How long the answers to the last requests are waited for.
 const LINGER_NS: u64 = 1_000_000_000;
+
+/// Requests under way at most.
+const UNDER_WAY: usize = 1 << 16;
 
 /// A request under way.
 #[derive(Clone, Copy)]
@@ -42,15 +45,20 @@ pub fn client(lane: &mut Lane<'_>, per_second: u64) -> Result<Ended, Error> {
     let until = opened + lane.spec.duration.0.as_nanos() as u64;
     let mut under_way = UnderWay::new(lane, opened);
     let at = |number: u64| start + (u128::from(number) * 1_000_000_000 / u128::from(per_second)) as u64;
+    // How many are due before a time.
+    let due_before =
+        |time: u64| (u128::from(time.saturating_sub(start)) * u128::from(per_second)).div_ceil(1_000_000_000) as u64;
+    // A schedule far beyond what this end can send is left where it is then, not caught up with for minutes.
+    let give_up = until + LINGER_NS;
     let mut number = 0;
     loop {
         let mut now = now_ns();
-        if !lane.tally.is_open() && now >= opened {
-            lane.tally.open(now);
-        }
-        while at(number) <= now && at(number) < until && !lane.control.ending() {
+        open_when_due(lane, opened, now);
+        while at(number) <= now && at(number) < until && now < give_up && !lane.control.ending() {
             let intended = at(number);
-            under_way.ask(lane, number, intended)?;
+            if !under_way.ask(lane, number, intended, give_up)? {
+                break;
+            }
             let missed = now_ns() > at(number + 1);
             under_way.account.missed += u64::from(missed && intended >= opened);
             number += 1;
@@ -59,25 +67,33 @@ pub fn client(lane: &mut Lane<'_>, per_second: u64) -> Result<Ended, Error> {
                 under_way.take(lane)?;
             }
             now = now_ns();
+            open_when_due(lane, opened, now);
         }
         let took = under_way.take(lane)?;
-        let over = at(number) >= until || lane.control.ending();
-        if lane.control.stopped() || (over && (under_way.queue.is_empty() || now_ns() >= until + LINGER_NS)) {
+        let late = now_ns() >= give_up;
+        let over = at(number) >= until || late || lane.control.ending();
+        if lane.control.stopped() || (over && (under_way.queue.is_empty() || late)) {
             break;
         }
         if !took && !lane.spec.tuning.spin {
-            let next = if over { until + LINGER_NS } else { at(number) };
-            wait(lane, next.saturating_sub(now_ns()));
+            let next = if over { give_up } else { at(number) };
+            wait(lane, PollFlags::IN, next.saturating_sub(now_ns()));
         }
     }
     if !lane.tally.is_open() {
         lane.tally.open(opened);
     }
     let mut account = under_way.account;
+    let unsent = due_before(until.min(now_ns())).saturating_sub(number.max(due_before(opened)));
+    account.requests += unsent;
+    account.missed += unsent;
     account.unanswered = under_way.queue.iter().filter(|asked| !asked.answered && asked.intended >= opened).count()
         as u64
-        + under_way.given_up;
-    let elapsed_ns = now_ns().min(until).saturating_sub(opened);
+        + under_way.given_up
+        + unsent;
+    // What was sent or answered after the window's end took until then: it is no higher rate.
+    let end = if unsent > 0 { now_ns() } else { now_ns().min(until).max(under_way.last_answer) };
+    let elapsed_ns = end.saturating_sub(opened);
     let tcp = (!lane.spec.test.is_udp()).then(|| {
         let mut tcp = tcp_info(lane.socket);
         tcp.retransmits = tcp.retransmits.zip(retransmits).map(|(after, before)| after.saturating_sub(before));
@@ -89,10 +105,16 @@ pub fn client(lane: &mut Lane<'_>, per_second: u64) -> Result<Ended, Error> {
     Ok(Ended { elapsed_ns, tcp, latency, retries, schedule: Some(account), ..Ended::default() })
 }
 
-fn wait(lane: &mut Lane<'_>, nanos: u64) {
+fn open_when_due(lane: &mut Lane<'_>, opened: u64, now: u64) {
+    if !lane.tally.is_open() && now >= opened {
+        lane.tally.open(now);
+    }
+}
+
+fn wait(lane: &mut Lane<'_>, what: PollFlags, nanos: u64) {
     let time = Timespec { tv_sec: (nanos / 1_000_000_000) as _, tv_nsec: (nanos % 1_000_000_000) as _ };
     lane.tally.calls += 1;
-    let _ = poll(&mut [PollFd::new(lane.socket, PollFlags::IN)], Some(&time));
+    let _ = poll(&mut [PollFd::new(lane.socket, what)], Some(&time));
 }
 
 /// Requests under way, oldest first, and what became of the others.
@@ -107,6 +129,8 @@ struct UnderWay {
     uncorrected: hdrhistogram::Histogram<u64>,
     account: Schedule,
     given_up: u64,
+    /// When the last answer of the window came; 0 before.
+    last_answer: u64,
 }
 
 impl UnderWay {
@@ -118,15 +142,17 @@ impl UnderWay {
             request: vec![0x5a; spec.length.0 as usize],
             response: vec![0; room],
             partial: 0,
-            queue: VecDeque::with_capacity(1 << 16),
+            queue: VecDeque::with_capacity(UNDER_WAY),
             corrected: histogram(),
             uncorrected: histogram(),
             account: Schedule::default(),
             given_up: 0,
+            last_answer: 0,
         }
     }
 
-    fn ask(&mut self, lane: &mut Lane<'_>, number: u64, intended: u64) -> Result<(), Error> {
+    /// Sends a request; `false` when it could not go in time or the job was stopped.
+    fn ask(&mut self, lane: &mut Lane<'_>, number: u64, intended: u64, give_up: u64) -> Result<bool, Error> {
         let sent = now_ns();
         if lane.spec.test.is_udp() {
             self.request[..8].copy_from_slice(&number.to_le_bytes());
@@ -136,18 +162,48 @@ impl UnderWay {
                 Err(error) if is_lost(&error) => {}
                 Err(error) => return Err(lane.failed(format_args!("send: {error}"))),
             }
-        } else if !write_all(lane, lane.socket, &self.request)? {
-            return Ok(());
+            // Memory is bounded: what so many later ones have overtaken is given up.
+            if self.queue.len() == UNDER_WAY
+                && let Some(oldest) = self.queue.pop_front()
+            {
+                self.given_up += u64::from(!oldest.answered && oldest.intended >= self.opened);
+            }
+        } else if !self.write(lane, give_up)? {
+            return Ok(false);
         }
         self.account.requests += u64::from(intended >= self.opened);
-        // Memory is bounded: what a second's worth and more has not answered is given up.
-        if self.queue.len() == 1 << 16
-            && let Some(oldest) = self.queue.pop_front()
-        {
-            self.given_up += u64::from(!oldest.answered && oldest.intended >= self.opened);
-        }
         self.queue.push_back(Asked { number, intended, sent, answered: false });
-        Ok(())
+        Ok(true)
+    }
+
+    /// Sends a request over a connection, and takes answers while there is no room for it: two ends that both only write
+    /// would wait for each other. Answers come in order, so none under way can be given up.
+    fn write(&mut self, lane: &mut Lane<'_>, give_up: u64) -> Result<bool, Error> {
+        let mut done = 0;
+        while done < self.request.len() {
+            if self.queue.len() < UNDER_WAY || done > 0 {
+                lane.tally.calls += 1;
+                match send(lane.socket.as_fd(), &self.request[done..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                    Ok(sent) => {
+                        done += sent;
+                        continue;
+                    }
+                    Err(error) if super::socket::is_pause(&error.into()) => {}
+                    Err(_) if lane.control.stopped() => return Ok(false),
+                    Err(error) => return Err(lane.failed(format_args!("send: {error}"))),
+                }
+            }
+            if lane.control.stopped() || now_ns() >= give_up {
+                return Ok(false);
+            }
+            if !self.take(lane)? && !lane.spec.tuning.spin {
+                let room = self.queue.len() < UNDER_WAY;
+                let what = if room { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+                // Not for longer: the job may be stopped meanwhile.
+                wait(lane, what, 10_000_000);
+            }
+        }
+        Ok(true)
     }
 
     /// Takes what answers are there; was there one?
@@ -214,6 +270,7 @@ impl UnderWay {
         if !lane.tally.is_open() {
             lane.tally.open(now);
         }
+        self.last_answer = now;
         self.corrected.saturating_record(now - asked.intended);
         self.uncorrected.saturating_record(now.saturating_sub(asked.sent));
         lane.tally.add(lane.spec.response.0, 1);

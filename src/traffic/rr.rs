@@ -93,8 +93,20 @@ pub fn tcp_server(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let mut request = vec![0; lane.spec.length.0 as usize];
     let response = vec![0xa5; lane.spec.response.0 as usize];
     let mut window = ServerWindow::new(lane);
-    while read_all(lane, lane.socket, &mut request)? == Took::All && write_all(lane, lane.socket, &response)? {
-        window.count(lane);
+    loop {
+        let served = match read_all(lane, lane.socket, &mut request) {
+            Ok(Took::All) => write_all(lane, lane.socket, &response),
+            Ok(Took::Nothing) => break,
+            Err(error) => Err(error),
+        };
+        match served {
+            Ok(true) => window.count(lane),
+            Ok(false) => break,
+            // A client with a schedule beyond its means leaves what it did not get an answer to in time. One that died is
+            // missed by whoever started it.
+            Err(_) if lane.spec.transactions.is_some() && window.has_served() => break,
+            Err(error) => return Err(error),
+        }
     }
     let _ = lane.socket.shutdown(Shutdown::Write);
     Ok(Ended { elapsed_ns: window.elapsed(lane), tcp: Some(tcp_info(lane.socket)), ..Ended::default() })
@@ -122,6 +134,11 @@ impl ServerWindow {
             lane.tally.open(self.last);
         }
         lane.tally.add(lane.spec.length.0, 1);
+    }
+
+    /// Was there a transaction?
+    pub fn has_served(&self) -> bool {
+        self.opens.is_some()
     }
 
     /// Its length.
