@@ -45,7 +45,7 @@ impl MtuProof {
             } else if !seen.arrived_at_mtu {
                 format!("a DF packet of {} bytes did not arrive ({} tries)", self.mtu, seen.tries)
             } else {
-                format!("a DF packet of {} bytes arrived, which is more than declared", self.mtu + 1)
+                format!("a DF packet of more than {} bytes arrived: the path carries more than declared", self.mtu)
             };
             (!seen.is_proved()).then(|| format!("MTU {} NOT proved {from} → {to}: {fault}", self.mtu))
         };

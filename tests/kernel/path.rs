@@ -59,6 +59,9 @@ fn the_mtu_of_a_path_is_proved_both_ways() {
     // Declared smaller than it is: the larger packet arrives.
     let proof = prove(&[Path { mtu: 8000, ..v4 }], soon()).unwrap()[0];
     assert!(proof.forward.arrived_at_mtu && proof.forward.larger == Larger::Arrived && !proof.forward.is_proved());
+    // Also when it is larger by less than what forwarding keeps for a VLAN tag.
+    let proof = prove(&[Path { mtu: 8998, ..v4 }], soon()).unwrap()[0];
+    assert!(proof.forward.arrived_at_mtu && proof.forward.larger == Larger::Arrived && !proof.forward.is_proved());
     // Declared larger than the interface.
     let proof = prove(&[Path { mtu: 9001, ..v4 }], soon()).unwrap()[0];
     assert!(proof.forward.refused_at_mtu && !proof.forward.is_proved());

@@ -8,6 +8,7 @@ use std::{
 use crate::kernel::netlink::sys::set_int_option;
 
 /// How a datagram went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
     /// It left.
     Gone,
