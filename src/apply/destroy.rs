@@ -148,23 +148,31 @@ fn delete_links(world: &World, topology: &str, known: &Desired, removed: &mut Re
 fn remove_namespaces(names: &[String], removed: &mut Removed) {
     let mut inodes = HashMap::new();
     for name in names {
-        let path = netns_path(name);
-        if let Some(inode) = netns::inode(&path) {
+        if let Some(inode) = netns::inode(&netns_path(name)) {
             inodes.insert(inode, name.clone());
         }
+    }
+    // Asked while the mounts keep the namespaces alive: a freed inode number is soon that of somebody else's namespace.
+    let held = holders_of(&inodes);
+    for name in names {
         fault::point("before a namespace goes");
-        match remove_ns(&path) {
+        match remove_ns(&netns_path(name)) {
             Ok(true) => removed.namespaces.push(name.clone()),
             Ok(false) => {}
             Err(error) => removed.problems.push(error.to_string()),
         }
     }
-    if !inodes.is_empty() {
-        let wanted: HashSet<u64> = inodes.keys().copied().collect();
-        for holder in netns::holders(&wanted) {
-            removed.pinned.push((inodes[&holder.inode].clone(), holder.pid, holder.command));
-        }
+    if held.is_empty() {
+        return;
     }
+    // Who was about to leave is no holder.
+    for holder in holders_of(&inodes).into_iter().filter(|holder| held.contains(holder)) {
+        removed.pinned.push((inodes[&holder.inode].clone(), holder.pid, holder.command));
+    }
+}
+
+fn holders_of(inodes: &HashMap<u64, String>) -> Vec<netns::Holder> {
+    if inodes.is_empty() { Vec::new() } else { netns::holders(&inodes.keys().copied().collect()) }
 }
 
 /// Deletes all links of a group in a namespace by one message; how many there were.

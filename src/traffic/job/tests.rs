@@ -1,0 +1,55 @@
+use std::{net::TcpStream, sync::mpsc::channel};
+
+use super::*;
+use crate::{measured::Test, traffic::spec::example};
+
+const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+fn pair(spec: &Spec) -> (Server, Client) {
+    let server = Server::bind(spec.clone(), LOCAL).unwrap();
+    let targets: Vec<_> = server.ports().iter().map(|&port| (LOCAL, port).into()).collect();
+    (server, Client::connect(spec.clone(), LOCAL, &targets).unwrap())
+}
+
+#[test]
+fn a_stranger_is_not_let_in() {
+    let spec = Spec { streams: 2, duration: crate::units::Span(Duration::from_millis(20)), ..example(Test::TcpStream) };
+    let server = Server::bind(spec.clone(), LOCAL).unwrap();
+    let mut stranger = TcpStream::connect((LOCAL, server.ports()[0])).unwrap();
+    let targets: Vec<_> = server.ports().iter().map(|&port| (LOCAL, port).into()).collect();
+    let client = Client::connect(spec, LOCAL, &targets).unwrap();
+    let (sender, done) = channel();
+    let done_too = sender.clone();
+    let running = server.start(client.locals(), Arc::new(move || _ = sender.send(()))).unwrap();
+    let sending = client.start(Arc::new(move || _ = done_too.send(()))).unwrap();
+    done.recv().unwrap();
+    done.recv().unwrap();
+    assert_eq!(std::io::Read::read(&mut stranger, &mut [0; 1]).unwrap_or(0), 0, "the stranger was hung up on");
+    let (sent, received) = (sending.collect().unwrap().streams, running.collect().unwrap().streams);
+    for (a, b) in sent.iter().zip(&received) {
+        assert_eq!((&a.local, a.bytes), (&b.peer, b.bytes));
+    }
+}
+
+#[test]
+fn a_stop_wakes_every_kind_of_thread() {
+    for test in Test::ALL {
+        let (server, client) = pair(&example(test));
+        // Nothing is ever sent: the server waits for its first byte.
+        let running = server.start(client.locals(), Arc::new(|| {})).unwrap();
+        let asked = Instant::now();
+        running.stop();
+        running.collect().unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(1), "{test}");
+    }
+}
+
+#[test]
+fn latencies_of_parallel_streams_are_one_distribution() {
+    let spec = Spec { streams: 3, ..example(Test::TcpRr) };
+    let (server, client) = pair(&spec);
+    let running = server.start(client.locals(), Arc::new(|| {})).unwrap();
+    let side = client.start(Arc::new(|| {})).unwrap().collect().unwrap();
+    assert_eq!(side.latency.unwrap().count, side.streams.iter().map(|s| s.units).sum::<u64>());
+    running.collect().unwrap();
+}
