@@ -7,6 +7,7 @@ pub mod client;
 pub mod daemon;
 pub mod decode;
 pub mod error;
+pub mod flows;
 pub mod observe;
 pub mod openflow;
 mod process;

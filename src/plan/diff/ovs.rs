@@ -33,6 +33,15 @@ impl<'a> Diff<'a> {
         link.kind == "tun" && self.owns(ns) && self.ns(ns).is_some_and(|state| state.ovs.is_some())
     }
 
+    /// Is this a port that Open vSwitch keeps a rate of, with a qdisc of its own?
+    pub(super) fn is_limited_by_ovs(&self, at: &LinkRef) -> bool {
+        let of_ns = self.desired.ovs.iter().filter(|ovs| ovs.daemon.ns == at.ns);
+        of_ns
+            .flat_map(|ovs| &ovs.bridges)
+            .flat_map(|bridge| &bridge.ports)
+            .any(|port| port.rate.is_some() && port.interfaces.iter().any(|interface| interface.name == at.name))
+    }
+
     /// Takes away what is not as declared, before any link goes, and notes what must be made once the links stand.
     pub(super) fn ovs_away(&mut self) {
         let undeclared = |ns: &NsId| !self.desired.ovs.iter().any(|ovs| ovs.daemon.ns == *ns);

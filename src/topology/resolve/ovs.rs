@@ -40,6 +40,7 @@ pub fn options(draft: &mut Draft<'_>, name: &Text, switch: &ast::Switch) -> Opti
         stp: on(&switch.stp),
         rstp: on(&switch.rstp),
         tso: false,
+        flows: Vec::new(),
     };
     if let (true, true, Some(rstp)) = (options.stp, options.rstp, &switch.rstp) {
         draft.error(Code::Conflict, &rstp.span, "a switch has `stp` or `rstp`, not both");
@@ -150,20 +151,8 @@ pub fn tunnel(draft: &mut Draft<'_>, declared: &ast::Tunnel, ends: [usize; 2]) -
 
 /// What is known once all tunnels are: segmentation offload, and which nodes must compute checksums themselves.
 pub fn resolve(draft: &mut Draft<'_>) {
-    tunnels_over_ipv6(draft);
     decide_tso(draft);
     checksums(draft);
-}
-
-fn tunnels_over_ipv6(draft: &mut Draft<'_>) {
-    for index in 0..draft.tunnels.len() {
-        let Some(parts) = draft.tunnels[index].clone() else { continue };
-        if draft.switches[parts.switches[0]].kind == Kind::Ovs && !parts.ipv4 {
-            let span = draft.file.tunnel[index].span.clone();
-            let message = "tunnels of Open vSwitch over IPv6 are not available in this version";
-            draft.error(Code::NotAvailable, &span, message).help.push("give the hosts' wire IPv4 addresses".into());
-        }
-    }
 }
 
 /// One daemon, one setting: all switches of a host (or of the fabric) share it.
