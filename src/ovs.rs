@@ -11,6 +11,7 @@ pub mod flows;
 pub mod observe;
 pub mod openflow;
 mod process;
+pub mod system;
 pub mod unixctl;
 mod wire;
 

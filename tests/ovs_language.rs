@@ -123,3 +123,92 @@ fn tunnels_over_ipv6() {
     }
     lab.assert_as_before(&before, "destroy of tunnels over IPv6");
 }
+
+/// An Open vSwitch as a distribution's service starts it, in the lab's own `/run`.
+fn start_system(lab: &Lab, setting: &str) {
+    lab.sh(&format!(
+        "mkdir -p /run/openvswitch /mnt/system && cd /mnt/system && \
+         ovsdb-tool create conf.db /usr/share/openvswitch/vswitch.ovsschema && \
+         ovsdb-server conf.db --remote=punix:/run/openvswitch/db.sock --pidfile=/run/openvswitch/ovsdb-server.pid \
+         --unixctl=/run/openvswitch/ovsdb-server.ctl --detach --no-chdir -vconsole:off -vsyslog:off --log-file=/mnt/system/db.log && \
+         ovs-vsctl --db=unix:/run/openvswitch/db.sock --no-wait init -- add-br theirs -- set bridge theirs datapath_type=netdev {setting} && \
+         PATH=$PATH:/usr/sbin OVS_RUNDIR=/run/openvswitch ovs-vswitchd unix:/run/openvswitch/db.sock --pidfile=/run/openvswitch/ovs-vswitchd.pid \
+         --detach --no-chdir -vconsole:off -vsyslog:off --log-file=/mnt/system/vswitchd.log"
+    ));
+}
+
+fn stop_system(lab: &Lab) {
+    lab.sh("kill $(cat /run/openvswitch/ovs-vswitchd.pid) $(cat /run/openvswitch/ovsdb-server.pid); \
+            while [ -e /run/openvswitch/ovs-vswitchd.pid ] || [ -e /run/openvswitch/ovsdb-server.pid ]; do sleep 0.05; done; \
+            rm -r /run/openvswitch; ip -o link | sed -n 's/^[0-9]*: \\(theirs\\|ovs-netdev\\|y1\\)[:@].*/\\1/p' | while read l; do ip link del $l; done; true");
+}
+
+const SYSTEM: &str = r#"
+name = "y"
+fabric = "host"
+[node.a]
+[node.b]
+[switch.y1]
+kind = "ovs"
+ovs = "system"
+ports = ["a", { node = "b", qos = "1gbit" }]
+"#;
+
+#[test]
+fn the_hosts_own_switch_is_used_and_left_as_it_was() {
+    let Some(lab) = Lab::with("ovs-system", PROGRAMS) else { return };
+    let file = lab.file("y.toml", SYSTEM);
+    lab.netbench(&["topo", "apply", &file]).exits(5).says("runs no Open vSwitch").says("systemctl start");
+    start_system(&lab, "");
+    let rows = || {
+        lab.sh("for t in Bridge Port Interface QoS Queue; do ovs-vsctl --db=unix:/run/openvswitch/db.sock --columns=name,external_ids list $t 2>/dev/null \
+                || ovs-vsctl --db=unix:/run/openvswitch/db.sock --columns=external_ids list $t; done; ovs-vsctl --db=unix:/run/openvswitch/db.sock get open . other_config")
+    };
+    let (before, theirs) = (lab.settled(), rows());
+    lab.netbench(&["topo", "plan", &file]).ok();
+    lab.netbench(&["topo", "apply", &file]).ok().says("MTU 1500 proved a");
+    assert!(lab.sh("ovs-vsctl --db=unix:/run/openvswitch/db.sock list-ports y1").contains("a-0"));
+    lab.netbench(&["topo", "verify", &file]).ok();
+    lab.sh("ovs-vsctl --db=unix:/run/openvswitch/db.sock del-port a-0");
+    lab.netbench(&["topo", "verify", &file]).exits(1).says("port a-0 is missing");
+    lab.netbench(&["topo", "apply", &file]).ok();
+    let record = lab.netbench(&["run", &file, "--duration", "300ms", "--rounds", "1", "--json"]).ok().json();
+    assert!(
+        record["switches"][0]["version"].as_str().is_some_and(|version| version.contains("Open vSwitch")),
+        "{record}"
+    );
+    lab.netbench(&["topo", "destroy", "y"]).ok();
+    lab.assert_as_before(&before, "destroy of a bridge in the host's own switch");
+    assert_eq!(rows(), theirs, "rows of others are as they were");
+
+    // Killed in the middle, then collected; also when the journal is lost.
+    for at in 1..200 {
+        let done = lab.netbench_with(("NETBENCH_CRASH_AT", &at.to_string()), &["topo", "apply", &file]);
+        if done.code == Some(0) {
+            lab.sh("rm -r /run/netbench/y");
+            lab.netbench(&["topo", "gc"]).ok();
+        } else {
+            lab.netbench(&["topo", "destroy", "y"]).ok();
+        }
+        lab.assert_as_before(&before, &format!("a crash at point {at}"));
+        assert_eq!(rows(), theirs, "after a crash at point {at}");
+        if done.code == Some(0) {
+            assert!(at > 5, "there are crash points");
+            break;
+        }
+    }
+
+    // A bridge of the same name that is somebody else's.
+    lab.sh("ovs-vsctl --db=unix:/run/openvswitch/db.sock add-br y1 -- set bridge y1 datapath_type=netdev");
+    let done = lab.netbench(&["topo", "apply", &file]);
+    assert_ne!(done.code, Some(0));
+    done.says("y1");
+    assert!(lab.sh("ovs-vsctl --db=unix:/run/openvswitch/db.sock list-br").contains("y1"));
+    lab.netbench(&["topo", "destroy", "y"]);
+    assert!(lab.sh("ovs-vsctl --db=unix:/run/openvswitch/db.sock list-br").contains("y1"), "not ours, not touched");
+
+    let tso =
+        lab.file("t.toml", &SYSTEM.replace("ovs = \"system\"", "ovs = \"system\"\ntso = true").replace("y1", "y2"));
+    lab.netbench(&["topo", "apply", &tso]).exits(5).says("userspace-tso-enable=true");
+    stop_system(&lab);
+}

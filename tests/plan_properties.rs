@@ -172,7 +172,15 @@ fn build(recipe: &Recipe) -> Desired {
                 output: FlowOutput::Normal,
             };
             let flows = if recipe.stp { vec![flow] } else { Vec::new() };
-            switch.kind = SwitchKind::Ovs(OvsOptions { datapath, fail_mode, stp: false, rstp: recipe.stp, tso, flows });
+            switch.kind = SwitchKind::Ovs(OvsOptions {
+                datapath,
+                fail_mode,
+                stp: false,
+                rstp: recipe.stp,
+                tso,
+                system: false,
+                flows,
+            });
         }
     }
     lower(&topology).unwrap()

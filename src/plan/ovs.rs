@@ -19,13 +19,16 @@ pub struct Ovs {
     pub bridges: Vec<OvsBridge>,
 }
 
-/// ovsdb-server and ovs-vswitchd of our own in a namespace.
+/// ovsdb-server and ovs-vswitchd in a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OvsDaemon {
     /// The namespace they run in.
     pub ns: NsId,
     /// Segmentation offload through the userspace datapath (`other_config:userspace-tso-enable`), read once at start.
     pub tso: bool,
+    /// The host's own instead: used, never started, ended or configured.
+    #[serde(default)]
+    pub system: bool,
 }
 
 /// A bridge.

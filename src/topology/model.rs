@@ -238,6 +238,9 @@ pub struct OvsOptions {
     pub rstp: bool,
     /// Segmentation offload through the userspace datapath: decided for all switches of a host together.
     pub tso: bool,
+    /// It is a bridge of the host's own Open vSwitch.
+    #[serde(default)]
+    pub system: bool,
     /// Static flows.
     #[serde(default)]
     pub flows: Vec<SwitchFlow>,

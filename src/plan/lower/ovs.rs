@@ -63,7 +63,8 @@ fn instance<'o>(all: &'o mut Vec<Ovs>, ns: &NsId, options: &OvsOptions) -> &'o m
         all[index].daemon.tso |= options.tso;
         return &mut all[index];
     }
-    all.push(Ovs { daemon: OvsDaemon { ns: ns.clone(), tso: options.tso }, bridges: Vec::new() });
+    let daemon = OvsDaemon { ns: ns.clone(), tso: options.tso, system: options.system };
+    all.push(Ovs { daemon, bridges: Vec::new() });
     all.last_mut().expect("one was pushed on the line above")
 }
 
