@@ -216,6 +216,9 @@ pub struct Settings {
     pub rate: Option<BitRate>,
     /// Transactions of each stream in a second, on a schedule.
     pub transactions: Option<u64>,
+    /// Requests that each stream kept in flight beside the first.
+    #[serde(default)]
+    pub burst: u32,
     /// How the sender of a stream shall send.
     pub send: SendMode,
     /// How its receiver shall receive.

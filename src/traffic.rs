@@ -5,6 +5,7 @@
 //!
 //! [`Side`]: crate::measured::Side
 
+mod burst;
 mod clock;
 mod counters;
 mod cpus;

@@ -152,6 +152,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 response: spec.response,
                 rate: spec.rate,
                 transactions: spec.transactions,
+                burst: spec.burst,
                 send: spec.send,
                 receive: spec.receive,
                 tuning: spec.tuning,
@@ -180,9 +181,9 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, optio
     let Measured { client, server, before, after } = measured;
     let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
     let carried = if spec.test.is_rr() {
-        // Over TCP many transactions can share a packet only if they are pipelined; on a schedule they may be.
+        // Over TCP many transactions can share a packet only if they are pipelined: in bursts, or on a schedule.
         let count = client.all_units();
-        Carried::Transactions { count: if spec.transactions.is_some() { count.min(1) } else { count } }
+        Carried::Transactions { count: if spec.transactions.is_some() || spec.burst > 0 { count.min(1) } else { count } }
     } else {
         Carried::Stream {
             sent: sender.all_bytes() + resent(sender),
