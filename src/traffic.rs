@@ -27,10 +27,13 @@ pub use self::{
     job::{Client, Done, Role, Running, SenderTotals, Server},
     sampler::Sampler,
     sequence::SequenceWindow,
-    socket::{adopt, datagrams, listener},
-    udp_stream::discard_queued,
+    socket::{adopt, datagrams, listener, path_mtu},
     spec::{Limits, Spec},
+    udp_stream::discard_queued,
 };
+
+#[cfg(test)]
+pub use self::spec::example as spec_example;
 
 /// What can go wrong with a job: the operation, what it was done to, and the system's text.
 #[derive(Debug, thiserror::Error)]

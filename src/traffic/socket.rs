@@ -214,6 +214,11 @@ pub fn tcp_info(socket: &Socket) -> TcpInfo {
     parse_tcp_info(&bytes[..length])
 }
 
+/// The longest packet that the kernel believes a connection's path to carry, bytes; `None` when it does not say.
+pub fn path_mtu(socket: &Socket) -> Option<u32> {
+    tcp_info(socket).pmtu.filter(|&mtu| mtu > 0)
+}
+
 fn parse_tcp_info(bytes: &[u8]) -> TcpInfo {
     let u32_at = |offset| field(bytes, offset).map(u32::from_ne_bytes);
     let u64_at = |offset| field(bytes, offset).map(u64::from_ne_bytes);
