@@ -155,6 +155,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: valid.clone(),
+        warnings: Vec::new(),
         ceiling: None,
     };
     let latency = Latency {
@@ -194,6 +195,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: valid,
+        warnings: Vec::new(),
         ceiling: None,
     };
     let received = 350_000;
@@ -244,6 +246,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: Verdict { valid: false, reasons: vec![format!("round 1: path not proved: {reason}")] },
+        warnings: Vec::new(),
         ceiling: None,
     };
     record.flows = vec![FlowRecord {

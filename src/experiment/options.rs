@@ -6,6 +6,7 @@ use super::profile::Profile;
 use crate::{
     measured::{ReceiveMode, SendMode, Test, Tuning, UnknownTest},
     plan::{ceiling::Rates, desired::FlowPath},
+    stats::sequential::Rule,
     topology::model::{Flow, TestDefaults},
     traffic::{self, Spec},
     units::{BitRate, ByteSize, CpuList, Span},
@@ -20,6 +21,8 @@ pub struct Asked {
     pub duration: Option<Span>,
     /// `--rounds`
     pub rounds: Option<u32>,
+    /// `--rounds auto`
+    pub rule: Option<Rule>,
     /// `--omit`
     pub omit: Option<Span>,
     /// `--interval`
@@ -57,6 +60,8 @@ pub struct Options {
     pub duration: Span,
     /// Rounds of each test.
     pub rounds: u32,
+    /// With `--rounds auto`: when there are enough; `rounds` then does not count.
+    pub rule: Option<Rule>,
     /// Warm-up before each window.
     pub omit: Span,
     /// Intervals of progress.
@@ -109,6 +114,7 @@ impl Options {
             tests,
             duration,
             rounds: asked.rounds.or(file.rounds).unwrap_or(3),
+            rule: asked.rule,
             omit: asked.omit.unwrap_or(Span(Duration::ZERO)),
             interval: asked.interval.unwrap_or(Span(interval)),
             streams: asked.streams.or(file.streams).unwrap_or(1),
