@@ -153,6 +153,7 @@ impl Spec {
 }
 
 #[cfg(test)]
+/// A job that is over in a moment.
 pub fn example(test: Test) -> Spec {
     let span = |millis| Span(Duration::from_millis(millis));
     Spec {
