@@ -24,6 +24,8 @@ pub mod agent;
 pub mod record;
 pub mod report;
 
+pub mod iperf;
+
 pub mod experiment;
 
 pub mod ui;
