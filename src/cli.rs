@@ -7,6 +7,8 @@ mod generate;
 mod outcome;
 mod rates;
 mod run;
+mod serve;
+mod stream;
 mod topo;
 mod tuning;
 
@@ -70,6 +72,8 @@ enum Command {
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
+    Serve(serve::Args),
+    Stream(Box<stream::Args>),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -84,6 +88,8 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Topo(topo) => topo.run(),
+            Command::Serve(args) => serve::run(args),
+            Command::Stream(args) => stream::run(*args),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

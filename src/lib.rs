@@ -20,6 +20,7 @@ pub mod apply;
 pub mod traffic;
 
 pub mod agent;
+pub mod remote;
 
 pub mod record;
 pub mod report;

@@ -23,11 +23,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("report", &["units", "facts", "topology", "plan", "stats", "measured", "record"]),
     ("traffic", &["units", "facts", "stats", "measured"]),
     ("agent", &["units", "facts", "plan", "kernel", "stats", "measured", "record", "traffic"]),
+    ("remote", &["units", "facts", "measured", "traffic", "agent"]),
     (
         "experiment",
         &[
             "units", "facts", "topology", "plan", "kernel", "ovs", "apply", "stats", "measured", "record", "traffic",
-            "agent",
+            "agent", "remote",
         ],
     ),
     ("doctor", &["units", "facts", "topology", "plan", "kernel", "ovs"]),
@@ -49,6 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "report",
             "traffic",
             "agent",
+            "remote",
             "experiment",
             "doctor",
             "ui",

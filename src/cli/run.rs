@@ -104,14 +104,14 @@ enum Io {
 
 /// What `--rate` takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Rate {
+pub(super) enum Rate {
     /// Payload bits, for streams.
     Bits(BitRate),
     /// Requests in a second.
     Requests(u64),
 }
 
-fn parse_rate(text: &str) -> Result<Rate, String> {
+pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
     match text.strip_suffix("/s").map(str::parse::<u64>) {
         Some(Ok(count @ 1..)) => Ok(Rate::Requests(count)),
         _ => text.parse().map(Rate::Bits).map_err(|error| format!("{error}; requests per second are written 20000/s")),
@@ -119,9 +119,9 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
 }
 
 #[derive(Debug, Clone)]
-struct TestList(Vec<Test>);
+pub(super) struct TestList(pub(super) Vec<Test>);
 
-fn parse_tests(text: &str) -> Result<TestList, String> {
+pub(super) fn parse_tests(text: &str) -> Result<TestList, String> {
     Test::parse_list(text).map(TestList).map_err(|error| error.to_string())
 }
 

@@ -138,7 +138,7 @@ pub fn run(
     Ok(())
 }
 
-fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
+pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
     let flow = &path.flow;
     let test_record = |&test: &Test| {
         let spec = options.job(test, path);
@@ -176,7 +176,14 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
 }
 
 /// Judges a round and adds it to its test.
-fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, options: &Options, measured: Measured) {
+pub(super) fn book(
+    result: &mut TestRecord,
+    round: u32,
+    path: &FlowPath,
+    spec: &Spec,
+    options: &Options,
+    measured: Measured,
+) {
     let Measured { client, server, before, after } = measured;
     let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
     let carried = if spec.test.is_rr() {
@@ -250,7 +257,7 @@ fn resent(client: &Side) -> u64 {
 }
 
 /// Gives every test its final word and the record its warnings.
-fn conclude(record: &mut RunRecord) {
+pub(super) fn conclude(record: &mut RunRecord) {
     let mut warnings = Vec::new();
     for flow in &mut record.flows {
         // Tests that Ctrl-C left without a round are no results.

@@ -139,6 +139,7 @@ impl Spec {
     }
 }
 
+/// A short job of this test.
 #[cfg(test)]
 pub fn example(test: Test) -> Spec {
     let span = |millis| Span(Duration::from_millis(millis));
