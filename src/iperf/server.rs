@@ -23,6 +23,8 @@ pub struct Options {
     pub port: u16,
     /// Tests beyond this, warm-up included, are refused; those by amount end with it.
     pub max_duration: Duration,
+    /// Streams of a direction, at most.
+    pub max_streams: u32,
     /// Length of the intervals of the reports.
     pub every: Duration,
     /// End after the first test.
@@ -53,10 +55,15 @@ impl Server {
         self.at
     }
 
-    /// Serves until `stop` is set, or after one test where that is asked for. Each test, and each that came to nothing, is
+    /// Serves until `stop` or `done` is set, or after one test where that is asked for; `stop` ends a test under way, too. Each test, and each that came to nothing, is
     /// told to `told`, on a thread of its own.
-    pub fn run(&self, stop: &AtomicBool, told: &(dyn Fn(Result<Session, Error>) + Sync)) -> io::Result<()> {
-        let house = door::House { active: Mutex::new(None), stop };
+    pub fn run(
+        &self,
+        stop: &AtomicBool,
+        done: &AtomicBool,
+        told: &(dyn Fn(Result<Session, Error>) + Sync),
+    ) -> io::Result<()> {
+        let house = door::House { active: Mutex::new(None), stop, done };
         door::watch(&self.listener, &house, &self.options, told)
     }
 }

@@ -6,9 +6,12 @@
 mod of_run;
 mod text;
 
+use std::io::{self, Write};
+
 use serde_json::{Map, Value, json};
 
 pub use self::{of_run::of_run, text::text};
+use crate::record::RunRecord;
 
 /// A test between two ends, as one of them knows it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -214,6 +217,15 @@ impl Session {
         let group = self.streams.iter().filter(|stream| self.is_first(stream) == first);
         group.fold((0, 0), |sum, stream| (sum.0 + stream.sent.bytes, sum.1 + stream.received.bytes))
     }
+}
+
+/// The stream tests of a record as `iperf3 -J` would print each, one document a round.
+pub fn documents(record: &RunRecord, out: &mut impl Write) -> io::Result<()> {
+    for session in of_run(record) {
+        serde_json::to_writer_pretty(&mut *out, &document(&session))?;
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 /// A session as `iperf3 -J` prints it.

@@ -51,6 +51,8 @@ pub struct House<'a> {
     pub active: Mutex<Option<Active>>,
     /// Everything shall end.
     pub stop: &'a AtomicBool,
+    /// Nobody is let in any more.
+    pub done: &'a AtomicBool,
 }
 
 impl House<'_> {
@@ -74,7 +76,7 @@ struct Comer {
 pub fn watch(listener: &TcpListener, house: &House<'_>, options: &Options, told: Told<'_>) -> std::io::Result<()> {
     std::thread::scope(|scope| {
         let mut door = Door { house, options, told, comers: VecDeque::new(), next: VecDeque::new(), tests: 0 };
-        while !house.stop.load(Relaxed) {
+        while !house.stop.load(Relaxed) && !house.done.load(Relaxed) {
             if options.once && door.tests > 0 && house.active().is_none() {
                 return Ok(());
             }

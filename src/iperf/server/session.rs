@@ -80,6 +80,10 @@ fn converse(
         let what = format!("it takes {} s and {} s are the limit", length.as_secs(), options.max_duration.as_secs());
         return Err(refusing(Refusal::new(number::DURATION, what)));
     }
+    if params.parallel > options.max_streams {
+        let what = format!("{} streams are asked for and {} are the limit", params.parallel, options.max_streams);
+        return Err(refusing(Refusal::new(number::STREAMS, what)));
+    }
     let listener = streams::datagram_listener(&params, control)?;
     control.say(State::CreateStreams)?;
     let sockets = streams::accept(&params, control, from, listener)?;
