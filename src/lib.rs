@@ -26,6 +26,8 @@ pub mod remote;
 pub mod record;
 pub mod report;
 
+pub mod iperf;
+
 pub mod experiment;
 
 pub mod ui;

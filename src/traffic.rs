@@ -11,6 +11,7 @@ mod clock;
 mod counters;
 mod cpus;
 mod crr;
+pub mod guest;
 mod job;
 mod open_loop;
 mod rr;

@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("report", &["units", "facts", "topology", "plan", "stats", "measured", "record"]),
     ("traffic", &["units", "facts", "stats", "measured"]),
     ("agent", &["units", "facts", "plan", "kernel", "stats", "measured", "record", "traffic"]),
+    ("iperf", &["units", "facts", "stats", "measured", "report", "traffic"]),
     ("remote", &["units", "facts", "measured", "traffic", "agent"]),
     (
         "experiment",
@@ -52,6 +53,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "report",
             "traffic",
             "agent",
+            "iperf",
             "remote",
             "experiment",
             "doctor",

@@ -11,6 +11,7 @@ use rustix::thread::CapabilitySet;
 use super::{
     Exit, declared,
     declared::Loaded,
+    iperf3::Format,
     outcome::CannotHere,
     rates::{self, RateArgs},
     talk,
@@ -95,8 +96,11 @@ pub struct Args {
     #[arg(long)]
     keep: bool,
     /// Print the record as JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// How to print: text, json (the record), or iperf3, as `iperf3 -J` does (one document a round of a stream test).
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
 }
 
 /// What `--io` takes.
@@ -163,6 +167,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         rootless::enter().map_err(ApplyError::from)?;
     }
     let interrupt = interrupt::watch();
+    let format = if args.json { Format::Json } else { args.format.unwrap_or_default() };
     let mut loaded = match declared::load(&args.file)? {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
@@ -215,10 +220,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
         ui::text::quiet_when_closed(|mut out| {
-            if args.json { report::json(&record, &mut out) } else { report::text(&record, &mut out) }
+            match format {
+                Format::Json => report::json(&record, &mut out),
+                Format::Iperf3 => report::iperf3::documents(&record, &mut out),
+                Format::Text => report::text(&record, &mut out),
+            }
         })?;
     }
-    if !args.json && (args.keep || was_up) {
+    if format == Format::Text && (args.keep || was_up) {
         talk(&format!(
             "{} stays up ({} steps were needed); `netbench topo destroy {0}` removes it",
             loaded.desired.topology,

@@ -173,8 +173,12 @@ impl Connection {
     fn last_words(&self) -> Option<String> {
         while let Ok(item) = self.inbox.recv_timeout(LOOK) {
             match item {
-                Inbox::Control(Heard::Said(FromServer::Failed { what })) => return Some(what),
-                Inbox::Control(Heard::Said(_)) | Inbox::Done => {}
+                Inbox::Control(Heard::Said(message)) => {
+                    if let FromServer::Failed { what } = *message {
+                        return Some(what);
+                    }
+                }
+                Inbox::Done => {}
                 Inbox::Control(_) => return None,
             }
         }
@@ -200,18 +204,18 @@ impl Connection {
                 next = Instant::now() + AGAIN;
             }
             match self.inbox.recv_timeout(AGAIN) {
-                Ok(Inbox::Control(Heard::Said(FromServer::Declined { what }))) => {
-                    return Err(RemoteError::Declined(what));
-                }
-                Ok(Inbox::Control(Heard::Said(FromServer::Failed { what }))) => {
-                    let silent = again.is_some() && what.contains("did not connect");
-                    return Err(if silent { self.silent_datagrams() } else { RemoteError::Failed(what) });
-                }
-                Ok(Inbox::Control(Heard::Said(message))) => {
-                    if let Some(found) = pick(message) {
-                        return Ok(found);
+                Ok(Inbox::Control(Heard::Said(message))) => match *message {
+                    FromServer::Declined { what } => return Err(RemoteError::Declined(what)),
+                    FromServer::Failed { what } => {
+                        let silent = again.is_some() && what.contains("did not connect");
+                        return Err(if silent { self.silent_datagrams() } else { RemoteError::Failed(what) });
                     }
-                }
+                    message => {
+                        if let Some(found) = pick(message) {
+                            return Ok(found);
+                        }
+                    }
+                },
                 Ok(Inbox::Control(heard)) => return Err(self.vanished("preparing", heard)),
                 Ok(Inbox::Done) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -301,10 +305,13 @@ impl Connection {
                         Err(error) => break self.why(error),
                     }
                 }
-                Ok(Inbox::Control(Heard::Said(FromServer::Progress { interval }))) if !by_client => tell(&interval),
-                Ok(Inbox::Control(Heard::Said(FromServer::Result { side }))) => server = Some(side),
-                Ok(Inbox::Control(Heard::Said(FromServer::Failed { what }))) => break RemoteError::Failed(what),
-                Ok(Inbox::Control(Heard::Said(_))) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Inbox::Control(Heard::Said(message))) => match *message {
+                    FromServer::Progress { interval } if !by_client => tell(&interval),
+                    FromServer::Result { side } => server = Some(side),
+                    FromServer::Failed { what } => break RemoteError::Failed(what),
+                    _ => {}
+                },
+                Err(RecvTimeoutError::Timeout) => {}
                 Ok(Inbox::Control(heard)) => break self.vanished("testing", heard),
                 Err(RecvTimeoutError::Disconnected) => break self.vanished("testing", Heard::Closed),
             }
@@ -326,10 +333,13 @@ impl Connection {
         let deadline = Instant::now() + STOP;
         while let Ok(item) = self.inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             match item {
-                Inbox::Control(Heard::Said(FromServer::Failed { what })) => return RemoteError::Failed(what),
-                Inbox::Control(Heard::Said(FromServer::Result { .. })) => return RemoteError::Here(error),
-                Inbox::Control(heard @ (Heard::Closed | Heard::Broken(_))) => return self.vanished("testing", heard),
-                _ => {}
+                Inbox::Control(Heard::Said(message)) => match *message {
+                    FromServer::Failed { what } => return RemoteError::Failed(what),
+                    FromServer::Result { .. } => return RemoteError::Here(error),
+                    _ => {}
+                },
+                Inbox::Control(heard) => return self.vanished("testing", heard),
+                Inbox::Done => {}
             }
         }
         let _ = self.talk.say(&FromClient::Stop);

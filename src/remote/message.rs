@@ -37,7 +37,6 @@ pub enum FromClient {
 /// Server to client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a handful a test")]
 pub enum FromServer {
     /// The greeting was good.
     Welcome {

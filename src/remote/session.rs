@@ -63,7 +63,7 @@ pub enum Inbox {
 
 enum State {
     Idle { since: Instant },
-    Attaching(Attaching),
+    Attaching(Box<Attaching>),
     Running(Box<Run>),
 }
 
@@ -122,7 +122,7 @@ impl Session {
                     self.say(&FromServer::Failed { what: "the server was stopped".to_owned() });
                     Next::Over(false)
                 }
-                Ok(Inbox::Control(Heard::Said(message))) => self.obey(message),
+                Ok(Inbox::Control(Heard::Said(message))) => self.obey(*message),
                 Ok(Inbox::Control(Heard::Closed)) => self.left("hung up"),
                 Ok(Inbox::Control(Heard::Broken(error))) => self.left(&format!("was lost: {}", how(&error))),
                 Ok(Inbox::Connection { stream, socket }) => self.attach(stream, |spec| {
@@ -284,7 +284,8 @@ impl Session {
         self.house.awaited.lock().unwrap_or_else(PoisonError::into_inner).insert(self.number, awaited);
         self.say(&FromServer::Prepared { spec: spec.clone(), notes, cookie: cookie.reveal(), ports });
         let sockets = (0..spec.streams).map(|_| None).collect();
-        self.state = State::Attaching(Attaching { spec, sockets, listeners, deadline: Instant::now() + ATTACH });
+        let deadline = Instant::now() + ATTACH;
+        self.state = State::Attaching(Box::new(Attaching { spec, sockets, listeners, deadline }));
         Next::On
     }
 
@@ -325,7 +326,8 @@ impl Session {
             _ => return Next::On,
         }
         let state = std::mem::replace(&mut self.state, State::Idle { since: Instant::now() });
-        let State::Attaching(Attaching { spec, sockets, listeners, .. }) = state else { return Next::On };
+        let State::Attaching(attaching) = state else { return Next::On };
+        let Attaching { spec, sockets, listeners, .. } = *attaching;
         self.forget();
         let sockets: Vec<Socket> = sockets.into_iter().flatten().collect();
         let events = self.events.clone();
@@ -337,10 +339,9 @@ impl Session {
             Err(error) => Err(error.to_string()),
             Ok(()) => {
                 // Greetings that were sent again.
-                let again = sockets.iter().filter(|_| spec.test.is_udp());
+                let mut again = sockets.iter().filter(|_| spec.test.is_udp());
                 again
-                    .map(traffic::discard_queued)
-                    .collect::<Result<(), _>>()
+                    .try_for_each(traffic::discard_queued)
                     .and_then(|()| Running::with_sockets(spec, Role::Server, sockets, listeners, done))
                     .map_err(|error| error.to_string())
             }

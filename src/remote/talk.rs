@@ -31,7 +31,7 @@ pub struct Talk {
 #[derive(Debug)]
 pub enum Heard<M> {
     /// A message.
-    Said(M),
+    Said(Box<M>),
     /// The peer hung up between two messages.
     Closed,
     /// The connection broke, or what came was no message.
@@ -76,7 +76,7 @@ impl Talk {
         std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             loop {
                 let heard = match frame::read_within(&mut Patient { socket: &socket, deadline: None }, longest) {
-                    Ok(Some(message)) => Heard::Said(message),
+                    Ok(Some(message)) => Heard::Said(Box::new(message)),
                     Ok(None) => Heard::Closed,
                     Err(error) => Heard::Broken(error),
                 };
@@ -164,7 +164,7 @@ mod tests {
         talk.listen(1000, sender, |heard: Heard<u32>| heard).unwrap();
         assert!(heard.recv_timeout(Duration::from_millis(100)).is_err());
         near.write_all(b"\0\0\0\x0217").unwrap();
-        assert!(matches!(heard.recv_timeout(FRAME).unwrap(), Heard::Said(17)));
+        assert!(matches!(heard.recv_timeout(FRAME).unwrap(), Heard::Said(number) if *number == 17));
         drop(near);
         assert!(matches!(heard.recv_timeout(FRAME).unwrap(), Heard::Closed));
     }

@@ -152,6 +152,7 @@ impl Spec {
     }
 }
 
+/// A short job of this test.
 #[cfg(test)]
 /// A job that is over in a moment.
 pub fn example(test: Test) -> Spec {
