@@ -22,6 +22,9 @@ _netbench() {
             netbench,help)
                 cmd="netbench__subcmd__help"
                 ;;
+            netbench,mtu)
+                cmd="netbench__subcmd__mtu"
+                ;;
             netbench,run)
                 cmd="netbench__subcmd__run"
                 ;;
@@ -34,11 +37,17 @@ _netbench() {
             netbench__subcmd__help,help)
                 cmd="netbench__subcmd__help__subcmd__help"
                 ;;
+            netbench__subcmd__help,mtu)
+                cmd="netbench__subcmd__help__subcmd__mtu"
+                ;;
             netbench__subcmd__help,run)
                 cmd="netbench__subcmd__help__subcmd__run"
                 ;;
             netbench__subcmd__help,topo)
                 cmd="netbench__subcmd__help__subcmd__topo"
+                ;;
+            netbench__subcmd__help__subcmd__mtu,probe)
+                cmd="netbench__subcmd__help__subcmd__mtu__subcmd__probe"
                 ;;
             netbench__subcmd__help__subcmd__topo,apply)
                 cmd="netbench__subcmd__help__subcmd__topo__subcmd__apply"
@@ -75,6 +84,18 @@ _netbench() {
                 ;;
             netbench__subcmd__help__subcmd__topo,verify)
                 cmd="netbench__subcmd__help__subcmd__topo__subcmd__verify"
+                ;;
+            netbench__subcmd__mtu,help)
+                cmd="netbench__subcmd__mtu__subcmd__help"
+                ;;
+            netbench__subcmd__mtu,probe)
+                cmd="netbench__subcmd__mtu__subcmd__probe"
+                ;;
+            netbench__subcmd__mtu__subcmd__help,help)
+                cmd="netbench__subcmd__mtu__subcmd__help__subcmd__help"
+                ;;
+            netbench__subcmd__mtu__subcmd__help,probe)
+                cmd="netbench__subcmd__mtu__subcmd__help__subcmd__probe"
                 ;;
             netbench__subcmd__topo,apply)
                 cmd="netbench__subcmd__topo__subcmd__apply"
@@ -161,7 +182,7 @@ _netbench() {
 
     case "${cmd}" in
         netbench)
-            opts="-h -V --help --version run topo explain help"
+            opts="-h -V --help --version run topo mtu explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -189,7 +210,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help)
-            opts="run topo explain help"
+            opts="run topo mtu explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -219,6 +240,34 @@ _netbench() {
         netbench__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__mtu)
+            opts="probe"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__mtu__subcmd__probe)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -419,6 +468,80 @@ _netbench() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__mtu)
+            opts="-h -V --help --version probe help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__mtu__subcmd__help)
+            opts="probe help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__mtu__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__mtu__subcmd__help__subcmd__probe)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__mtu__subcmd__probe)
+            opts="-h -V --flow --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --flow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -20,7 +20,9 @@ pub mod container;
 pub mod rootless;
 
 pub mod df_probe;
+pub mod path_probe;
 pub mod quiet;
+pub mod snmp;
 
 pub use error::Error;
 pub use netns::Netns;

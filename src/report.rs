@@ -1,10 +1,12 @@
 //! A record for readers: terminal text and JSON.
 
+mod mtu;
 mod text;
+pub mod wrap;
 
 use std::io::{self, Write};
 
-pub use self::text::text;
+pub use self::{mtu::mtu, text::text};
 use crate::record::RunRecord;
 
 /// The record itself, as JSON that ends with a newline.

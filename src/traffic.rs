@@ -24,6 +24,7 @@ pub use self::{
     counters::Sample,
     job::{Client, Running, SenderTotals, Server},
     sequence::SequenceWindow,
+    socket::{SegmentSizes, segment_sizes},
     spec::{Limits, Spec},
 };
 

@@ -6,6 +6,7 @@
 
 pub mod nla;
 mod parse;
+pub mod socket_errors;
 pub(crate) mod sys;
 
 use std::{
