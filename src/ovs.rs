@@ -7,9 +7,11 @@ pub mod client;
 pub mod daemon;
 pub mod decode;
 pub mod error;
+pub mod flows;
 pub mod observe;
 pub mod openflow;
 mod process;
+pub mod system;
 pub mod unixctl;
 mod wire;
 

@@ -1,4 +1,5 @@
 //! The private Open vSwitch of each namespace that needs one: started, asked, stopped, and found again after a crash.
+//! And the host's own, in which bridges come and go.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,6 +13,7 @@ use crate::{
     ovs::{
         self,
         daemon::{self, Instance},
+        system::System,
     },
     plan::{
         desired::{Desired, NsId},
@@ -28,21 +30,34 @@ pub fn instance(topology: &str, ns: &NsId) -> Instance {
     Instance::at(StateRoot::from_environment().0.join(topology).join(format!("ovs-{ns}")))
 }
 
+/// A private one is never where netbench was started: what is there is the host's own.
+fn is_system(ns: &NsId) -> bool {
+    ns.0 == NsId::SELF
+}
+
+fn database(topology: &str, ns: &NsId) -> Result<PathBuf, ApplyError> {
+    Ok(if is_system(ns) { System::find()?.database() } else { instance(topology, ns).database() })
+}
+
 /// Carries out a step; any other step is none of its business.
 pub fn step(world: &World, step: &Step) -> Result<(), ApplyError> {
+    let topology = &world.topology;
     match step {
+        Step::StartOvs(daemon) if daemon.system => {
+            Ok(System::find()?.require(world.get(&daemon.ns)?.inode(), daemon.tso)?)
+        }
         Step::StartOvs(daemon) => start(world, daemon),
+        Step::StopOvs(daemon) if daemon.system => Ok(()),
         Step::StopOvs(daemon) => stop(world, &daemon.ns),
         Step::CreateOvsBridges { ns, bridges, .. } => {
-            Ok(ovs::bridge::create(&instance(&world.topology, ns).database(), &world.topology, bridges)?)
+            Ok(ovs::bridge::create(&database(topology, ns)?, topology, bridges)?)
         }
         Step::DeleteOvsBridges { ns, bridges } => {
-            let instance = instance(&world.topology, ns);
-            if !instance.is_running() {
+            if !is_system(ns) && !instance(topology, ns).is_running() {
                 return Ok(());
             }
             let names: Vec<&str> = bridges.iter().map(|bridge| bridge.name.as_str()).collect();
-            ovs::bridge::delete(&instance.database(), &world.topology, Some(&names))?;
+            ovs::bridge::delete(&database(topology, ns)?, topology, Some(&names))?;
             Ok(())
         }
         _ => Ok(()),
@@ -77,11 +92,10 @@ fn stop(world: &World, id: &NsId) -> Result<(), ApplyError> {
 
 /// What the Open vSwitch of a namespace holds; `running` is false where it does not, or not in this namespace.
 pub fn observe(world: &World, id: &NsId) -> Result<ObservedOvs, ApplyError> {
-    let instance = instance(&world.topology, id);
-    if !instance.is_running_in(world.get(id)?.inode()) {
+    if !runs(world, id)? {
         return Ok(ObservedOvs::default());
     }
-    match ovs::observe::read(&instance.database(), &world.topology) {
+    match ovs::observe::read(&database(&world.topology, id)?, &world.topology) {
         Ok(state) => Ok(state),
         // It ended in this moment.
         Err(ovs::Error::Connect { .. } | ovs::Error::Closed { .. }) => Ok(ObservedOvs::default()),
@@ -89,17 +103,29 @@ pub fn observe(world: &World, id: &NsId) -> Result<ObservedOvs, ApplyError> {
     }
 }
 
+/// Does the Open vSwitch of this namespace run there?
+fn runs(world: &World, id: &NsId) -> Result<bool, ApplyError> {
+    let netns = world.get(id)?.inode();
+    if !is_system(id) {
+        return Ok(instance(&world.topology, id).is_running_in(netns));
+    }
+    // Where its process cannot be seen, that it answers is enough.
+    let here =
+        System::find().is_ok_and(|system| system.control().is_some() && system.netns().is_none_or(|its| its == netns));
+    Ok(here)
+}
+
 /// Namespaces whose declared Open vSwitch does not run any more.
 pub fn ended(world: &World, desired: &Desired) -> Vec<NsId> {
-    let runs =
-        |ns: &NsId| world.get(ns).is_ok_and(|handle| instance(&world.topology, ns).is_running_in(handle.inode()));
-    desired.ovs.iter().map(|ovs| ovs.daemon.ns.clone()).filter(|ns| !runs(ns)).collect()
+    let all = desired.ovs.iter().map(|ovs| ovs.daemon.ns.clone());
+    all.filter(|ns| !runs(world, ns).unwrap_or(false)).collect()
 }
 
 /// What each declared Open vSwitch says of itself; one that does not answer is left out, and [`ended`] names it.
 pub fn evidence(world: &World, desired: &Desired) -> Vec<OvsFacts> {
     let one = |ns: &NsId| {
-        let control = instance(&world.topology, ns).control();
+        let control =
+            if is_system(ns) { System::find().ok()?.control()? } else { instance(&world.topology, ns).control() };
         let version = ovs::unixctl::command(&control, "version", &[], ASKED).ok()?;
         let flows = ovs::unixctl::datapath_flows(&control, ASKED).ok()?;
         Some(OvsFacts {
@@ -116,7 +142,9 @@ pub fn evidence(world: &World, desired: &Desired) -> Vec<OvsFacts> {
 /// Ends every Open vSwitch that a topology declares, or that runs in its folder: with the daemon all of its ports go,
 /// which one by one would take 14 ms each.
 pub fn stop_all(topology: &str, known: Option<&Desired>, removed: &mut Removed) {
-    let declared = known.into_iter().flat_map(|known| &known.ovs).map(|ovs| instance(topology, &ovs.daemon.ns));
+    leave_system(topology, known, removed);
+    let private = known.into_iter().flat_map(|known| &known.ovs).filter(|ovs| !ovs.daemon.system);
+    let declared = private.map(|ovs| instance(topology, &ovs.daemon.ns));
     let running = daemon::running_below(&StateRoot::from_environment().0.join(topology));
     for instance in declared.chain(running.into_iter().map(Instance::at)) {
         fault::point("before an Open vSwitch ends");
@@ -128,12 +156,31 @@ pub fn stop_all(topology: &str, known: Option<&Desired>, removed: &mut Removed) 
     }
 }
 
-/// Topologies that have an Open vSwitch running.
+/// Takes the topology's bridges out of the host's own Open vSwitch: those that are known to be there, and those that carry
+/// its mark. That it does not answer matters to the former only; its database outlives it.
+fn leave_system(topology: &str, known: Option<&Desired>, removed: &mut Removed) {
+    let declared = known.is_some_and(|known| known.ovs.iter().any(|ovs| ovs.daemon.system));
+    let marked = |system: &System| system.topologies().is_ok_and(|names| names.iter().any(|name| name == topology));
+    let gone = match System::find() {
+        Ok(system) if declared || marked(&system) => {
+            fault::point("before bridges leave the host's Open vSwitch");
+            ovs::bridge::delete(&system.database(), topology, None).map(|_| ())
+        }
+        Err(error) if declared => Err(error),
+        _ => Ok(()),
+    };
+    if let Err(error) = gone {
+        removed.problems.push(error.to_string());
+    }
+}
+
+/// Topologies that have an Open vSwitch running, or bridges in the host's own.
 pub fn topologies() -> Vec<String> {
     let root = StateRoot::from_environment().0;
     let name = |folder: PathBuf| {
         let first = folder.strip_prefix(&root).ok()?.components().next()?;
         first.as_os_str().to_str().map(str::to_owned)
     };
-    daemon::running_below(&root).into_iter().filter_map(name).collect()
+    let in_system = System::find().ok().and_then(|system| system.topologies().ok()).unwrap_or_default();
+    daemon::running_below(&root).into_iter().filter_map(name).chain(in_system).collect()
 }

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Map, Value, json};
 
-use super::{Error, Result, client::Client};
+use super::{Error, Result, client::Client, observe::InterfaceState};
 use crate::plan::ovs::{OvsBridge, OvsInterface, OvsPort, OvsTunnel};
 
 /// `external_ids` key with the topology's name, on every row of ours.
@@ -84,7 +84,8 @@ pub fn create(database: &Path, topology: &str, bridges: &[OvsBridge]) -> Result<
     })?;
     let count = bridges.iter().map(|bridge| bridge.ports.len()).sum();
     client.wait_applied(wanted(&client, &results)?, patience(count))?;
-    require_ports(&mut client, bridges).map_err(|error| with_log(error, database))
+    let states = require_ports(&mut client, bridges).map_err(|error| with_log(error, database))?;
+    bridges.iter().try_for_each(|bridge| super::flows::add(database, topology, bridge, &states))
 }
 
 /// Removes the named bridges (all of the topology without names) where they are ours; what is gone is fine.
@@ -126,7 +127,7 @@ fn with_log(error: Error, database: &Path) -> Error {
 }
 
 /// `cur_cfg` advancing says that the switch looked at the configuration; a device that is missing shows here only.
-fn require_ports(client: &mut Client, bridges: &[OvsBridge]) -> Result<()> {
+fn require_ports(client: &mut Client, bridges: &[OvsBridge]) -> Result<Vec<InterfaceState>> {
     let states = super::observe::interfaces(client)?;
     for bridge in bridges {
         let own = bridge.name.as_str();
@@ -141,7 +142,7 @@ fn require_ports(client: &mut Client, bridges: &[OvsBridge]) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(states)
 }
 
 /// `next_cfg` of a transaction that ended with [`next_cfg`].
@@ -317,6 +318,7 @@ mod tests {
             mtu: 8950,
             mac: None,
             ports: vec![client, tunnel],
+            flows: Vec::new(),
         }
     }
 

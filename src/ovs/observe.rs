@@ -103,6 +103,9 @@ pub fn read(database: &Path, topology: &str) -> Result<ObservedOvs> {
     let config = rows(&found[4]).next().map(|row| &row["other_config"]);
     let tso = config.and_then(|config| map_entry(config, "userspace-tso-enable")) == Some("true");
     let states = interfaces(&mut client)?;
+    for bridge in &mut bridges {
+        bridge.flows = super::flows::read(database, topology, bridge.name.as_str(), &states)?;
+    }
     let broken = states.iter().filter_map(|state| Some((state.name.clone(), state.fault()?))).collect();
     Ok(ObservedOvs { running: true, tso, bridges, broken })
 }
@@ -125,6 +128,7 @@ impl Tables<'_> {
             mtu: 0,
             mac: map_entry(&row["other_config"], "hwaddr").and_then(|mac| mac.parse().ok()),
             ports: Vec::new(),
+            flows: Vec::new(),
         };
         for uuid in uuids(&row["ports"]) {
             let Some(port) = self.ports.get(uuid).and_then(|row| self.port(row)) else { continue };

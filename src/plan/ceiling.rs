@@ -10,8 +10,11 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::desired::{Desired, Direction, FlowPath, Hop, LinkRef, Qdisc};
-use crate::units::BitRate;
+use super::{
+    desired::{Desired, Direction, FlowPath, Hop, LinkRef, Qdisc},
+    ovs::Ovs,
+};
+use crate::units::{BitRate, IfName};
 
 /// Ethernet header.
 const ETHERNET: u64 = 14;
@@ -56,7 +59,17 @@ pub fn shapers(desired: &Desired) -> Rates {
         }
         _ => None,
     });
-    shaped.collect()
+    shaped.chain(desired.ovs.iter().flat_map(limited_by_ovs)).collect()
+}
+
+/// Ports of an Open vSwitch with a rate: `linux-htb`, a shaper like the others.
+fn limited_by_ovs(ovs: &Ovs) -> impl Iterator<Item = (LinkRef, LinkRate)> + '_ {
+    let ports = ovs.bridges.iter().flat_map(|bridge| &bridge.ports);
+    ports.filter_map(|port| Some((port, port.rate?))).flat_map(|(port, rate)| {
+        let at = |name: &IfName| LinkRef { ns: ovs.daemon.ns.clone(), name: name.clone() };
+        let rate = LinkRate { rate, source: RateSource::Shaper };
+        port.interfaces.iter().map(move |interface| (at(&interface.name), rate))
+    })
 }
 
 /// A full packet of a flow.

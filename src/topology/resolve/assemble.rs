@@ -26,6 +26,7 @@ pub fn topology(draft: &Draft<'_>, nics: Vec<Nic>, test: TestDefaults) -> Option
                 ifname: iface.ifname.clone()?,
                 vlan: iface.vlan,
                 trunks: iface.trunks.clone(),
+                qos: iface.qos,
                 settings: iface.settings.clone(),
             }),
             (Medium::Nic(nic), Owner::Node(node)) => {

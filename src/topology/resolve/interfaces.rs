@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    Code, Diagnostic, Draft, Iface, Medium, Owner, Text, Thing, ast, ovs, segments::Point, settings, switches,
+    Code, Diagnostic, Draft, Iface, Medium, Owner, Text, Thing, ast, ovs, segments::Point, settings, switch_flows,
+    switches,
 };
 use crate::topology::{
     ast::{EndEntry, Kind, Located, PortEntry, Settings},
@@ -85,6 +86,7 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
         }
         let vlan = table.and_then(|table| table.vlan.as_ref());
         let trunks = ovs::trunks(draft, index, table);
+        let qos = switch_flows::qos(draft, index, table);
         let filters = draft.switches[index].options.vlan_filtering || switch.kind.value == Kind::Ovs;
         if let Some(vlan) = vlan.filter(|_| !filters) {
             let message = format!("`{}` does not filter VLANs", name.value.escape_debug());
@@ -117,6 +119,7 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
                 point,
                 vlan,
                 trunks: trunks.clone(),
+                qos,
                 settings: settings.clone(),
                 written: written.clone(),
                 written_mtu: own.mtu.clone(),
@@ -140,6 +143,7 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
             point,
             vlan: None,
             trunks: Vec::new(),
+            qos: None,
             settings: Default::default(),
             written,
             written_mtu: None,
@@ -313,6 +317,7 @@ fn end(draft: &mut Draft<'_>, link: usize, entry: &Located<EndEntry>, common: Se
         point: 0,
         vlan: None,
         trunks: Vec::new(),
+        qos: None,
         settings,
         written,
         written_mtu: own.mtu,
@@ -338,6 +343,7 @@ fn node_nic(draft: &mut Draft<'_>, node: usize) {
         point,
         vlan: None,
         trunks: Vec::new(),
+        qos: None,
         settings,
         written,
         written_mtu: own.mtu,
