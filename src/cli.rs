@@ -6,6 +6,7 @@ mod explain;
 mod generate;
 mod iperf3;
 mod load;
+mod mtu;
 mod outcome;
 mod rates;
 mod run;
@@ -76,6 +77,9 @@ enum Command {
     Topo(topo::Topo),
     Serve(serve::Args),
     Stream(Box<stream::Args>),
+    /// Find what a path carries, and which MTU is best.
+    #[command(subcommand)]
+    Mtu(mtu::Mtu),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -92,6 +96,7 @@ impl Cli {
             Command::Topo(topo) => topo.run(),
             Command::Serve(args) => serve::run(args),
             Command::Stream(args) => stream::run(*args),
+            Command::Mtu(mtu) => mtu.run(),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

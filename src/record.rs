@@ -5,6 +5,7 @@
 //! in the summaries.
 
 pub mod manifest;
+pub mod mtu;
 
 use serde::{Deserialize, Serialize};
 

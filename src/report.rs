@@ -1,11 +1,13 @@
 //! A record for readers: terminal text and JSON.
 
 pub mod iperf3;
+mod mtu;
 mod text;
+pub mod wrap;
 
 use std::io::{self, Write};
 
-pub use self::text::text;
+pub use self::{mtu::mtu, text::text};
 use crate::record::RunRecord;
 
 /// The record itself, as JSON that ends with a newline.

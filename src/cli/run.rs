@@ -253,7 +253,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 /// Without root only namespaces of our own exist.
-fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
+pub fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
     let outside = topology.nodes.iter().find(|node| !matches!(node.attach, None | Some(Attach::This)));
     if let Some(node) = outside {
         let text = format!(

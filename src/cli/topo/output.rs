@@ -10,7 +10,7 @@ use crate::{
         step::Step,
         text::kind_word,
     },
-    record::RunRecord,
+    record::{RunRecord, mtu::MtuReport},
     topology::diagnostic::JsonDiagnostic,
 };
 
@@ -191,6 +191,7 @@ pub struct Pinned {
 pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
     vec![
         ("run", schemars::schema_for!(RunRecord)),
+        ("mtu-probe", schemars::schema_for!(MtuReport)),
         ("topo-check", schemars::schema_for!(Check)),
         ("topo-plan", schemars::schema_for!(Plan)),
         ("topo-show", schemars::schema_for!(Show)),
