@@ -4,6 +4,7 @@ mod agent;
 mod declared;
 mod explain;
 mod generate;
+mod offload;
 mod outcome;
 mod rates;
 mod run;
@@ -70,6 +71,9 @@ enum Command {
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
+    /// Are the offloads of a path right, and which of them breaks it?
+    #[command(subcommand)]
+    Offload(offload::Offload),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -84,6 +88,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Topo(topo) => topo.run(),
+            Command::Offload(offload) => offload.run(),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

@@ -5,6 +5,7 @@ pub mod cost;
 pub mod evidence;
 pub mod io_probe;
 pub mod loss;
+pub mod offload;
 pub mod options;
 pub mod profile;
 pub mod round;
