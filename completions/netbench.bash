@@ -22,6 +22,9 @@ _netbench() {
             netbench,help)
                 cmd="netbench__subcmd__help"
                 ;;
+            netbench,offload)
+                cmd="netbench__subcmd__offload"
+                ;;
             netbench,run)
                 cmd="netbench__subcmd__run"
                 ;;
@@ -34,11 +37,23 @@ _netbench() {
             netbench__subcmd__help,help)
                 cmd="netbench__subcmd__help__subcmd__help"
                 ;;
+            netbench__subcmd__help,offload)
+                cmd="netbench__subcmd__help__subcmd__offload"
+                ;;
             netbench__subcmd__help,run)
                 cmd="netbench__subcmd__help__subcmd__run"
                 ;;
             netbench__subcmd__help,topo)
                 cmd="netbench__subcmd__help__subcmd__topo"
+                ;;
+            netbench__subcmd__help__subcmd__offload,bisect)
+                cmd="netbench__subcmd__help__subcmd__offload__subcmd__bisect"
+                ;;
+            netbench__subcmd__help__subcmd__offload,restore)
+                cmd="netbench__subcmd__help__subcmd__offload__subcmd__restore"
+                ;;
+            netbench__subcmd__help__subcmd__offload,verify)
+                cmd="netbench__subcmd__help__subcmd__offload__subcmd__verify"
                 ;;
             netbench__subcmd__help__subcmd__topo,apply)
                 cmd="netbench__subcmd__help__subcmd__topo__subcmd__apply"
@@ -75,6 +90,30 @@ _netbench() {
                 ;;
             netbench__subcmd__help__subcmd__topo,verify)
                 cmd="netbench__subcmd__help__subcmd__topo__subcmd__verify"
+                ;;
+            netbench__subcmd__offload,bisect)
+                cmd="netbench__subcmd__offload__subcmd__bisect"
+                ;;
+            netbench__subcmd__offload,help)
+                cmd="netbench__subcmd__offload__subcmd__help"
+                ;;
+            netbench__subcmd__offload,restore)
+                cmd="netbench__subcmd__offload__subcmd__restore"
+                ;;
+            netbench__subcmd__offload,verify)
+                cmd="netbench__subcmd__offload__subcmd__verify"
+                ;;
+            netbench__subcmd__offload__subcmd__help,bisect)
+                cmd="netbench__subcmd__offload__subcmd__help__subcmd__bisect"
+                ;;
+            netbench__subcmd__offload__subcmd__help,help)
+                cmd="netbench__subcmd__offload__subcmd__help__subcmd__help"
+                ;;
+            netbench__subcmd__offload__subcmd__help,restore)
+                cmd="netbench__subcmd__offload__subcmd__help__subcmd__restore"
+                ;;
+            netbench__subcmd__offload__subcmd__help,verify)
+                cmd="netbench__subcmd__offload__subcmd__help__subcmd__verify"
                 ;;
             netbench__subcmd__topo,apply)
                 cmd="netbench__subcmd__topo__subcmd__apply"
@@ -161,7 +200,7 @@ _netbench() {
 
     case "${cmd}" in
         netbench)
-            opts="-h -V --help --version run topo explain help"
+            opts="-h -V --help --version run topo offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -189,7 +228,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help)
-            opts="run topo explain help"
+            opts="run topo offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -219,6 +258,62 @@ _netbench() {
         netbench__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__offload)
+            opts="verify bisect restore"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__offload__subcmd__bisect)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__offload__subcmd__restore)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__offload__subcmd__verify)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -419,6 +514,156 @@ _netbench() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload)
+            opts="-h -V --help --version verify bisect restore help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__bisect)
+            opts="-h -V --goal --flow --seed --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --goal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__help)
+            opts="verify bisect restore help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__help__subcmd__bisect)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__help__subcmd__restore)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__help__subcmd__verify)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__restore)
+            opts="-h -V --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__verify)
+            opts="-h -V --flow --only --seed --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --flow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -49,7 +49,10 @@ fn paths_of_the_kernel_are_right() {
         let json = record(&verified(&lab, &[topology, "--json"]));
         for check in ["integrity", "mtu", "state"] {
             let rows = verdicts(&json, check);
-            assert!(!rows.is_empty() && rows.iter().all(|(_, verdict)| *verdict == "PASS"), "{topology} {check} {json:#}");
+            assert!(
+                !rows.is_empty() && rows.iter().all(|(_, verdict)| *verdict == "PASS"),
+                "{topology} {check} {json:#}"
+            );
         }
         let tso = verdicts(&json, "tso");
         assert!(tso.iter().any(|(_, verdict)| *verdict == "PASS"), "{topology}: {json:#}");
@@ -143,7 +146,8 @@ fn open_vswitch_in_user_space_that_leaks_partial_checksums_is_named_with_its_cur
     if let Err(error) = schema::conforms("offload-bisect", &json) {
         panic!("{error}");
     }
-    let culprits: Vec<&str> = json["culprits"].as_array().expect("culprits").iter().filter_map(|c| c.as_str()).collect();
+    let culprits: Vec<&str> =
+        json["culprits"].as_array().expect("culprits").iter().filter_map(|c| c.as_str()).collect();
     assert_eq!(culprits, ["client/eth0 tx-checksum-ip-generic off", "server/eth0 tx-checksum-ip-generic off"]);
     lab.netbench(&["topo", "destroy", "leak"]).ok();
 }

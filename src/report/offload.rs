@@ -15,11 +15,16 @@ pub fn verify(record: &OffloadRecord, out: &mut dyn Write) -> io::Result<()> {
     let first = wide(&|check| device(check).chars().count()).clamp(6, 30);
     let second = wide(&|check| check.check.chars().count()).max(5);
     writeln!(out, "{:first$}  {:second$}  {:<12}  evidence", "device", "check", "verdict")?;
-    let indent = first + second + 18;
     for check in &record.checks {
         let head =
             format!("{:first$}  {:second$}  {:<12}  ", short(&device(check), first), check.check, check.verdict.text());
-        wrapped(out, &head, indent, &check.evidence)?;
+        if check.verdict.is_broken() {
+            writeln!(out, "{}", head.trim_end())?;
+            wrapped(out, "    ", 4, &check.evidence)?;
+        } else {
+            let line = format!("{head}{}", check.evidence);
+            writeln!(out, "{}", short(line.split_once(';').map_or(&*line, |(first, _)| first), WIDTH))?;
+        }
         if check.verdict.is_broken() {
             for finding in check.findings.iter().filter(|finding| !check.evidence.contains(finding.kind.text())).take(4)
             {

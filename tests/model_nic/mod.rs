@@ -17,7 +17,7 @@ use netbench::{
     packet::{
         Frame, Layers, VnetHeader,
         checksum::{complete, fold, pseudo, sum},
-        frame::DATA_VALID,
+        frame::{DATA_VALID, NEEDS_CSUM},
         parse,
     },
 };
@@ -112,10 +112,14 @@ fn relay(mut from: File, to: File, fault: Fault, stop: Arc<AtomicBool>) -> JoinH
             match from.read(&mut buffer) {
                 Ok(length) => card.transmit(&buffer[..length]),
                 Err(_) => {
-                    card.flush();
                     let mut wait = [PollFd::new(&from, PollFlags::IN)];
-                    let short = rustix::time::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-                    let _ = poll(&mut wait, Some(&short));
+                    let short = rustix::time::Timespec {
+                        tv_sec: 0,
+                        tv_nsec: if card.held.is_some() { 2_000_000 } else { 20_000_000 },
+                    };
+                    if poll(&mut wait, Some(&short)).unwrap_or(0) == 0 {
+                        card.flush();
+                    }
                 }
             }
         }
@@ -246,7 +250,8 @@ impl Card {
         match self.fault {
             Fault::TagLost if tagged => drop(bytes.drain(12..16)),
             Fault::TagChanged if tagged => bytes[15] ^= 1,
-            Fault::ValidOnCorrupt => vnet.flags = DATA_VALID,
+            // TAP listens to NEEDS_CSUM alone: either way the word is that the bytes are as they were sent.
+            Fault::ValidOnCorrupt => vnet = valid(&bytes),
             Fault::FlippedBit => flip(&mut bytes),
             Fault::OverMerge => return self.merge(bytes),
             _ => {}
@@ -298,6 +303,17 @@ impl Card {
     }
 }
 
+/// The word that a frame's checksum need not be looked at.
+fn valid(bytes: &[u8]) -> VnetHeader {
+    let Some(transport) = parse(bytes).transport else { return VnetHeader::default() };
+    VnetHeader {
+        flags: DATA_VALID | NEEDS_CSUM,
+        csum_start: transport.start as u16,
+        csum_offset: (transport.checksum_at - transport.start) as u16,
+        ..VnetHeader::default()
+    }
+}
+
 /// Flips a bit of the payload and mends the checksum: nobody but the reader of the payload can tell.
 fn flip(bytes: &mut [u8]) {
     let layers = parse(bytes);
@@ -308,7 +324,8 @@ fn flip(bytes: &mut [u8]) {
     bytes[transport.payload.start + 50] ^= 0x10;
     let at = transport.checksum_at;
     bytes[at..at + 2].copy_from_slice(&[0, 0]);
-    let checksum =
-        !fold(pseudo(network, transport.protocol, network.end - transport.start) + sum(&bytes[transport.start..network.end]));
+    let checksum = !fold(
+        pseudo(network, transport.protocol, network.end - transport.start) + sum(&bytes[transport.start..network.end]),
+    );
     bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
 }

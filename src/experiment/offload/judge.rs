@@ -52,7 +52,8 @@ pub struct Crafted {
     pub bad: (u64, u64),
     /// Wrong ones that were seen at the receiving device.
     pub bad_seen: u64,
-    /// Wrong ones that carried the word "verified".
+    /// Wrong ones that carried the word "verified" (of a tunnel's packets it is said of the outer checksum, and what is
+    /// taken out of the tunnel keeps it: there it counts for nothing).
     pub bad_verified: u64,
     /// Tagged frames that were handed over; 0 where they do not get that far.
     pub tagged: u64,
