@@ -22,8 +22,8 @@ _netbench() {
             netbench,help)
                 cmd="netbench__subcmd__help"
                 ;;
-            netbench,mtu)
-                cmd="netbench__subcmd__mtu"
+            netbench,offload)
+                cmd="netbench__subcmd__offload"
                 ;;
             netbench,run)
                 cmd="netbench__subcmd__run"
@@ -37,8 +37,8 @@ _netbench() {
             netbench__subcmd__help,help)
                 cmd="netbench__subcmd__help__subcmd__help"
                 ;;
-            netbench__subcmd__help,mtu)
-                cmd="netbench__subcmd__help__subcmd__mtu"
+            netbench__subcmd__help,offload)
+                cmd="netbench__subcmd__help__subcmd__offload"
                 ;;
             netbench__subcmd__help,run)
                 cmd="netbench__subcmd__help__subcmd__run"
@@ -46,8 +46,14 @@ _netbench() {
             netbench__subcmd__help,topo)
                 cmd="netbench__subcmd__help__subcmd__topo"
                 ;;
-            netbench__subcmd__help__subcmd__mtu,probe)
-                cmd="netbench__subcmd__help__subcmd__mtu__subcmd__probe"
+            netbench__subcmd__help__subcmd__offload,bisect)
+                cmd="netbench__subcmd__help__subcmd__offload__subcmd__bisect"
+                ;;
+            netbench__subcmd__help__subcmd__offload,restore)
+                cmd="netbench__subcmd__help__subcmd__offload__subcmd__restore"
+                ;;
+            netbench__subcmd__help__subcmd__offload,verify)
+                cmd="netbench__subcmd__help__subcmd__offload__subcmd__verify"
                 ;;
             netbench__subcmd__help__subcmd__topo,apply)
                 cmd="netbench__subcmd__help__subcmd__topo__subcmd__apply"
@@ -85,17 +91,29 @@ _netbench() {
             netbench__subcmd__help__subcmd__topo,verify)
                 cmd="netbench__subcmd__help__subcmd__topo__subcmd__verify"
                 ;;
-            netbench__subcmd__mtu,help)
-                cmd="netbench__subcmd__mtu__subcmd__help"
+            netbench__subcmd__offload,bisect)
+                cmd="netbench__subcmd__offload__subcmd__bisect"
                 ;;
-            netbench__subcmd__mtu,probe)
-                cmd="netbench__subcmd__mtu__subcmd__probe"
+            netbench__subcmd__offload,help)
+                cmd="netbench__subcmd__offload__subcmd__help"
                 ;;
-            netbench__subcmd__mtu__subcmd__help,help)
-                cmd="netbench__subcmd__mtu__subcmd__help__subcmd__help"
+            netbench__subcmd__offload,restore)
+                cmd="netbench__subcmd__offload__subcmd__restore"
                 ;;
-            netbench__subcmd__mtu__subcmd__help,probe)
-                cmd="netbench__subcmd__mtu__subcmd__help__subcmd__probe"
+            netbench__subcmd__offload,verify)
+                cmd="netbench__subcmd__offload__subcmd__verify"
+                ;;
+            netbench__subcmd__offload__subcmd__help,bisect)
+                cmd="netbench__subcmd__offload__subcmd__help__subcmd__bisect"
+                ;;
+            netbench__subcmd__offload__subcmd__help,help)
+                cmd="netbench__subcmd__offload__subcmd__help__subcmd__help"
+                ;;
+            netbench__subcmd__offload__subcmd__help,restore)
+                cmd="netbench__subcmd__offload__subcmd__help__subcmd__restore"
+                ;;
+            netbench__subcmd__offload__subcmd__help,verify)
+                cmd="netbench__subcmd__offload__subcmd__help__subcmd__verify"
                 ;;
             netbench__subcmd__topo,apply)
                 cmd="netbench__subcmd__topo__subcmd__apply"
@@ -182,7 +200,7 @@ _netbench() {
 
     case "${cmd}" in
         netbench)
-            opts="-h -V --help --version run topo mtu explain help"
+            opts="-h -V --help --version run topo offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -210,7 +228,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help)
-            opts="run topo mtu explain help"
+            opts="run topo offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -251,8 +269,8 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__help__subcmd__mtu)
-            opts="probe"
+        netbench__subcmd__help__subcmd__offload)
+            opts="verify bisect restore"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -265,7 +283,35 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__help__subcmd__mtu__subcmd__probe)
+        netbench__subcmd__help__subcmd__offload__subcmd__bisect)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__offload__subcmd__restore)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__offload__subcmd__verify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -475,8 +521,8 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__mtu)
-            opts="-h -V --help --version probe help"
+        netbench__subcmd__offload)
+            opts="-h -V --help --version verify bisect restore help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -489,8 +535,34 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__mtu__subcmd__help)
-            opts="probe help"
+        netbench__subcmd__offload__subcmd__bisect)
+            opts="-h -V --goal --flow --seed --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --goal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__help)
+            opts="verify bisect restore help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -503,7 +575,7 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__mtu__subcmd__help__subcmd__help)
+        netbench__subcmd__offload__subcmd__help__subcmd__bisect)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -517,7 +589,7 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__mtu__subcmd__help__subcmd__probe)
+        netbench__subcmd__offload__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -531,14 +603,64 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__mtu__subcmd__probe)
-            opts="-h -V --flow --json --help --version"
+        netbench__subcmd__offload__subcmd__help__subcmd__restore)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__help__subcmd__verify)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__restore)
+            opts="-h -V --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__offload__subcmd__verify)
+            opts="-h -V --flow --only --seed --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --flow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -7,6 +7,7 @@ mod generate;
 mod iperf3;
 mod load;
 mod mtu;
+mod offload;
 mod outcome;
 mod rates;
 mod run;
@@ -80,6 +81,9 @@ enum Command {
     /// Find what a path carries, and which MTU is best.
     #[command(subcommand)]
     Mtu(mtu::Mtu),
+    /// Are the offloads of a path right, and which of them breaks it?
+    #[command(subcommand)]
+    Offload(offload::Offload),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -97,6 +101,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Stream(args) => stream::run(*args),
             Command::Mtu(mtu) => mtu.run(),
+            Command::Offload(offload) => offload.run(),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

@@ -6,8 +6,11 @@
 
 pub mod manifest;
 pub mod mtu;
+mod offload;
 
 use serde::{Deserialize, Serialize};
+
+pub use offload::{BisectRecord, OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict, Trial};
 
 use crate::{
     facts::{Machine, OvsFacts},

@@ -2,6 +2,7 @@
 
 pub mod iperf3;
 mod mtu;
+pub mod offload;
 mod text;
 pub mod wrap;
 

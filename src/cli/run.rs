@@ -176,7 +176,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         refuse_foreign(&loaded.topology)?;
     }
     let mut options = options(&args, &loaded)?;
-    let flows = flows(&args, &loaded)?;
+    let flows = flows(&args.flow, &loaded)?;
     if flows.is_empty() {
         talk("error: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
         return Ok(Exit::Usage);
@@ -340,8 +340,8 @@ fn numa_cpus(node: &Node, word: &str, topology: &Topology) -> anyhow::Result<Cpu
 }
 
 /// The declared flows, or those of `--flow`, with the way each must take.
-fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
-    if args.flow.is_empty() {
+pub(super) fn flows(named: &[String], loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
+    if named.is_empty() {
         return Ok(loaded.desired.flows.clone());
     }
     let network = Network::new(&loaded.desired);
@@ -360,7 +360,7 @@ fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
         }
     };
     let mut flows = Vec::new();
-    for text in &args.flow {
+    for text in named {
         let Some((from, to)) = text.split_once(':') else { bail!("--flow {text}: write it as FROM:TO") };
         if from == to {
             bail!("--flow {text}: a node talks to another node, not to itself");

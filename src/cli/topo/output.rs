@@ -10,7 +10,7 @@ use crate::{
         step::Step,
         text::kind_word,
     },
-    record::{RunRecord, mtu::MtuReport},
+    record::{BisectRecord, OffloadRecord, RunRecord, mtu::MtuReport},
     topology::diagnostic::JsonDiagnostic,
 };
 
@@ -192,6 +192,8 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
     vec![
         ("run", schemars::schema_for!(RunRecord)),
         ("mtu-probe", schemars::schema_for!(MtuReport)),
+        ("offload-verify", schemars::schema_for!(OffloadRecord)),
+        ("offload-bisect", schemars::schema_for!(BisectRecord)),
         ("topo-check", schemars::schema_for!(Check)),
         ("topo-plan", schemars::schema_for!(Plan)),
         ("topo-show", schemars::schema_for!(Show)),
