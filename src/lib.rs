@@ -23,6 +23,7 @@ pub mod agent;
 
 pub mod record;
 pub mod report;
+pub mod store;
 
 pub mod experiment;
 

@@ -1,10 +1,14 @@
-//! A record for readers: terminal text and JSON.
+//! A record for readers: terminal text, JSON, a page of HTML, other tools' formats.
 
+mod comparison;
+pub mod export;
+pub mod html;
+pub mod quantity;
 mod text;
 
 use std::io::{self, Write};
 
-pub use self::text::text;
+pub use self::{comparison::comparison, export::export, text::text};
 use crate::record::RunRecord;
 
 /// The record itself, as JSON that ends with a newline.

@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("measured", &["units", "facts", "stats"]),
     ("record", &["units", "facts", "topology", "plan", "stats", "measured"]),
     ("report", &["units", "facts", "topology", "plan", "stats", "measured", "record"]),
+    ("store", &["units", "stats", "measured", "record"]),
     ("traffic", &["units", "facts", "stats", "measured"]),
     ("agent", &["units", "facts", "plan", "kernel", "stats", "measured", "record", "traffic"]),
     (
@@ -47,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "measured",
             "record",
             "report",
+            "store",
             "traffic",
             "agent",
             "experiment",

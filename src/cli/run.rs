@@ -13,6 +13,7 @@ use super::{
     declared::Loaded,
     outcome::CannotHere,
     rates::{self, RateArgs},
+    stored::StoreArgs,
     talk,
 };
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
     record::{MtuProof, RunRecord, TopologyRef},
     report,
     stats::sequential::Rule,
+    store::Store,
     topology::model::{Attach, Node, Topology},
     ui::{self, ProgressLine},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
@@ -89,6 +91,11 @@ pub struct Args {
     /// Who talks to whom, instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
     flow: Vec<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Do not keep the run.
+    #[arg(long, conflicts_with = "store")]
+    no_store: bool,
     /// Leave the topology up afterwards.
     #[arg(long)]
     keep: bool,
@@ -160,6 +167,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
         rootless::enter().map_err(ApplyError::from)?;
     }
+    // Before anything is made: a run of an hour should not end with "it cannot be kept".
+    let mut store = open_store(&args)?;
     let interrupt = interrupt::watch();
     let mut loaded = match declared::load(&args.file)? {
         Ok(loaded) => loaded,
@@ -193,14 +202,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
     let (world, applied) = apply::apply(declared, &root)?;
     let mut record = new_record(&loaded, is_rootless);
-    record.manifest = Some(experiment::manifest::read(
-        &world,
-        &loaded.desired,
-        &flows,
-        &loaded.text,
-        &record.command,
-        &options.cpus,
-    ));
+    record.manifest =
+        Some(experiment::manifest::read(&world, &loaded.desired, &flows, &loaded.text, &record.command, &options.cpus));
     let measured = rates::known(&world, &loaded.desired).map_err(anyhow::Error::from).and_then(|known| {
         if let Some(profile) = options.profile {
             record.warnings.extend(rates::check(profile, &flows, &known)?);
@@ -217,6 +220,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
+        keep(&mut store, &record);
         ui::text::quiet_when_closed(|mut out| {
             if args.json { report::json(&record, &mut out) } else { report::text(&record, &mut out) }
         })?;
@@ -244,6 +248,29 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         (false, true) if record.has_failed() => Exit::CheckFailed,
         (false, true) => Exit::Ok,
     })
+}
+
+/// The store, unless none is wanted. One that was named must do; the usual one may fail, which is said.
+fn open_store(args: &Args) -> anyhow::Result<Option<Store>> {
+    if args.no_store {
+        return Ok(None);
+    }
+    let opened = args.store.path().and_then(|path| Ok(path.map(|path| Store::open(&path)).transpose()?));
+    match opened {
+        Err(error) if args.store.store.is_none() => {
+            talk(&format!("warning: this run will not be kept: {error:#}"));
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+fn keep(store: &mut Option<Store>, record: &RunRecord) {
+    let Some(store) = store else { return };
+    match store.append(record) {
+        Ok(run) => talk(&format!("kept as run {run}; `netbench compare` compares it with the one before")),
+        Err(error) => talk(&format!("warning: this run is not kept: {error}")),
+    }
 }
 
 /// Without root only namespaces of our own exist.
