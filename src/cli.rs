@@ -7,12 +7,15 @@ mod explain;
 mod export;
 mod generate;
 mod history;
+mod load;
 mod outcome;
 mod rates;
 mod report;
 mod run;
+mod serve;
 mod show;
 mod stored;
+mod stream;
 mod topo;
 mod tuning;
 
@@ -81,6 +84,8 @@ enum Command {
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
+    Serve(serve::Args),
+    Stream(Box<stream::Args>),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -100,6 +105,8 @@ impl Cli {
             Command::Export(args) => export::run(&args),
             Command::Report(args) => report::run(&args),
             Command::Topo(topo) => topo.run(),
+            Command::Serve(args) => serve::run(args),
+            Command::Stream(args) => stream::run(*args),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

@@ -40,8 +40,11 @@ pub struct RunRecord {
     pub topology: TopologyRef,
     /// Ran without root, in namespaces of an own user namespace.
     pub rootless: bool,
-    /// The machine.
+    /// The machine; of `netbench stream` the client's.
     pub machine: Machine,
+    /// `netbench stream`: the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerRecord>,
     /// The MTU of every path, proved with packets before the measurement.
     pub proofs: Vec<MtuProof>,
     /// How long the kernel took to become quiet after the topology was made, milliseconds.
@@ -76,6 +79,7 @@ impl RunRecord {
             topology,
             rootless: false,
             machine,
+            peer: None,
             proofs: Vec::new(),
             quiet_ms: 0.0,
             elapsed_s: 0.0,
@@ -99,6 +103,19 @@ impl RunRecord {
         self.proofs.iter().all(|proof| proof.holds)
             && self.flows.iter().flat_map(|flow| &flow.tests).all(|test| test.verdict.valid)
     }
+}
+
+/// The server of `netbench stream`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PeerRecord {
+    /// Address and port.
+    pub address: String,
+    /// Its version of netbench.
+    pub netbench: String,
+    /// Version of the protocol that both spoke.
+    pub protocol: u8,
+    /// Its machine.
+    pub machine: Machine,
 }
 
 /// How the number of rounds came about.
@@ -244,6 +261,9 @@ pub struct Settings {
     pub rate: Option<BitRate>,
     /// Transactions of each stream in a second, on a schedule.
     pub transactions: Option<u64>,
+    /// Requests that each stream kept in flight beside the first.
+    #[serde(default)]
+    pub burst: u32,
     /// How the sender of a stream shall send.
     pub send: SendMode,
     /// How its receiver shall receive.
@@ -547,4 +567,6 @@ pub enum PathVerdict {
     },
     /// No hop is declared: there is nothing to prove.
     NoHops,
+    /// Two plain hosts: what lies between them is not known, and not proved.
+    NoTopology,
 }

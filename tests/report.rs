@@ -93,6 +93,7 @@ fn settings(length: u64) -> Settings {
         response: ByteSize(1),
         rate: None,
         transactions: None,
+        burst: 0,
         send: SendMode::Write,
         receive: ReceiveMode::Recv,
         tuning: Tuning::default(),

@@ -7,6 +7,7 @@ use crate::{
     apply::{ApplyError, journal::JournalError},
     experiment,
     kernel::{self, rootless},
+    remote::RemoteError,
     store::StoreError,
 };
 
@@ -21,6 +22,9 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
             StoreError::Damaged { .. } | StoreError::Shape { .. } => Exit::Corrupt,
             StoreError::Busy { .. } | StoreError::Io { .. } | StoreError::Sqlite { .. } => Exit::CannotHere,
         };
+    }
+    if let Some(error) = error.downcast_ref::<RemoteError>() {
+        return if error.is_usage() { Exit::Usage } else { Exit::CannotHere };
     }
     // What is left is about what was typed, unless the machine said no.
     let cannot_here = match error.downcast_ref::<JournalError>() {

@@ -87,6 +87,8 @@ pub struct Args {
     #[command(flatten)]
     rates: RateArgs,
     #[command(flatten)]
+    load: super::load::LoadArgs,
+    #[command(flatten)]
     tuning: super::tuning::TuningArgs,
     /// Who talks to whom, instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
@@ -115,7 +117,7 @@ enum Io {
 
 /// What `--rate` takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Rate {
+pub(super) enum Rate {
     /// Payload bits, for streams.
     Bits(BitRate),
     /// Requests in a second.
@@ -139,7 +141,7 @@ fn parse_rounds(text: &str) -> Result<Rounds, String> {
     }
 }
 
-fn parse_rate(text: &str) -> Result<Rate, String> {
+pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
     match text.strip_suffix("/s").map(str::parse::<u64>) {
         Some(Ok(count @ 1..)) => Ok(Rate::Requests(count)),
         _ => text.parse().map(Rate::Bits).map_err(|error| format!("{error}; requests per second are written 20000/s")),
@@ -147,9 +149,9 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
 }
 
 #[derive(Debug, Clone)]
-struct TestList(Vec<Test>);
+pub(super) struct TestList(pub(super) Vec<Test>);
 
-fn parse_tests(text: &str) -> Result<TestList, String> {
+pub(super) fn parse_tests(text: &str) -> Result<TestList, String> {
     Test::parse_list(text).map(TestList).map_err(|error| error.to_string())
 }
 
@@ -312,6 +314,7 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         response: args.response,
         rate: args.rate.and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits) } else { None }),
         transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
+        burst: args.load.burst.unwrap_or(0),
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,

@@ -153,7 +153,7 @@ pub fn run(
     Ok(())
 }
 
-fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
+pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
     let flow = &path.flow;
     let test_record = |&test: &Test| {
         let spec = options.job(test, path);
@@ -167,6 +167,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 response: spec.response,
                 rate: spec.rate,
                 transactions: spec.transactions,
+                burst: spec.burst,
                 send: spec.send,
                 receive: spec.receive,
                 tuning: spec.tuning,
@@ -192,13 +193,20 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
 }
 
 /// Judges a round and adds it to its test.
-fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, options: &Options, measured: Measured) {
+pub(super) fn book(
+    result: &mut TestRecord,
+    round: u32,
+    path: &FlowPath,
+    spec: &Spec,
+    options: &Options,
+    measured: Measured,
+) {
     let Measured { client, server, before, after } = measured;
     let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
     let carried = if spec.test.is_rr() {
-        // Over TCP many transactions can share a packet only if they are pipelined; on a schedule they may be.
+        // Over TCP many transactions can share a packet only if they are pipelined: in bursts, or on a schedule.
         let count = client.all_units();
-        Carried::Transactions { count: if spec.transactions.is_some() { count.min(1) } else { count } }
+        Carried::Transactions { count: if spec.transactions.is_some() || spec.burst > 0 { count.min(1) } else { count } }
     } else {
         Carried::Stream {
             sent: sender.all_bytes() + resent(sender),
@@ -266,7 +274,7 @@ fn resent(client: &Side) -> u64 {
 }
 
 /// Gives every test its final word and the record its warnings.
-fn conclude(record: &mut RunRecord) {
+pub(super) fn conclude(record: &mut RunRecord) {
     let mut warnings = Vec::new();
     for flow in &mut record.flows {
         // Tests that Ctrl-C left without a round are no results.

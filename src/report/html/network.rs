@@ -79,6 +79,7 @@ fn evidence(html: &mut Html, flow: &FlowRecord) {
             PathVerdict::Proved => "path proved".to_owned(),
             PathVerdict::NotProved { reason } => format!("path NOT proved: {reason}"),
             PathVerdict::NoHops => "no hop declared, nothing to prove".to_owned(),
+            PathVerdict::NoTopology => "measured without a topology, nothing to prove".to_owned(),
         };
         html.within("details", &[("class", "evidence")], |h| {
             h.leaf("summary", &[], &format!("{}: {verdict}; evidence of round {}", test.test, round.round));
