@@ -16,7 +16,8 @@ const HOSTILE: &str = "<img src=x onerror=\"window.pwned=1\"><script>window.pwne
 
 /// A run of three tests, measured.
 fn measured(lab: &Lab) -> RunRecord {
-    let args = ["run", "bridge", "--test", "tcp_stream,tcp_rr,udp_stream", "--duration", "200ms", "--rounds", "6", "--json"];
+    let args =
+        ["run", "bridge", "--test", "tcp_stream,tcp_rr,udp_stream", "--duration", "200ms", "--rounds", "6", "--json"];
     let done = lab.netbench(&[&args[..], &["--no-store"]].concat());
     assert!(matches!(done.code, Some(0 | 4)), "{done}");
     serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {done}"))

@@ -98,7 +98,8 @@ fn export(lab: &Lab) {
 #[test]
 fn rounds_are_as_many_as_it_takes() {
     let Some(lab) = Lab::new("auto") else { return };
-    let args = ["run", "bridge", "--test", "tcp_rr", "--duration", "50ms", "--rounds", "auto", "--budget", "3s", "--json"];
+    let args =
+        ["run", "bridge", "--test", "tcp_rr", "--duration", "50ms", "--rounds", "auto", "--budget", "3s", "--json"];
     let done = lab.netbench(&args);
     assert_eq!(done.code, Some(0), "{done}");
     let record: Value = serde_json::from_str(&done.stdout).unwrap();

@@ -40,8 +40,7 @@ impl Drop for Folder {
 
 fn record(topology: &str) -> RunRecord {
     let topology = TopologyRef { name: topology.into(), hash: "0".into() };
-    let mut record =
-        RunRecord::new("2026-11-22T10:00:00Z".parse().unwrap(), vec![], topology, Machine::default());
+    let mut record = RunRecord::new("2026-11-22T10:00:00Z".parse().unwrap(), vec![], topology, Machine::default());
     // As long as a run of some rounds.
     record.warnings.push("x".repeat(20_000));
     record
@@ -73,10 +72,8 @@ fn kept(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Option<i64
 }
 
 fn assert_whole(path: &Path) {
-    let found: String = rusqlite::Connection::open(path)
-        .unwrap()
-        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-        .unwrap();
+    let found: String =
+        rusqlite::Connection::open(path).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(found, "ok");
 }
 

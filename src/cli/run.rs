@@ -222,10 +222,13 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
-        keep(&mut store, &record);
+        let kept = keep(&mut store, &record);
         ui::text::quiet_when_closed(|mut out| {
             if args.json { report::json(&record, &mut out) } else { report::text(&record, &mut out) }
         })?;
+        if let Some(kept) = kept {
+            talk(&kept);
+        }
     }
     if !args.json && (args.keep || was_up) {
         talk(&format!(
@@ -267,12 +270,12 @@ fn open_store(args: &Args) -> anyhow::Result<Option<Store>> {
     }
 }
 
-fn keep(store: &mut Option<Store>, record: &RunRecord) {
-    let Some(store) = store else { return };
-    match store.append(record) {
-        Ok(run) => talk(&format!("kept as run {run}; `netbench compare` compares it with the one before")),
-        Err(error) => talk(&format!("warning: this run is not kept: {error}")),
-    }
+/// Keeps the run before anything is printed; what there is to say of it.
+fn keep(store: &mut Option<Store>, record: &RunRecord) -> Option<String> {
+    Some(match store.as_mut()?.append(record) {
+        Ok(run) => format!("kept as run {run}; `netbench compare` compares it with the one before"),
+        Err(error) => format!("warning: this run is not kept: {error}"),
+    })
 }
 
 /// Without root only namespaces of our own exist.
