@@ -44,6 +44,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How t
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l io -d '`auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload' -r -f -a "usual\t'Each test\'s usual way: both sides copy'
 auto\t'The fastest, measured'"
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l profile -d 'A line rate to be reached: 1g, 10g, 25g, 40g or 100g. Streams and tests are chosen for it, and the result says PASS (95 % of the path\'s ceiling) or FAIL (exit 1)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l burst -d 'Requests kept in flight beside the first, pipelined (tcp_rr, udp_rr)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l mss -d 'TCP_MAXSEG, bytes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r

@@ -4,6 +4,7 @@ mod agent;
 mod declared;
 mod explain;
 mod generate;
+mod load;
 mod outcome;
 mod rates;
 mod run;

@@ -3,9 +3,11 @@
 pub mod between;
 pub mod bottleneck;
 pub mod cost;
+pub mod doubtful;
 pub mod evidence;
 pub mod io_probe;
 pub mod loss;
+pub mod manifest;
 pub mod options;
 pub mod profile;
 pub mod round;

@@ -19,6 +19,7 @@ pub mod numa;
 pub mod container;
 pub mod rootless;
 
+pub mod capture;
 pub mod df_probe;
 pub mod quiet;
 

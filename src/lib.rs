@@ -3,6 +3,7 @@
 //! Modules in the order in which data flows through them; a module uses only what stands above it or beside it.
 //! ARCHITECTURE.md draws the map.
 
+pub mod packet;
 pub mod units;
 
 pub mod facts;

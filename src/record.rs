@@ -4,13 +4,19 @@
 //! Figures are as measured, with their unit in the field's name; what a reader may want to compute (medians, intervals) is
 //! in the summaries.
 
+pub mod manifest;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     facts::{Machine, OvsFacts},
     measured::{Latency, ReceiveMode, Schedule, SendMode, Side, Test, Tuning},
     plan::ceiling::RateSource,
-    stats::Spread,
+    stats::{
+        Spread,
+        sequential::{Rule, Stop},
+        warning::Warning,
+    },
     units::{BitRate, ByteSize, CpuList, Span},
 };
 
@@ -45,6 +51,12 @@ pub struct RunRecord {
     pub elapsed_s: f64,
     /// By flow, in order of declaration.
     pub flows: Vec<FlowRecord>,
+    /// In what it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<manifest::Manifest>,
+    /// With `--rounds auto`: the rule, and what ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequential: Option<Sequential>,
     /// Each Open vSwitch that the traffic went through, as it was right after the measurement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switches: Vec<OvsFacts>,
@@ -70,6 +82,8 @@ impl RunRecord {
             quiet_ms: 0.0,
             elapsed_s: 0.0,
             flows: Vec::new(),
+            manifest: None,
+            sequential: None,
             switches: Vec::new(),
             warnings: Vec::new(),
             interrupted: false,
@@ -100,6 +114,15 @@ pub struct PeerRecord {
     pub protocol: u8,
     /// Its machine.
     pub machine: Machine,
+}
+
+/// How the number of rounds came about.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Sequential {
+    /// The rule.
+    pub rule: Rule,
+    /// Why it ended; absent when it was interrupted.
+    pub stopped: Option<Stop>,
 }
 
 /// A path whose MTU was probed: packets with DF of exactly the MTU must arrive, longer ones must not.
@@ -159,6 +182,9 @@ pub struct TestRecord {
     pub summary: Option<Summary>,
     /// May the figures be believed?
     pub verdict: Verdict,
+    /// Why the figures may not come again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// The most that the path can carry; absent where no link of it has a known rate, and for request/response tests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<Ceiling>,
@@ -233,6 +259,9 @@ pub struct Settings {
     pub rate: Option<BitRate>,
     /// Transactions of each stream in a second, on a schedule.
     pub transactions: Option<u64>,
+    /// Requests that each stream kept in flight beside the first.
+    #[serde(default)]
+    pub burst: u32,
     /// How the sender of a stream shall send.
     pub send: SendMode,
     /// How its receiver shall receive.

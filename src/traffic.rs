@@ -6,6 +6,7 @@
 //!
 //! [`Side`]: crate::measured::Side
 
+mod burst;
 mod clock;
 mod counters;
 mod cpus;

@@ -31,6 +31,7 @@ use crate::{
     },
     record::{MtuProof, RunRecord, TopologyRef},
     report,
+    stats::sequential::Rule,
     topology::model::{Attach, Node, Topology},
     ui::{self, ProgressLine},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
@@ -48,9 +49,12 @@ pub struct Args {
     /// Length of one round, such as 3s or 500ms [default: 1s].
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
-    /// Rounds of each test, interleaved [default: 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    rounds: Option<u32>,
+    /// Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3].
+    #[arg(long, value_name = "N|auto", value_parser = parse_rounds)]
+    rounds: Option<Rounds>,
+    /// With --rounds auto: the time for all rounds [default: 2m].
+    #[arg(long, value_name = "TIME")]
+    budget: Option<Span>,
     /// Warm-up before each round, left out of every figure.
     #[arg(long, value_name = "TIME")]
     omit: Option<Span>,
@@ -81,6 +85,8 @@ pub struct Args {
     #[command(flatten)]
     rates: RateArgs,
     #[command(flatten)]
+    load: super::load::LoadArgs,
+    #[command(flatten)]
     tuning: super::tuning::TuningArgs,
     /// Who talks to whom, instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
@@ -109,6 +115,23 @@ pub(super) enum Rate {
     Bits(BitRate),
     /// Requests in a second.
     Requests(u64),
+}
+
+/// What `--rounds` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rounds {
+    /// So many.
+    Count(u32),
+    /// As many as it takes.
+    Auto,
+}
+
+fn parse_rounds(text: &str) -> Result<Rounds, String> {
+    match text.parse() {
+        Ok(count @ 1..=10_000) => Ok(Rounds::Count(count)),
+        _ if text == "auto" => Ok(Rounds::Auto),
+        _ => Err("it is a number from 1 to 10000, or `auto`".to_owned()),
+    }
 }
 
 pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
@@ -172,6 +195,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
     let (world, applied) = apply::apply(declared, &root)?;
     let mut record = new_record(&loaded, is_rootless);
+    record.manifest = Some(experiment::manifest::read(
+        &world,
+        &loaded.desired,
+        &flows,
+        &loaded.text,
+        &record.command,
+        &options.cpus,
+    ));
     let measured = rates::known(&world, &loaded.desired).map_err(anyhow::Error::from).and_then(|known| {
         if let Some(profile) = options.profile {
             record.warnings.extend(rates::check(profile, &flows, &known)?);
@@ -238,10 +269,17 @@ fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
 }
 
 fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
+    if args.budget.is_some() && args.rounds != Some(Rounds::Auto) {
+        bail!("--budget is for --rounds auto; without it the number of rounds decides how long it takes");
+    }
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
-        rounds: args.rounds,
+        rounds: args.rounds.and_then(|rounds| if let Rounds::Count(count) = rounds { Some(count) } else { None }),
+        rule: (args.rounds == Some(Rounds::Auto)).then(|| {
+            let rule = Rule::default();
+            Rule { budget_s: args.budget.map_or(rule.budget_s, |budget| budget.0.as_secs_f64()), ..rule }
+        }),
         omit: args.omit,
         interval: None,
         streams: args.streams,
@@ -249,6 +287,7 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         response: args.response,
         rate: args.rate.and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits) } else { None }),
         transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
+        burst: args.load.burst.unwrap_or(0),
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,

@@ -45,7 +45,7 @@ pub enum Carried {
 
 /// Judges one round.
 pub fn judge(path: &FlowPath, before: &Counters, after: &Counters, carried: Carried) -> PathEvidence {
-    let deltas = deltas(before, after);
+    let deltas = bonds_as_one(path, deltas(before, after));
     let hops: Vec<HopEvidence> = path.hops.iter().map(|hop| hop_evidence(hop, &deltas, carried)).collect();
     let strays = strays(path, &deltas, carried);
     let verdict = conclude(path, &hops, &strays, &deltas, carried);
@@ -72,6 +72,26 @@ fn deltas(before: &Counters, after: &Counters) -> Counters {
             (at.clone(), delta)
         })
         .collect()
+}
+
+/// What the members of a bond counted, as if the one that the path names had counted it all.
+fn bonds_as_one(path: &FlowPath, mut deltas: Counters) -> Counters {
+    for hop in &path.hops {
+        for member in &hop.beside {
+            let Some(other) = deltas.remove(member) else { continue };
+            let sum = deltas.entry(hop.at.clone()).or_default();
+            sum.rx_packets += other.rx_packets;
+            sum.rx_bytes += other.rx_bytes;
+            sum.tx_packets += other.tx_packets;
+            sum.tx_bytes += other.tx_bytes;
+            sum.rx_errors += other.rx_errors;
+            sum.tx_errors += other.tx_errors;
+            sum.rx_dropped += other.rx_dropped;
+            sum.tx_dropped += other.tx_dropped;
+            sum.qdisc_dropped += other.qdisc_dropped;
+        }
+    }
+    deltas
 }
 
 fn hop_evidence(hop: &Hop, deltas: &Counters, carried: Carried) -> HopEvidence {
@@ -185,7 +205,8 @@ mod tests {
 
     /// client/eth0 -> fabric/client-0 -> fabric/server-0 -> server/eth0
     fn path() -> FlowPath {
-        let hop = |ns, name, direction| Hop { at: link(ns, name), direction, mtu: 1500, overhead: 0 };
+        let hop =
+            |ns, name, direction| Hop { at: link(ns, name), direction, mtu: 1500, overhead: 0, beside: Vec::new() };
         FlowPath {
             flow: Flow {
                 from: "client".into(),

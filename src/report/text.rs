@@ -305,6 +305,9 @@ fn in_force(test: &TestRecord) -> Vec<String> {
     if let Some(rate) = settings.transactions {
         said.push(format!("{rate} requests/s, latency from the intended time"));
     }
+    if settings.burst > 0 {
+        said.push(format!("{} requests in flight", settings.burst + 1));
+    }
     if let Some(rate) = settings.rate.filter(|_| !test.test.is_rr()) {
         said.push(format!("paced at {rate}"));
     }

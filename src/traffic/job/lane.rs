@@ -9,7 +9,7 @@ use socket2::Socket;
 use super::{SenderTotals, gate::Gate};
 use crate::{
     measured::{Datagrams, Latency, Schedule, Stream, StreamIo, TcpInfo, Test, ThreadCpu},
-    traffic::{Error, counters::Tally, cpus, crr, open_loop, os, rr, socket, spec::Spec, sys, tcp_stream, udp_stream},
+    traffic::{Error, burst, counters::Tally, cpus, crr, open_loop, os, rr, socket, spec::Spec, sys, tcp_stream, udp_stream},
     units::CpuList,
 };
 
@@ -162,6 +162,9 @@ pub fn run(role: Role, mut lane: Lane<'_>, listener: Option<Socket>, together: &
             let per_second = lane.spec.transactions.unwrap_or(1);
             open_loop::client(&mut lane, per_second)
         }
+        (Test::TcpRr, Role::Client) if lane.spec.burst > 0 => burst::tcp_client(&mut lane),
+        (Test::TcpRr, Role::Server) if lane.spec.burst > 0 => burst::tcp_server(&mut lane),
+        (Test::UdpRr, Role::Client) if lane.spec.burst > 0 => burst::udp_client(&mut lane),
         (Test::TcpCrr | Test::TcpCc, Role::Client) => crr::client(&mut lane),
         (Test::TcpCrr | Test::TcpCc, Role::Server) => match listener {
             Some(listener) => crr::server(&mut lane, &listener),
