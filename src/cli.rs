@@ -4,10 +4,14 @@ mod agent;
 mod declared;
 mod explain;
 mod generate;
+mod iperf3;
+mod load;
 mod offload;
 mod outcome;
 mod rates;
 mod run;
+mod serve;
+mod stream;
 mod topo;
 mod tuning;
 
@@ -74,6 +78,8 @@ enum Command {
     /// Are the offloads of a path right, and which of them breaks it?
     #[command(subcommand)]
     Offload(offload::Offload),
+    Serve(serve::Args),
+    Stream(Box<stream::Args>),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -89,6 +95,8 @@ impl Cli {
             Command::Run(args) => run::run(*args),
             Command::Topo(topo) => topo.run(),
             Command::Offload(offload) => offload.run(),
+            Command::Serve(args) => serve::run(args),
+            Command::Stream(args) => stream::run(*args),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

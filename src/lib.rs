@@ -21,9 +21,12 @@ pub mod apply;
 pub mod traffic;
 
 pub mod agent;
+pub mod remote;
 
 pub mod record;
 pub mod report;
+
+pub mod iperf;
 
 pub mod experiment;
 

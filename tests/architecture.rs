@@ -24,11 +24,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("report", &["units", "facts", "topology", "plan", "stats", "measured", "record"]),
     ("traffic", &["units", "facts", "stats", "measured"]),
     ("agent", &["units", "facts", "plan", "kernel", "stats", "measured", "record", "traffic"]),
+    ("iperf", &["units", "facts", "stats", "measured", "report", "traffic"]),
+    ("remote", &["units", "facts", "measured", "traffic", "agent"]),
     (
         "experiment",
         &[
             "units", "packet", "facts", "topology", "plan", "kernel", "ovs", "apply", "stats", "measured", "record",
-            "traffic", "agent",
+            "traffic", "agent", "remote",
         ],
     ),
     ("doctor", &["units", "facts", "topology", "plan", "kernel", "ovs"]),
@@ -51,6 +53,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "report",
             "traffic",
             "agent",
+            "iperf",
+            "remote",
             "experiment",
             "doctor",
             "ui",

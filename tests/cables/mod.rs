@@ -138,6 +138,7 @@ impl Lab {
             direction,
             mtu: 9000,
             overhead: 0,
+            beside: Vec::new(),
         };
         FlowPath {
             flow: Flow {
