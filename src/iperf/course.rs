@@ -363,7 +363,11 @@ impl Closed {
         let there = remote.and_then(|remote| remote.streams.get(i)).map_or_else(End::default, |told| End {
             bytes: told.bytes,
             seconds: if told.end_time > 0.0 { told.end_time } else { here.seconds },
-            packets: told.window_packets(),
+            // Older peers do not say what of it was the warm-up, which was as long here.
+            packets: match told.omitted_packets {
+                0 => told.window_packets().saturating_sub(books.omitted_packets),
+                _ => told.window_packets(),
+            },
             lost: if spec.sends { told.window_errors() } else { 0 },
             out_of_order: 0,
             jitter_ms: if spec.sends { told.jitter * 1000.0 } else { 0.0 },
