@@ -30,6 +30,7 @@ pub use self::{
     sampler::Sampler,
     sequence::SequenceWindow,
     socket::{adopt, datagrams, listener, path_mtu},
+    socket::{SegmentSizes, segment_sizes},
     spec::{Limits, Spec},
     udp_stream::discard_queued,
 };
