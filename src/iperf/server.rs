@@ -59,7 +59,9 @@ impl Server {
                     listeners.push(listener);
                     at.push(bound);
                 }
-                Err(error) if address.is_ipv6() && options.bind.len() > 1 && is_no_ipv6(&error) => left_out = Some(error),
+                Err(error) if address.is_ipv6() && options.bind.len() > 1 && is_no_ipv6(&error) => {
+                    left_out = Some(error)
+                }
                 Err(error) => return Err(error),
             }
         }
