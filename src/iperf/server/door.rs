@@ -189,7 +189,9 @@ impl<'env> Door<'env> {
         }
         let now = Instant::now();
         while self.next.front().is_some_and(|(_, _, until)| *until < now) {
-            self.next.pop_front().map(|(stream, ..)| deny(stream));
+            if let Some((stream, ..)) = self.next.pop_front() {
+                deny(stream);
+            }
         }
     }
 
