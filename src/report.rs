@@ -1,11 +1,11 @@
 //! A record for readers: terminal text, JSON, a page of HTML, other tools' formats.
 
-pub mod iperf3;
-mod mtu;
-pub mod offload;
 mod comparison;
 pub mod export;
 pub mod html;
+pub mod iperf3;
+mod mtu;
+pub mod offload;
 pub mod quantity;
 mod text;
 pub mod wrap;

@@ -29,8 +29,8 @@ pub use self::{
     job::{Client, Done, Role, Running, SenderTotals, Server},
     sampler::Sampler,
     sequence::SequenceWindow,
-    socket::{adopt, datagrams, listener, path_mtu},
     socket::{SegmentSizes, segment_sizes},
+    socket::{adopt, datagrams, listener, path_mtu},
     spec::{Limits, Spec},
     udp_stream::discard_queued,
 };

@@ -229,12 +229,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
         let kept = keep(&mut store, &record);
-        ui::text::quiet_when_closed(|mut out| {
-            match format {
-                Format::Json => report::json(&record, &mut out),
-                Format::Iperf3 => report::iperf3::documents(&record, &mut out),
-                Format::Text => report::text(&record, &mut out),
-            }
+        ui::text::quiet_when_closed(|mut out| match format {
+            Format::Json => report::json(&record, &mut out),
+            Format::Iperf3 => report::iperf3::documents(&record, &mut out),
+            Format::Text => report::text(&record, &mut out),
         })?;
         if let Some(kept) = kept {
             talk(&kept);
