@@ -22,6 +22,9 @@ _netbench() {
             netbench,help)
                 cmd="netbench__subcmd__help"
                 ;;
+            netbench,nic)
+                cmd="netbench__subcmd__nic"
+                ;;
             netbench,run)
                 cmd="netbench__subcmd__run"
                 ;;
@@ -34,11 +37,20 @@ _netbench() {
             netbench__subcmd__help,help)
                 cmd="netbench__subcmd__help__subcmd__help"
                 ;;
+            netbench__subcmd__help,nic)
+                cmd="netbench__subcmd__help__subcmd__nic"
+                ;;
             netbench__subcmd__help,run)
                 cmd="netbench__subcmd__help__subcmd__run"
                 ;;
             netbench__subcmd__help,topo)
                 cmd="netbench__subcmd__help__subcmd__topo"
+                ;;
+            netbench__subcmd__help__subcmd__nic,list)
+                cmd="netbench__subcmd__help__subcmd__nic__subcmd__list"
+                ;;
+            netbench__subcmd__help__subcmd__nic,show)
+                cmd="netbench__subcmd__help__subcmd__nic__subcmd__show"
                 ;;
             netbench__subcmd__help__subcmd__topo,apply)
                 cmd="netbench__subcmd__help__subcmd__topo__subcmd__apply"
@@ -75,6 +87,24 @@ _netbench() {
                 ;;
             netbench__subcmd__help__subcmd__topo,verify)
                 cmd="netbench__subcmd__help__subcmd__topo__subcmd__verify"
+                ;;
+            netbench__subcmd__nic,help)
+                cmd="netbench__subcmd__nic__subcmd__help"
+                ;;
+            netbench__subcmd__nic,list)
+                cmd="netbench__subcmd__nic__subcmd__list"
+                ;;
+            netbench__subcmd__nic,show)
+                cmd="netbench__subcmd__nic__subcmd__show"
+                ;;
+            netbench__subcmd__nic__subcmd__help,help)
+                cmd="netbench__subcmd__nic__subcmd__help__subcmd__help"
+                ;;
+            netbench__subcmd__nic__subcmd__help,list)
+                cmd="netbench__subcmd__nic__subcmd__help__subcmd__list"
+                ;;
+            netbench__subcmd__nic__subcmd__help,show)
+                cmd="netbench__subcmd__nic__subcmd__help__subcmd__show"
                 ;;
             netbench__subcmd__topo,apply)
                 cmd="netbench__subcmd__topo__subcmd__apply"
@@ -161,7 +191,7 @@ _netbench() {
 
     case "${cmd}" in
         netbench)
-            opts="-h -V --help --version run topo explain help"
+            opts="-h -V --help --version run topo nic explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -189,7 +219,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help)
-            opts="run topo explain help"
+            opts="run topo nic explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -219,6 +249,48 @@ _netbench() {
         netbench__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__nic)
+            opts="list show"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__nic__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__nic__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -415,6 +487,104 @@ _netbench() {
         netbench__subcmd__help__subcmd__topo__subcmd__verify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic)
+            opts="-h -V --help --version list show help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__help)
+            opts="list show help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__list)
+            opts="-h -V --all --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__show)
+            opts="-h -V --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

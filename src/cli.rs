@@ -4,6 +4,7 @@ mod agent;
 mod declared;
 mod explain;
 mod generate;
+mod nic;
 mod outcome;
 mod rates;
 mod run;
@@ -70,6 +71,9 @@ enum Command {
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
+    /// Look at the network interfaces of this host as hardware.
+    #[command(subcommand)]
+    Nic(nic::Nic),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -84,6 +88,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Topo(topo) => topo.run(),
+            Command::Nic(nic) => nic.run(),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),
