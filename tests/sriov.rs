@@ -74,8 +74,11 @@ impl World {
                  for v in ${f%/sriov_numvfs}/virtfn*; do [ ! -e $v ] || echo $v $(basename $(readlink $v/driver)); done
              done",
         );
-        // Indexes are the kernel's choice.
-        text.lines().map(|line| line.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned() + "\n").collect()
+        // Indexes, and with them the order, are the kernel's choice.
+        let mut lines: Vec<&str> =
+            text.lines().map(|line| line.trim_start_matches(|c: char| c.is_ascii_digit())).collect();
+        lines.sort_unstable();
+        lines.join("\n")
     }
 
     #[track_caller]
@@ -186,10 +189,15 @@ fn functions_of_two_nics_meet_on_the_wire_within_their_vlan() {
 fn a_namespace_that_died_gives_its_function_back() {
     let Some(world) = World::new("sriov-died") else { return };
     let pf = world.pf(0);
-    // Functions of somebody else, with names, MTU and settings that must come back.
-    world
-        .lab
-        .sh(&format!("echo 2 > /sys/bus/pci/devices/{}/sriov_numvfs; ip link set {pf} vf 1 vlan 33", world.nics[0]));
+    // Functions of somebody else, with settings that must come back. Their MACs are assigned before a driver reads them: one
+    // that a driver makes up is another one each time it is bound.
+    world.lab.sh(&format!(
+        "cd /sys/bus/pci/devices/{0}; echo 0 > sriov_drivers_autoprobe; echo 2 > sriov_numvfs
+         ip link set {pf} vf 0 mac 02:00:00:00:00:77; ip link set {pf} vf 1 mac 02:00:00:00:00:78; ip link set {pf} vf 1 vlan 33
+         echo 1 > sriov_drivers_autoprobe
+         for f in virtfn0 virtfn1; do basename $(readlink $f) > /sys/bus/pci/drivers_probe; done",
+        world.nics[0]
+    ));
     let back = || world.lab.sh(&format!("echo 0 > /sys/bus/pci/devices/{}/sriov_numvfs", world.nics[0]));
     let before = world.settled();
     let file = world.file(PAIR);
@@ -435,6 +443,9 @@ fn a_nic_with_functions_is_described() {
     let Some(world) = World::new("sriov-nic") else { return };
     let nic = &world.nics[0];
     world.lab.sh(&format!("echo 2 > /sys/bus/pci/devices/{nic}/sriov_numvfs; ip link set {} vf 1 vlan 9", world.pf(0)));
+    let carrier = format!("/sys/class/net/{}/carrier", world.pf(0));
+    let up = || world.lab.read(&carrier).is_ok_and(|carrier| carrier.trim() == "1");
+    assert!(eventually(Duration::from_secs(30), up), "making functions resets the port, and it comes up again");
     let shown = world.lab.netbench(&["nic", "show", nic, "--json"]).ok().json();
     world.lab.netbench(&["nic", "show", nic]).ok().says("igb").says("2 of 7 functions").says("vlan 9").says("/dev/ptp");
     world.lab.netbench(&["nic", "list"]).ok().says("2 of 7").says(&format!("of {nic}")).says("igbvf");

@@ -116,9 +116,11 @@ fn give_back(ns: &Netns, row: &LinkRow, change: &PfChange, mark: Option<PfMark>)
             sriov::bind(&change.pci, &pci)?;
         }
     }
-    // The alias goes last: until then the NIC is known as changed.
-    let before = mark.and_then(|mark| mark.alias).unwrap_or_default();
-    Ok(link::set_alias(ns, row.link.index, &before)?)
+    // The alias goes last: until then the NIC is known as changed. An edit that is taken back leaves it to the first apply.
+    match mark {
+        Some(mark) if mark.vfs != change.vfs => Ok(()),
+        mark => Ok(link::set_alias(ns, row.link.index, &mark.and_then(|mark| mark.alias).unwrap_or_default())?),
+    }
 }
 
 /// Sets what the NIC does for a function that stays where it is.

@@ -38,7 +38,8 @@ pub fn observe(pci: &str, ns: Option<&Netns>) -> Result<ObservedPf> {
     Ok(ObservedPf {
         vfs,
         total,
-        autoprobe: autoprobe(pci),
+        // What it was before, where an apply was killed while it kept drivers from new functions.
+        autoprobe: owner.as_ref().map_or_else(|| autoprobe(pci), |mark| mark.autoprobe),
         eswitch: devlink::eswitch("pci", pci)?,
         owner: owner.map(|mark| mark.topology),
         functions: (0..vfs).map(function).collect(),

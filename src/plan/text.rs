@@ -56,6 +56,7 @@ impl fmt::Display for Step {
                 write!(f, "set {pf} vf {index}")?;
                 set.words().iter().try_for_each(|(field, value)| write!(f, " {field} {value}"))
             }
+            Self::StartOvs(daemon) if daemon.system => f.write_str("use the Open vSwitch of this host"),
             Self::StartOvs(daemon) => {
                 let tso = if daemon.tso { ", segmentation offload on" } else { "" };
                 write!(f, "start Open vSwitch in {}{tso}", daemon.ns)

@@ -16,6 +16,7 @@ mod routes;
 mod segments;
 mod settings;
 mod sriov;
+mod switch_flows;
 mod switches;
 mod tunnels;
 
@@ -26,9 +27,9 @@ use ipnet::IpNet;
 use super::{
     ast::{self, Located, Text},
     diagnostic::{Code, Diagnostic},
-    model::{PortSettings, Topology, VfPort},
+    model::{Bond, PortSettings, Topology, VfPort},
 };
-use crate::units::IfName;
+use crate::units::{BitRate, IfName};
 use names::{Names, Thing};
 use segments::Segments;
 
@@ -45,6 +46,7 @@ pub fn resolve(file: &ast::File, whole: bool) -> (Option<Topology>, Vec<Diagnost
     addresses::assign(&mut draft);
     tunnels::resolve(&mut draft);
     ovs::resolve(&mut draft);
+    switch_flows::resolve(&mut draft);
     mtu::decide(&mut draft);
     routes::resolve(&mut draft);
     let test = nodes::test_defaults(&mut draft);
@@ -173,6 +175,8 @@ struct Iface {
     trunks: Vec<u16>,
     /// What it is as a virtual function.
     vf: Option<VfPort>,
+    qos: Option<BitRate>,
+    bond: Option<Bond>,
     settings: PortSettings,
     /// Addresses the file gives.
     written: Vec<(IpNet, Range<usize>)>,
