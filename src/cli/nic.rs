@@ -84,7 +84,7 @@ fn row(nic: &Facts) -> [String; 7] {
         nic.driver.clone().or_else(|| nic.kind.clone()).unwrap_or_else(|| "-".into()),
         pci.map_or_else(|| "-".into(), |pci| pci.address.clone()),
         link,
-        pci.and_then(|pci| pci.bits_per_second).map_or_else(|| "-".into(), |bits| gigabits(bits)),
+        pci.and_then(|pci| pci.bits_per_second).map_or_else(|| "-".into(), gigabits),
         nic.numa.map_or_else(|| "-".into(), |node| node.to_string()),
         vfs,
     ]

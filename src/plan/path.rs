@@ -231,7 +231,7 @@ impl<'a> Walk<'_, 'a> {
         self.push(link, Direction::Tx);
         let reached = match &link.kind {
             LinkKind::Veth { peer } => self.arrive(peer)?,
-            LinkKind::Borrowed { cable, .. } => match self.to_own_function(link)? {
+            LinkKind::Borrowed { cable, .. } => match self.turns_to_own_function(link)? {
                 true => true,
                 false => match cable {
                     Some(far) => self.arrive(far)?,
@@ -415,7 +415,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// A NIC whose goal is one of its own functions: its embedded switch turns the frame round.
-    fn to_own_function(&mut self, link: &'a Link) -> Result<bool, NoPath> {
+    fn turns_to_own_function(&mut self, link: &'a Link) -> Result<bool, NoPath> {
         match &self.goal.kind {
             LinkKind::Vf(vf) if vf.pf == link.at && vlan_of(vf) == 0 => self.receive(self.goal),
             _ => Ok(false),
