@@ -4,12 +4,17 @@ mod agent;
 mod declared;
 mod explain;
 mod generate;
+mod measure_args;
 mod mtu;
 mod outcome;
+mod overhead;
 mod rates;
 mod run;
+mod search;
+mod sweep;
 mod topo;
 mod tuning;
+mod variants;
 
 use std::process::ExitCode;
 
@@ -74,6 +79,9 @@ enum Command {
     /// Find what a path carries, and which MTU is best.
     #[command(subcommand)]
     Mtu(mtu::Mtu),
+    Sweep(Box<sweep::Args>),
+    Overhead(Box<overhead::Args>),
+    Search(Box<search::Args>),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -89,6 +97,9 @@ impl Cli {
             Command::Run(args) => run::run(*args),
             Command::Topo(topo) => topo.run(),
             Command::Mtu(mtu) => mtu.run(),
+            Command::Sweep(args) => sweep::run(&args),
+            Command::Overhead(args) => overhead::run(&args),
+            Command::Search(args) => search::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

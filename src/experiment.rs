@@ -3,14 +3,18 @@
 pub mod bottleneck;
 pub mod cost;
 pub mod evidence;
+pub mod interleave;
 pub mod io_probe;
 pub mod loss;
 pub mod mtu_probe;
 pub mod options;
 pub mod profile;
+pub mod rate_search;
 pub mod round;
 pub mod run;
 pub mod summary;
+pub mod tune;
+pub mod waterfall;
 
 pub use self::{
     options::Options,

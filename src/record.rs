@@ -5,6 +5,7 @@
 //! in the summaries.
 
 pub mod mtu;
+pub mod sweep;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,12 +1,19 @@
 //! A record for readers: terminal text and JSON.
 
 mod mtu;
+mod search;
+mod sweep;
 mod text;
 pub mod wrap;
 
 use std::io::{self, Write};
 
-pub use self::{mtu::mtu, text::text};
+pub use self::{
+    mtu::mtu,
+    search::search,
+    sweep::{overhead, sweep, tune},
+    text::text,
+};
 use crate::record::RunRecord;
 
 /// The record itself, as JSON that ends with a newline.

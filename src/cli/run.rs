@@ -118,10 +118,12 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+/// What `--test` takes.
 #[derive(Debug, Clone)]
-struct TestList(Vec<Test>);
+pub struct TestList(pub Vec<Test>);
 
-fn parse_tests(text: &str) -> Result<TestList, String> {
+/// Reads `--test`.
+pub fn parse_tests(text: &str) -> Result<TestList, String> {
     Test::parse_list(text).map(TestList).map_err(|error| error.to_string())
 }
 
@@ -148,7 +150,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         refuse_foreign(&loaded.topology)?;
     }
     let mut options = options(&args, &loaded)?;
-    let flows = flows(&args, &loaded)?;
+    let flows = flows(&args.flow, &loaded)?;
     if flows.is_empty() {
         talk("error: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
         return Ok(Exit::Usage);
@@ -297,8 +299,8 @@ fn numa_cpus(node: &Node, word: &str, topology: &Topology) -> anyhow::Result<Cpu
 }
 
 /// The declared flows, or those of `--flow`, with the way each must take.
-fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
-    if args.flow.is_empty() {
+pub fn flows(asked: &[String], loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
+    if asked.is_empty() {
         return Ok(loaded.desired.flows.clone());
     }
     let network = Network::new(&loaded.desired);
@@ -317,7 +319,7 @@ fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
         }
     };
     let mut flows = Vec::new();
-    for text in &args.flow {
+    for text in asked {
         let Some((from, to)) = text.split_once(':') else { bail!("--flow {text}: write it as FROM:TO") };
         if from == to {
             bail!("--flow {text}: a node talks to another node, not to itself");
@@ -389,7 +391,7 @@ fn measure(
 }
 
 /// The counters of every interface of every namespace of the topology.
-fn counters(world: &World) -> Result<Counters, String> {
+pub fn counters(world: &World) -> Result<Counters, String> {
     let mut all = Counters::new();
     for (id, ns) in world.handles() {
         for (name, counters) in kernel::counters(ns).map_err(|error| error.to_string())? {

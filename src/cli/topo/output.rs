@@ -10,7 +10,11 @@ use crate::{
         step::Step,
         text::kind_word,
     },
-    record::{RunRecord, mtu::MtuReport},
+    record::{
+        RunRecord,
+        mtu::MtuReport,
+        sweep::{OverheadReport, SearchReport, SweepReport, TuneReport},
+    },
     topology::diagnostic::JsonDiagnostic,
 };
 
@@ -191,6 +195,10 @@ pub struct Pinned {
 pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
     vec![
         ("run", schemars::schema_for!(RunRecord)),
+        ("mtu-tune", schemars::schema_for!(TuneReport)),
+        ("sweep", schemars::schema_for!(SweepReport)),
+        ("overhead", schemars::schema_for!(OverheadReport)),
+        ("search", schemars::schema_for!(SearchReport)),
         ("mtu-probe", schemars::schema_for!(MtuReport)),
         ("topo-check", schemars::schema_for!(Check)),
         ("topo-plan", schemars::schema_for!(Plan)),
