@@ -31,11 +31,11 @@ _netbench() {
             netbench,run)
                 cmd="netbench__subcmd__run"
                 ;;
-            netbench,search)
-                cmd="netbench__subcmd__search"
+            netbench,serve)
+                cmd="netbench__subcmd__serve"
                 ;;
-            netbench,sweep)
-                cmd="netbench__subcmd__sweep"
+            netbench,stream)
+                cmd="netbench__subcmd__stream"
                 ;;
             netbench,topo)
                 cmd="netbench__subcmd__topo"
@@ -55,11 +55,11 @@ _netbench() {
             netbench__subcmd__help,run)
                 cmd="netbench__subcmd__help__subcmd__run"
                 ;;
-            netbench__subcmd__help,search)
-                cmd="netbench__subcmd__help__subcmd__search"
+            netbench__subcmd__help,serve)
+                cmd="netbench__subcmd__help__subcmd__serve"
                 ;;
-            netbench__subcmd__help,sweep)
-                cmd="netbench__subcmd__help__subcmd__sweep"
+            netbench__subcmd__help,stream)
+                cmd="netbench__subcmd__help__subcmd__stream"
                 ;;
             netbench__subcmd__help,topo)
                 cmd="netbench__subcmd__help__subcmd__topo"
@@ -209,7 +209,7 @@ _netbench() {
 
     case "${cmd}" in
         netbench)
-            opts="-h -V --help --version run topo mtu sweep overhead search explain help"
+            opts="-h -V --help --version run topo serve stream explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -237,7 +237,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help)
-            opts="run topo mtu sweep overhead search explain help"
+            opts="run topo serve stream explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -348,7 +348,7 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__help__subcmd__search)
+        netbench__subcmd__help__subcmd__serve)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -362,7 +362,7 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__help__subcmd__sweep)
+        netbench__subcmd__help__subcmd__stream)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -755,7 +755,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__run)
-            opts="-h -V --test --duration --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --mss --congestion --dscp --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --spin --flow --keep --json --help --version"
+            opts="-h -V --test --duration --rounds --budget --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --burst --mss --congestion --dscp --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --spin --flow --keep --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -770,6 +770,10 @@ _netbench() {
                     return 0
                     ;;
                 --rounds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --budget)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -810,6 +814,10 @@ _netbench() {
                     return 0
                     ;;
                 --profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --burst)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -856,62 +864,50 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__search)
-            opts="-h -V --max-loss --p99 --test --max --min --duration --omit --trials --exceed --precision --streams --length --flow --json --help --version"
+        netbench__subcmd__serve)
+            opts="-h -V --bind --port --token --open --once --max-duration --max-streams --max-clients --max-length --max-socket-buffer --max-rate --cpus --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --max-loss)
+                --bind)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --p99)
+                --port)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --test)
+                --token)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --max)
+                --max-duration)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --min)
+                --max-streams)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --duration)
+                --max-clients)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --omit)
+                --max-length)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --trials)
+                --max-socket-buffer)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --exceed)
+                --max-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --precision)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --streams)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --length)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --flow)
+                --cpus)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -922,14 +918,18 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__sweep)
-            opts="-h -V --set --test --duration --omit --rounds --budget --streams --length --flow --seed --json --help --version"
+        netbench__subcmd__stream)
+            opts="-4 -6 -P -h -V --port --token --ipv4 --ipv6 --test --duration --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --mss --congestion --dscp --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --spin --cpus --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --set)
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -941,15 +941,11 @@ _netbench() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --omit)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --rounds)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --budget)
+                --omit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -957,15 +953,67 @@ _netbench() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                -P)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --length)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --flow)
+                --response)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --seed)
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket-buffer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --send)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --recv)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mss)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --congestion)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --dscp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pacing-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --recv-lowat)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sndbuf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rcvbuf)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --busy-poll)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --cpus)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -28,15 +28,14 @@ complete -c netbench -n "__fish_netbench_needs_command" -s h -l help -d 'Print h
 complete -c netbench -n "__fish_netbench_needs_command" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "topo" -d 'Make, look at and remove topologies'
-complete -c netbench -n "__fish_netbench_needs_command" -f -a "mtu" -d 'Find what a path carries, and which MTU is best'
-complete -c netbench -n "__fish_netbench_needs_command" -f -a "sweep" -d 'Vary any keys of a topology, measure all variants in interleaved rounds, and compare'
-complete -c netbench -n "__fish_netbench_needs_command" -f -a "overhead" -d 'Measure the bare host, then with a namespace and veth, a bridge, VXLAN, Open vSwitch: what each layer costs'
-complete -c netbench -n "__fish_netbench_needs_command" -f -a "search" -d 'Find the highest rate that meets limits of loss and latency, by many short trials (the idea of MLRsearch, RFC 9971)'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved [default: 3]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l budget -d 'With --rounds auto: the time for all rounds [default: 2m]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l streams -d 'Parallel streams [default: 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l length -d 'Bytes of a block (streams), datagram or request' -r
@@ -48,6 +47,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How t
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l io -d '`auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload' -r -f -a "usual\t'Each test\'s usual way: both sides copy'
 auto\t'The fastest, measured'"
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l profile -d 'A line rate to be reached: 1g, 10g, 25g, 40g or 100g. Streams and tests are chosen for it, and the result says PASS (95 % of the path\'s ceiling) or FAIL (exit 1)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l burst -d 'Requests kept in flight beside the first, pipelined (tcp_rr, udp_rr)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l mss -d 'TCP_MAXSEG, bytes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
@@ -133,84 +133,58 @@ complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "destroy" -d 'Remove a topology: by name, by file, or all of ours'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "gc" -d 'Remove what interrupted commands left; topologies that are up stay'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -s h -l help -d 'Print help'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -f -a "probe" -d 'Find the largest packet that passes, with packets, and name what stops larger ones; exit 1 when it is not as declared'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -f -a "tune" -d 'Apply several MTUs to the whole path, measure them in interleaved rounds, and name the best'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l flow -d 'Ends to probe instead of the declared flows; may be repeated' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l json -d 'Print the outcome as JSON'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l mtu -d 'MTUs, such as 1500,4000,9000; a range such as 1500..9000 takes four of it' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l test -d 'Tests, separated by commas [default: the file\'s, or tcp_stream]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l duration -d 'Length of one round [default: the file\'s, or 500ms]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l omit -d 'Warm-up before each round, left out of every figure' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l rounds -d 'Rounds of every variant, interleaved in random order' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l budget -d 'Go on after that many rounds until each median is known to 2 %, for at most this long' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l streams -d 'Parallel streams [default: the file\'s, or 1]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l length -d 'Bytes of a block (streams), datagram or request' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l seed -d 'Seed of the random order; the same one gives the same order' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l json -d 'Print the outcome as JSON'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from help" -f -a "probe" -d 'Find the largest packet that passes, with packets, and name what stops larger ones; exit 1 when it is not as declared'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from help" -f -a "tune" -d 'Apply several MTUs to the whole path, measure them in interleaved rounds, and name the best'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l set -d 'A key of the file with the values that it takes, such as mtu=1500,9000 or switch.br1.kind=bridge,ovs or test.streams=1,4; repeated: all combinations' -r
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l test -d 'Tests, separated by commas [default: the file\'s, or tcp_stream]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l duration -d 'Length of one round [default: the file\'s, or 500ms]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l omit -d 'Warm-up before each round, left out of every figure' -r
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l rounds -d 'Rounds of every variant, interleaved in random order' -r
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l budget -d 'Go on after that many rounds until each median is known to 2 %, for at most this long' -r
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l streams -d 'Parallel streams [default: the file\'s, or 1]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l length -d 'Bytes of a block (streams), datagram or request' -r
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l seed -d 'Seed of the random order; the same one gives the same order' -r
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l json -d 'Print the outcome as JSON'
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l mtu -d 'MTU of the wires; a tunnel\'s inside has what is left' -r
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l test -d 'Tests, separated by commas [default: the file\'s, or tcp_stream]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l duration -d 'Length of one round [default: the file\'s, or 500ms]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l omit -d 'Warm-up before each round, left out of every figure' -r
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l rounds -d 'Rounds of every variant, interleaved in random order' -r
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l budget -d 'Go on after that many rounds until each median is known to 2 %, for at most this long' -r
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l streams -d 'Parallel streams [default: the file\'s, or 1]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l length -d 'Bytes of a block (streams), datagram or request' -r
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l seed -d 'Seed of the random order; the same one gives the same order' -r
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l json -d 'Print the outcome as JSON'
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l max-loss -d 'Share of datagrams or requests that may be lost, such as 0.01%' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l p99 -d 'Largest p99 of the latency, such as 200us; for requests on a schedule (--test udp_rr or tcp_rr)' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l test -d 'udp_stream (a rate in bits), or udp_rr or tcp_rr (requests in a second) [default: udp_rr with --p99, or udp_stream]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l max -d 'Highest rate of interest, such as 10gbit or 50000/s [default: what the path allows, or what the generator can do]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l min -d 'Lowest rate of interest [default: a thousandth of the highest]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l duration -d 'Length of a trial' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l omit -d 'Warm-up before each trial, which fills queues' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l trials -d 'Trials at a load' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l exceed -d 'Share of the trials at a load that may be bad' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l precision -d 'Width of the answer at which the search ends' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l streams -d 'Parallel streams' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l length -d 'Bytes of a datagram or request' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l flow -d 'Who talks to whom, instead of the first declared flow' -r
-complete -c netbench -n "__fish_netbench_using_subcommand search" -l json -d 'Print the outcome as JSON'
-complete -c netbench -n "__fish_netbench_using_subcommand search" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c netbench -n "__fish_netbench_using_subcommand search" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l bind -d 'Address to listen on; may be repeated. `any` is every address of this host [default: loopback]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l port -d 'Port, TCP and UDP; 0 takes a free one' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l token -d 'Token that clients must give, instead of a new one; NETBENCH_TOKEN in the environment does the same, and hides it from lists of processes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-duration -d 'Longest test, warm-up included' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-streams -d 'Most parallel streams of a client' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-clients -d 'Most clients at a time' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-length -d 'Longest block, request or response' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-socket-buffer -d 'Largest socket buffer; more is cut' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-rate -d 'Highest payload rate of a client over its streams; a client must then ask for a rate [default: none]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l cpus -d 'CPUs of the data threads, such as 2-5; stream i gets the i-th' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l open -d 'Let in everybody, without a token'
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l once -d 'End when the first client has gone'
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l port -d 'Its port' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l token -d 'The token that it printed; NETBENCH_TOKEN in the environment does the same, and hides it from lists of processes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rounds -d 'Rounds of each test, interleaved [default: 3]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l omit -d 'Warm-up before each round, left out of every figure' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s P -l streams -d 'Parallel streams [default: 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l length -d 'Bytes of a block (streams), datagram or request' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l response -d 'Bytes of a response' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l mss -d 'TCP_MAXSEG, bytes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l pacing-rate -d 'SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv-lowat -d 'SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l sndbuf -d 'SO_SNDBUF of the sockets, over --socket-buffer' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l busy-poll -d 'SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l cpus -d 'CPUs of this side\'s data threads, such as 2-5; stream i gets the i-th' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s 4 -l ipv4 -d 'Use only IPv4'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s 6 -l ipv6 -d 'Use only IPv6'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l nodelay -d 'TCP_NODELAY for streams too'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l spin -d 'Request/response threads never sleep in a receive'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l json -d 'Print the record as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -l markdown -d 'Print the whole reference page (docs/errors.md)'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo mtu sweep overhead search explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo mtu sweep overhead search explain help" -f -a "topo" -d 'Make, look at and remove topologies'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo mtu sweep overhead search explain help" -f -a "mtu" -d 'Find what a path carries, and which MTU is best'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo mtu sweep overhead search explain help" -f -a "sweep" -d 'Vary any keys of a topology, measure all variants in interleaved rounds, and compare'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo mtu sweep overhead search explain help" -f -a "overhead" -d 'Measure the bare host, then with a namespace and veth, a bridge, VXLAN, Open vSwitch: what each layer costs'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo mtu sweep overhead search explain help" -f -a "search" -d 'Find the highest rate that meets limits of loss and latency, by many short trials (the idea of MLRsearch, RFC 9971)'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo mtu sweep overhead search explain help" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo mtu sweep overhead search explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "topo" -d 'Make, look at and remove topologies'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "check" -d 'Check a topology file offline: all mistakes at once'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "new" -d 'Print a shipped topology, as a file to edit'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "graph" -d 'Draw a topology as Mermaid, Graphviz or SVG'

@@ -4,6 +4,8 @@ mod agent;
 mod declared;
 mod explain;
 mod generate;
+mod iperf3;
+mod load;
 mod measure_args;
 mod mtu;
 mod outcome;
@@ -11,6 +13,8 @@ mod overhead;
 mod rates;
 mod run;
 mod search;
+mod serve;
+mod stream;
 mod sweep;
 mod topo;
 mod tuning;
@@ -82,6 +86,8 @@ enum Command {
     Sweep(Box<sweep::Args>),
     Overhead(Box<overhead::Args>),
     Search(Box<search::Args>),
+    Serve(serve::Args),
+    Stream(Box<stream::Args>),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -100,6 +106,8 @@ impl Cli {
             Command::Sweep(args) => sweep::run(&args),
             Command::Overhead(args) => overhead::run(&args),
             Command::Search(args) => search::run(&args),
+            Command::Serve(args) => serve::run(args),
+            Command::Stream(args) => stream::run(*args),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

@@ -2,6 +2,7 @@
 //!
 //! No `ovs-vsctl` and no `ovs-ofctl`: a whole topology is one transaction, and errors keep the database's own words.
 
+mod bond;
 pub mod bridge;
 pub mod client;
 pub mod daemon;

@@ -1,5 +1,6 @@
 //! A record for readers: terminal text and JSON.
 
+pub mod iperf3;
 mod mtu;
 mod search;
 mod sweep;

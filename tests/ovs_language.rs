@@ -212,3 +212,35 @@ fn the_hosts_own_switch_is_used_and_left_as_it_was() {
     lab.netbench(&["topo", "apply", &tso]).exits(5).says("userspace-tso-enable=true");
     stop_system(&lab);
 }
+
+#[test]
+fn bonds_carry_on_when_a_member_fails_and_are_proved_as_one() {
+    let Some(lab) = Lab::with("ovs-bond", PROGRAMS) else { return };
+    let before = lab.settled();
+    for mode in ["active-backup", "balance-slb", "balance-tcp"] {
+        let text = format!(
+            "name = \"o\"\n[node.a]\n[node.b]\n[switch.left]\nkind = \"ovs\"\nports = [\"a\"]\n\
+             [switch.right]\nkind = \"ovs\"\nports = [\"b\"]\n\
+             [[link]]\nends = [\"left\", \"right\"]\nbond = \"{mode}\"\nmembers = 3\n"
+        );
+        let file = lab.file("o.toml", &text);
+        lab.netbench(&["topo", "apply", &file]).ok().says("MTU 1500 proved a");
+        let control = "/run/netbench/o/ovs-fabric/ovs-vswitchd.ctl";
+        let shown = lab.sh(&format!("ovs-appctl -t {control} bond/show"));
+        assert!(shown.contains(&format!("bond_mode: {mode}")), "{shown}");
+        assert_eq!(shown.matches("member w").count(), 6, "three members at both ends: {shown}");
+        lab.netbench(&["topo", "verify", &file]).ok();
+        let run =
+            || lab.netbench(&["run", &file, "--duration", "300ms", "--rounds", "1", "--test", "tcp_stream", "--json"]);
+        let record = run().ok().json();
+        assert!(record["flows"][0]["tests"][0].to_string().contains("\"proved\""), "{mode}: {record}");
+
+        lab.sh("ip -n nb-o-fabric link set w0 down");
+        lab.netbench(&["topo", "verify", &file]).exits(1).says("w0");
+        let args = ["run", &file, "--duration", "300ms", "--rounds", "1", "--test", "tcp_stream", "--json"];
+        lab.netbench(&args).ok();
+        lab.netbench(&["topo", "verify", &file]).ok();
+        lab.netbench(&["topo", "destroy", "o"]).ok();
+    }
+    lab.assert_as_before(&before, "destroy of bonds");
+}

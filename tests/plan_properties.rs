@@ -135,7 +135,7 @@ fn build(recipe: &Recipe) -> Desired {
             ifname: ifname(eth),
             settings: settings(1, host, recipe.mtu),
         };
-        topology.links.push(Wire { ends: [end("n0", "eth1", 1), end("w", "eth0", 2)] });
+        topology.links.push(Wire { ends: [end("n0", "eth1", 1), end("w", "eth0", 2)], bond: None });
     }
     if recipe.macvlan {
         topology.nics.push(Nic {
@@ -193,7 +193,7 @@ fn tunnel(topology: &mut Topology, recipe: &Recipe) {
         ifname: ifname("wire"),
         settings: settings(3, number, recipe.mtu),
     };
-    topology.links.push(Wire { ends: [wire("a", 1), wire("b", 2)] });
+    topology.links.push(Wire { ends: [wire("a", 1), wire("b", 2)], bond: None });
     for (number, (host, switch, end)) in [("a", "left", "ta"), ("b", "right", "tb")].into_iter().enumerate() {
         topology.hosts.push(Host { name: host.into(), sysctl: BTreeMap::new(), routes: Vec::new() });
         topology.nodes.push(node(end, Some(host)));

@@ -93,6 +93,7 @@ fn settings(length: u64) -> Settings {
         response: ByteSize(1),
         rate: None,
         transactions: None,
+        burst: 0,
         send: SendMode::Write,
         receive: ReceiveMode::Recv,
         tuning: Tuning::default(),
@@ -154,6 +155,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: valid.clone(),
+        warnings: Vec::new(),
         ceiling: None,
     };
     let latency = Latency {
@@ -193,6 +195,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: valid,
+        warnings: Vec::new(),
         ceiling: None,
     };
     let received = 350_000;
@@ -243,6 +246,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: Verdict { valid: false, reasons: vec![format!("round 1: path not proved: {reason}")] },
+        warnings: Vec::new(),
         ceiling: None,
     };
     record.flows = vec![FlowRecord {

@@ -1,7 +1,10 @@
 //! The driver of `netbench run`: every flow × test × round, rounds outermost, so that a change of the machine's mood
 //! during the run falls on all tests alike.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Instant,
+};
 
 use super::{
     bottleneck,
@@ -17,7 +20,8 @@ use crate::{
     agent::{AgentError, Workers},
     measured::{Interval, Side, Test},
     plan::desired::{Direction, FlowPath},
-    record::{FlowRecord, PathVerdict, RoundRecord, RunRecord, Settings, TestRecord, Verdict},
+    record::{FlowRecord, PathVerdict, RoundRecord, RunRecord, Sequential, Settings, TestRecord, Verdict},
+    stats::{sequential::Stop, warning::Warning},
     traffic::Spec,
 };
 
@@ -76,9 +80,12 @@ pub fn run(
     let jobs: Vec<(usize, &FlowPath, Test)> =
         flows.iter().enumerate().flat_map(|(i, path)| options.tests.iter().map(move |&test| (i, path, test))).collect();
     record.flows = flows.iter().map(|path| flow_record(path, options)).collect();
-    let of = options.rounds.saturating_mul(jobs.len() as u32);
+    record.sequential = options.rule.map(|rule| Sequential { rule, stopped: None });
+    let (least, most) = options.rule.map_or((options.rounds, options.rounds), |rule| (rule.at_least, rule.at_most));
+    let began = Instant::now();
     let (mut number, mut job) = (0, 0);
-    for round in 1..=options.rounds {
+    for round in 1..=most {
+        let of = least.max(round).saturating_mul(jobs.len() as u32);
         for &(flow, path, test) in &jobs {
             number += 1;
             if interrupt.load(Relaxed) {
@@ -132,13 +139,21 @@ pub fn run(
             }
             summary::refresh(result);
         }
+        if let Some(sequential) = &mut record.sequential {
+            let tests = record.flows.iter().flat_map(|flow| &flow.tests);
+            let sets: Vec<Vec<f64>> = tests.map(|test| test.rounds.iter().map(|r| r.headline).collect()).collect();
+            sequential.stopped = sequential.rule.stop(sets.iter().map(Vec::as_slice), began.elapsed().as_secs_f64());
+            if sequential.stopped.is_some() {
+                break;
+            }
+        }
     }
     record.interrupted = interrupt.load(Relaxed);
     conclude(record);
     Ok(())
 }
 
-fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
+pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
     let flow = &path.flow;
     let test_record = |&test: &Test| {
         let spec = options.job(test, path);
@@ -152,6 +167,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 response: spec.response,
                 rate: spec.rate,
                 transactions: spec.transactions,
+                burst: spec.burst,
                 send: spec.send,
                 receive: spec.receive,
                 tuning: spec.tuning,
@@ -162,6 +178,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
             rounds: Vec::new(),
             summary: None,
             verdict: Verdict { valid: false, reasons: Vec::new() },
+            warnings: Vec::new(),
             ceiling: None,
         }
     };
@@ -176,13 +193,22 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
 }
 
 /// Judges a round and adds it to its test.
-fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, options: &Options, measured: Measured) {
+pub(super) fn book(
+    result: &mut TestRecord,
+    round: u32,
+    path: &FlowPath,
+    spec: &Spec,
+    options: &Options,
+    measured: Measured,
+) {
     let Measured { client, server, before, after } = measured;
     let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
     let carried = if spec.test.is_rr() {
-        // Over TCP many transactions can share a packet only if they are pipelined; on a schedule they may be.
+        // Over TCP many transactions can share a packet only if they are pipelined: in bursts, or on a schedule.
         let count = client.all_units();
-        Carried::Transactions { count: if spec.transactions.is_some() { count.min(1) } else { count } }
+        Carried::Transactions {
+            count: if spec.transactions.is_some() || spec.burst > 0 { count.min(1) } else { count },
+        }
     } else {
         Carried::Stream {
             sent: sender.all_bytes() + resent(sender),
@@ -250,7 +276,7 @@ fn resent(client: &Side) -> u64 {
 }
 
 /// Gives every test its final word and the record its warnings.
-fn conclude(record: &mut RunRecord) {
+pub(super) fn conclude(record: &mut RunRecord) {
     let mut warnings = Vec::new();
     for flow in &mut record.flows {
         // Tests that Ctrl-C left without a round are no results.
@@ -259,6 +285,10 @@ fn conclude(record: &mut RunRecord) {
         }
         for test in &mut flow.tests {
             summary::refresh(test);
+            let wide = record.sequential.filter(|sequential| sequential.stopped != Some(Stop::Steady));
+            let half = test.summary.as_ref().and_then(|summary| summary.headline.half_width());
+            let half = half.filter(|&half| wide.is_some_and(|sequential| half > sequential.rule.half_width));
+            test.warnings.extend(half.map(|half_width| Warning::NotSteady { half_width }));
             warnings.extend(
                 summary::warnings(test).into_iter().map(|w| format!("{} {} → {}: {w}", test.test, flow.from, flow.to)),
             );

@@ -85,6 +85,7 @@ pub fn create(database: &Path, topology: &str, bridges: &[OvsBridge]) -> Result<
     let count = bridges.iter().map(|bridge| bridge.ports.len()).sum();
     client.wait_applied(wanted(&client, &results)?, patience(count))?;
     let states = require_ports(&mut client, bridges).map_err(|error| with_log(error, database))?;
+    super::bond::wait(database, bridges)?;
     bridges.iter().try_for_each(|bridge| super::flows::add(database, topology, bridge, &states))
 }
 
@@ -237,9 +238,9 @@ impl Batch<'_> {
         }
         if let Some(mode) = port.bond {
             row.insert("bond_mode".into(), mode.word().into());
-            if mode == crate::plan::ovs::BondMode::BalanceTcp {
-                row.insert("lacp".into(), "active".into());
-            }
+            // Without it each end chooses for itself which member is the active one, and drops what comes by the others.
+            row.insert("lacp".into(), "active".into());
+            row.insert("other_config".into(), map(&[("lacp-time", "fast".to_owned())]));
         }
         if let Some(rate) = port.rate {
             let limit = [("max-rate", rate.0.to_string())];

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     facts::LinkCounters,
-    plan::ovs::{BondMode, ObservedOvs, OvsBridge, OvsInterface, OvsPort, OvsTunnel},
-    topology::model::{Datapath, FailMode, TunnelKind},
+    plan::ovs::{ObservedOvs, OvsBridge, OvsInterface, OvsPort, OvsTunnel},
+    topology::model::{BondMode, Datapath, FailMode, TunnelKind},
     units::BitRate,
 };
 
@@ -143,8 +143,9 @@ impl Tables<'_> {
     }
 
     fn port(&self, row: &Value) -> Option<OvsPort> {
-        let interfaces: Vec<OvsInterface> =
+        let mut interfaces: Vec<OvsInterface> =
             uuids(&row["interfaces"]).filter_map(|uuid| interface(self.interfaces.get(uuid)?)).collect();
+        interfaces.sort_by(|a, b| a.name.cmp(&b.name));
         let rate = uuids(&row["qos"]).find_map(|uuid| {
             let qos = self.qos.get(uuid)?;
             map_entry(&qos["other_config"], "max-rate")?.parse().ok().map(BitRate)

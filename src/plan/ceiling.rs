@@ -161,10 +161,11 @@ impl Bound {
     }
 }
 
-/// The narrowest hop of a path; `None` when none has a known rate.
+/// The narrowest hop of a path; `None` when none has a known rate. Members of a bond share the load in a way that is not
+/// known, so that their rates bound nothing.
 pub fn of_path(path: &FlowPath, rates: &Rates, packet: Packet) -> Option<Bound> {
     let bound = |hop: &Hop| {
-        let rate = *rates.get(&hop.at)?;
+        let rate = *rates.get(&hop.at).filter(|_| hop.beside.is_empty())?;
         // A shaper holds what leaves; a port has its speed both ways.
         let holds = rate.source == RateSource::Port || hop.direction == Direction::Tx;
         let wire = packet.wire(hop.overhead, false, rate.source);

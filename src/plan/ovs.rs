@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desired::NsId;
 use crate::{
-    topology::model::{Datapath, FailMode, TunnelKind},
+    topology::model::{BondMode, Datapath, FailMode, TunnelKind},
     units::{BitRate, IfName, MacAddr},
 };
 
@@ -124,29 +124,6 @@ pub struct OvsTunnel {
     pub port: u16,
     /// Outer UDP checksum; `None` leaves the default.
     pub checksum: Option<bool>,
-}
-
-/// How a bond shares the load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BondMode {
-    /// One interface works, the others stand by.
-    ActiveBackup,
-    /// By source MAC and VLAN.
-    BalanceSlb,
-    /// By addresses and ports; needs LACP.
-    BalanceTcp,
-}
-
-impl BondMode {
-    /// The database's word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::ActiveBackup => "active-backup",
-            Self::BalanceSlb => "balance-slb",
-            Self::BalanceTcp => "balance-tcp",
-        }
-    }
 }
 
 impl OvsPort {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use shapes::{EndEntry, Located, OneOrMany, Ordered, PortEntry, Scalar, Text};
 
-use super::model::{Datapath, Fabric, FailMode, MacvlanMode, ShaperKind, TunnelKind};
+use super::model::{BondMode, Datapath, Fabric, FailMode, MacvlanMode, ShaperKind, TunnelKind};
 
 /// A topology file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -328,6 +328,11 @@ pub struct Link {
     pub loss: Option<Text>,
     /// Offloads of both ends on or off by ethtool's name.
     pub offload: Option<Ordered<bool>>,
+    /// Several wires between two switches of kind `ovs`, as a bond of Open vSwitch at both ends.
+    pub bond: Option<Located<BondMode>>,
+    /// Wires of the bond. Default 2.
+    #[schemars(range(min = 2, max = 16))]
+    pub members: Option<Located<u32>>,
 }
 
 /// An overlay between two switches on different hosts.

@@ -352,6 +352,41 @@ pub enum MacvlanMode {
 pub struct Wire {
     /// Its two ends.
     pub ends: [End; 2],
+    /// The bond of Open vSwitch that it is a member of, at both ends.
+    #[serde(default)]
+    pub bond: Option<Bond>,
+}
+
+/// A bond of Open vSwitch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bond {
+    /// Which, counted from 0 in the file: its members share it.
+    pub number: u32,
+    /// How it shares the load.
+    pub mode: BondMode,
+}
+
+/// How a bond shares the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BondMode {
+    /// One interface works, the others stand by.
+    ActiveBackup,
+    /// By source MAC and VLAN.
+    BalanceSlb,
+    /// By addresses and ports; needs LACP.
+    BalanceTcp,
+}
+
+impl BondMode {
+    /// The database's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ActiveBackup => "active-backup",
+            Self::BalanceSlb => "balance-slb",
+            Self::BalanceTcp => "balance-tcp",
+        }
+    }
 }
 
 /// One end of a wire.

@@ -26,7 +26,7 @@ use ipnet::IpNet;
 use super::{
     ast::{self, Located, Text},
     diagnostic::{Code, Diagnostic},
-    model::{PortSettings, Topology},
+    model::{Bond, PortSettings, Topology},
 };
 use crate::units::{BitRate, IfName};
 use names::{Names, Thing};
@@ -170,6 +170,7 @@ struct Iface {
     vlan: Option<u16>,
     trunks: Vec<u16>,
     qos: Option<BitRate>,
+    bond: Option<Bond>,
     settings: PortSettings,
     /// Addresses the file gives.
     written: Vec<(IpNet, Range<usize>)>,

@@ -9,7 +9,7 @@ use crate::{
         ovs::{Ovs, OvsBridge, OvsDaemon, OvsFlow, OvsOutput, OvsPort, OvsTunnel},
     },
     topology::model::{
-        Datapath, EthDst, FailMode, FlowOutput, OvsOptions, Port, Switch, SwitchKind, SwitchPort, Topology,
+        Bond, Datapath, EndAt, EthDst, FailMode, FlowOutput, OvsOptions, Port, Switch, SwitchKind, SwitchPort, Topology,
     },
     units::{IfName, stable_hash},
 };
@@ -86,6 +86,7 @@ fn bridge(topology: &Topology, switch: &Switch, options: &OvsOptions, ns: &NsId,
         }
         ports.push(port);
     }
+    let ports = bonded(topology, switch, ports);
     let at = LinkRef { ns: ns.clone(), name: switch.name.clone() };
     OvsBridge {
         name: switch.name.clone(),
@@ -98,6 +99,35 @@ fn bridge(topology: &Topology, switch: &Switch, options: &OvsOptions, ns: &NsId,
         ports,
         flows: Vec::new(),
     }
+}
+
+/// Ports of one bond become one port of several interfaces.
+fn bonded(topology: &Topology, switch: &Switch, ports: Vec<OvsPort>) -> Vec<OvsPort> {
+    let mut bonds: HashMap<&IfName, &Bond> = HashMap::new();
+    for (wire, bond) in topology.links.iter().filter_map(|wire| Some((wire, wire.bond.as_ref()?))) {
+        let here =
+            wire.ends.iter().filter(|end| matches!(&end.at, EndAt::Switch(name) if *name == *switch.name.as_str()));
+        bonds.extend(here.map(|end| (&end.ifname, bond)));
+    }
+    let mut all: Vec<OvsPort> = Vec::with_capacity(ports.len());
+    let mut made: HashMap<u32, usize> = HashMap::new();
+    for mut port in ports {
+        let Some(bond) = bonds.get(&port.name) else {
+            all.push(port);
+            continue;
+        };
+        if let Some(&at) = made.get(&bond.number) {
+            all[at].interfaces.append(&mut port.interfaces);
+            all[at].interfaces.sort_by(|a, b| a.name.cmp(&b.name));
+            continue;
+        }
+        made.insert(bond.number, all.len());
+        // Both switches may be in one database, in which a port's name stands once.
+        let name = format!("bond-{}", port.name).parse();
+        (port.name, port.bond) = (name.unwrap_or(port.name), Some(bond.mode));
+        all.push(port);
+    }
+    all
 }
 
 /// Static flows, once every port stands: nodes by the names of their ports and by their MAC addresses.

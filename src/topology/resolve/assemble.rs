@@ -115,7 +115,7 @@ fn wire(draft: &Draft<'_>, a: usize, b: usize) -> Option<Wire> {
         };
         Some(End { at, ifname: iface.ifname.clone()?, settings: iface.settings.clone() })
     };
-    Some(Wire { ends: [end(&draft.ifaces[a])?, end(&draft.ifaces[b])?] })
+    Some(Wire { ends: [end(&draft.ifaces[a])?, end(&draft.ifaces[b])?], bond: draft.ifaces[a].bond.clone() })
 }
 
 fn tunnel(draft: &Draft<'_>, index: usize) -> Option<Tunnel> {
