@@ -1,19 +1,26 @@
 //! The command line: one file per command, each with its clap `Args` and `run(args) -> anyhow::Result<Exit>`.
 
 mod agent;
+mod compare;
 mod declared;
 mod explain;
+mod export;
 mod generate;
+mod history;
 mod iperf3;
 mod load;
 mod measure_args;
 mod mtu;
+mod offload;
 mod outcome;
 mod overhead;
 mod rates;
+mod report;
 mod run;
 mod search;
 mod serve;
+mod show;
+mod stored;
 mod stream;
 mod sweep;
 mod topo;
@@ -64,7 +71,7 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    a check failed: drift, or an MTU that is not as declared
+  1    a check failed: drift, an MTU that is not as declared, a regression
   2    a mistake on the command line or in the topology
   3    corrupt data or a broken offload
   4    the measurement is not valid
@@ -77,6 +84,11 @@ Start with `netbench run bridge`; `netbench topo new --list` names the other shi
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    History(history::Args),
+    Show(show::Args),
+    Compare(compare::Args),
+    Export(export::Args),
+    Report(report::Args),
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
@@ -88,6 +100,9 @@ enum Command {
     Search(Box<search::Args>),
     Serve(serve::Args),
     Stream(Box<stream::Args>),
+    /// Are the offloads of a path right, and which of them breaks it?
+    #[command(subcommand)]
+    Offload(offload::Offload),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -101,6 +116,11 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
             Command::Run(args) => run::run(*args),
+            Command::History(args) => history::run(&args),
+            Command::Show(args) => show::run(&args),
+            Command::Compare(args) => compare::run(&args),
+            Command::Export(args) => export::run(&args),
+            Command::Report(args) => report::run(&args),
             Command::Topo(topo) => topo.run(),
             Command::Mtu(mtu) => mtu.run(),
             Command::Sweep(args) => sweep::run(&args),
@@ -108,6 +128,7 @@ impl Cli {
             Command::Search(args) => search::run(&args),
             Command::Serve(args) => serve::run(args),
             Command::Stream(args) => stream::run(*args),
+            Command::Offload(offload) => offload.run(),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

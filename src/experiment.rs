@@ -10,6 +10,7 @@ pub mod io_probe;
 pub mod loss;
 pub mod manifest;
 pub mod mtu_probe;
+pub mod offload;
 pub mod options;
 pub mod profile;
 pub mod rate_search;

@@ -1,7 +1,12 @@
-//! A record for readers: terminal text and JSON.
+//! A record for readers: terminal text, JSON, a page of HTML, other tools' formats.
 
+mod comparison;
+pub mod export;
+pub mod html;
 pub mod iperf3;
 mod mtu;
+pub mod offload;
+pub mod quantity;
 mod search;
 mod sweep;
 mod text;
@@ -10,6 +15,8 @@ pub mod wrap;
 use std::io::{self, Write};
 
 pub use self::{
+    comparison::comparison,
+    export::export,
     mtu::mtu,
     search::search,
     sweep::{overhead, sweep, tune},

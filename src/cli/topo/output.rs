@@ -11,7 +11,7 @@ use crate::{
         text::kind_word,
     },
     record::{
-        RunRecord,
+        BisectRecord, OffloadRecord, RunRecord,
         mtu::MtuReport,
         sweep::{OverheadReport, SearchReport, SweepReport, TuneReport},
     },
@@ -200,6 +200,8 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("overhead", schemars::schema_for!(OverheadReport)),
         ("search", schemars::schema_for!(SearchReport)),
         ("mtu-probe", schemars::schema_for!(MtuReport)),
+        ("offload-verify", schemars::schema_for!(OffloadRecord)),
+        ("offload-bisect", schemars::schema_for!(BisectRecord)),
         ("topo-check", schemars::schema_for!(Check)),
         ("topo-plan", schemars::schema_for!(Plan)),
         ("topo-show", schemars::schema_for!(Show)),
