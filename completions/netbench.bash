@@ -291,6 +291,7 @@ _netbench() {
     case "${cmd}" in
         netbench)
             opts="-h -V --help --version run history show compare export report topo mtu sweep overhead search serve stream offload explain help"
+            opts="-h -V --help --version run history show compare export report topo serve stream mtu offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -363,6 +364,7 @@ _netbench() {
             ;;
         netbench__subcmd__help)
             opts="run history show compare export report topo mtu sweep overhead search serve stream offload explain help"
+            opts="run history show compare export report topo serve stream mtu offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -447,6 +449,7 @@ _netbench() {
             ;;
         netbench__subcmd__help__subcmd__mtu)
             opts="probe tune"
+            opts="probe"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -873,6 +876,7 @@ _netbench() {
             ;;
         netbench__subcmd__mtu)
             opts="-h -V --help --version probe tune help"
+            opts="-h -V --help --version probe help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -887,6 +891,7 @@ _netbench() {
             ;;
         netbench__subcmd__mtu__subcmd__help)
             opts="probe tune help"
+            opts="probe help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
