@@ -34,9 +34,6 @@ _netbench() {
             netbench,mtu)
                 cmd="netbench__subcmd__mtu"
                 ;;
-            netbench,nic)
-                cmd="netbench__subcmd__nic"
-                ;;
             netbench,offload)
                 cmd="netbench__subcmd__offload"
                 ;;
@@ -85,9 +82,6 @@ _netbench() {
             netbench__subcmd__help,mtu)
                 cmd="netbench__subcmd__help__subcmd__mtu"
                 ;;
-            netbench__subcmd__help,nic)
-                cmd="netbench__subcmd__help__subcmd__nic"
-                ;;
             netbench__subcmd__help,offload)
                 cmd="netbench__subcmd__help__subcmd__offload"
                 ;;
@@ -123,12 +117,6 @@ _netbench() {
                 ;;
             netbench__subcmd__help__subcmd__mtu,tune)
                 cmd="netbench__subcmd__help__subcmd__mtu__subcmd__tune"
-                ;;
-            netbench__subcmd__help__subcmd__nic,list)
-                cmd="netbench__subcmd__help__subcmd__nic__subcmd__list"
-                ;;
-            netbench__subcmd__help__subcmd__nic,show)
-                cmd="netbench__subcmd__help__subcmd__nic__subcmd__show"
                 ;;
             netbench__subcmd__help__subcmd__offload,bisect)
                 cmd="netbench__subcmd__help__subcmd__offload__subcmd__bisect"
@@ -192,24 +180,6 @@ _netbench() {
                 ;;
             netbench__subcmd__mtu__subcmd__help,tune)
                 cmd="netbench__subcmd__mtu__subcmd__help__subcmd__tune"
-                ;;
-            netbench__subcmd__nic,help)
-                cmd="netbench__subcmd__nic__subcmd__help"
-                ;;
-            netbench__subcmd__nic,list)
-                cmd="netbench__subcmd__nic__subcmd__list"
-                ;;
-            netbench__subcmd__nic,show)
-                cmd="netbench__subcmd__nic__subcmd__show"
-                ;;
-            netbench__subcmd__nic__subcmd__help,help)
-                cmd="netbench__subcmd__nic__subcmd__help__subcmd__help"
-                ;;
-            netbench__subcmd__nic__subcmd__help,list)
-                cmd="netbench__subcmd__nic__subcmd__help__subcmd__list"
-                ;;
-            netbench__subcmd__nic__subcmd__help,show)
-                cmd="netbench__subcmd__nic__subcmd__help__subcmd__show"
                 ;;
             netbench__subcmd__offload,bisect)
                 cmd="netbench__subcmd__offload__subcmd__bisect"
@@ -320,7 +290,8 @@ _netbench() {
 
     case "${cmd}" in
         netbench)
-            opts="-h -V --help --version run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help"
+            opts="-h -V --help --version run history show compare export report topo mtu sweep overhead search serve stream offload explain help"
+            opts="-h -V --help --version run history show compare export report topo serve stream mtu offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -392,7 +363,8 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help)
-            opts="run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help"
+            opts="run history show compare export report topo mtu sweep overhead search serve stream offload explain help"
+            opts="run history show compare export report topo serve stream mtu offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -477,6 +449,7 @@ _netbench() {
             ;;
         netbench__subcmd__help__subcmd__mtu)
             opts="probe tune"
+            opts="probe"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -504,48 +477,6 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help__subcmd__mtu__subcmd__tune)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__help__subcmd__nic)
-            opts="list show"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__help__subcmd__nic__subcmd__list)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__help__subcmd__nic__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -945,6 +876,7 @@ _netbench() {
             ;;
         netbench__subcmd__mtu)
             opts="-h -V --help --version probe tune help"
+            opts="-h -V --help --version probe help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -959,6 +891,7 @@ _netbench() {
             ;;
         netbench__subcmd__mtu__subcmd__help)
             opts="probe tune help"
+            opts="probe help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1078,104 +1011,6 @@ _netbench() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic)
-            opts="-h -V --help --version list show help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__help)
-            opts="list show help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__help__subcmd__list)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__help__subcmd__show)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__list)
-            opts="-h -V --all --json --help --version"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__show)
-            opts="-h -V --json --help --version"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
