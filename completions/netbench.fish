@@ -98,7 +98,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand compare" -l force -d '
 complete -c netbench -n "__fish_netbench_using_subcommand compare" -l json -d 'Print the comparison as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand compare" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand export" -l format -d 'json, jsonl, csv, markdown, junit, openmetrics or influx' -r
+complete -c netbench -n "__fish_netbench_using_subcommand export" -l format -d 'json, jsonl, csv, markdown, junit, openmetrics, influx or iperf3' -r
 complete -c netbench -n "__fish_netbench_using_subcommand export" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
 complete -c netbench -n "__fish_netbench_using_subcommand export" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand export" -s V -l version -d 'Print version'
