@@ -34,6 +34,9 @@ _netbench() {
             netbench,mtu)
                 cmd="netbench__subcmd__mtu"
                 ;;
+            netbench,nic)
+                cmd="netbench__subcmd__nic"
+                ;;
             netbench,offload)
                 cmd="netbench__subcmd__offload"
                 ;;
@@ -73,6 +76,9 @@ _netbench() {
             netbench__subcmd__help,mtu)
                 cmd="netbench__subcmd__help__subcmd__mtu"
                 ;;
+            netbench__subcmd__help,nic)
+                cmd="netbench__subcmd__help__subcmd__nic"
+                ;;
             netbench__subcmd__help,offload)
                 cmd="netbench__subcmd__help__subcmd__offload"
                 ;;
@@ -96,6 +102,12 @@ _netbench() {
                 ;;
             netbench__subcmd__help__subcmd__mtu,probe)
                 cmd="netbench__subcmd__help__subcmd__mtu__subcmd__probe"
+                ;;
+            netbench__subcmd__help__subcmd__nic,list)
+                cmd="netbench__subcmd__help__subcmd__nic__subcmd__list"
+                ;;
+            netbench__subcmd__help__subcmd__nic,show)
+                cmd="netbench__subcmd__help__subcmd__nic__subcmd__show"
                 ;;
             netbench__subcmd__help__subcmd__offload,bisect)
                 cmd="netbench__subcmd__help__subcmd__offload__subcmd__bisect"
@@ -153,6 +165,24 @@ _netbench() {
                 ;;
             netbench__subcmd__mtu__subcmd__help,probe)
                 cmd="netbench__subcmd__mtu__subcmd__help__subcmd__probe"
+                ;;
+            netbench__subcmd__nic,help)
+                cmd="netbench__subcmd__nic__subcmd__help"
+                ;;
+            netbench__subcmd__nic,list)
+                cmd="netbench__subcmd__nic__subcmd__list"
+                ;;
+            netbench__subcmd__nic,show)
+                cmd="netbench__subcmd__nic__subcmd__show"
+                ;;
+            netbench__subcmd__nic__subcmd__help,help)
+                cmd="netbench__subcmd__nic__subcmd__help__subcmd__help"
+                ;;
+            netbench__subcmd__nic__subcmd__help,list)
+                cmd="netbench__subcmd__nic__subcmd__help__subcmd__list"
+                ;;
+            netbench__subcmd__nic__subcmd__help,show)
+                cmd="netbench__subcmd__nic__subcmd__help__subcmd__show"
                 ;;
             netbench__subcmd__offload,bisect)
                 cmd="netbench__subcmd__offload__subcmd__bisect"
@@ -263,7 +293,7 @@ _netbench() {
 
     case "${cmd}" in
         netbench)
-            opts="-h -V --help --version run history show compare export report topo serve stream mtu offload explain help"
+            opts="-h -V --help --version run history show compare export report topo nic serve stream mtu offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -335,7 +365,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help)
-            opts="run history show compare export report topo serve stream mtu offload explain help"
+            opts="run history show compare export report topo nic serve stream mtu offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -433,6 +463,48 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help__subcmd__mtu__subcmd__probe)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__nic)
+            opts="list show"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__nic__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__nic__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -855,6 +927,104 @@ _netbench() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic)
+            opts="-h -V --help --version list show help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__help)
+            opts="list show help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__list)
+            opts="-h -V --all --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__nic__subcmd__show)
+            opts="-h -V --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

@@ -10,6 +10,7 @@ mod history;
 mod iperf3;
 mod load;
 mod mtu;
+mod nic;
 mod offload;
 mod outcome;
 mod rates;
@@ -87,6 +88,9 @@ enum Command {
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
+    /// Look at the network interfaces of this host as hardware.
+    #[command(subcommand)]
+    Nic(nic::Nic),
     Serve(serve::Args),
     Stream(Box<stream::Args>),
     /// Find what a path carries, and which MTU is best.
@@ -114,6 +118,7 @@ impl Cli {
             Command::Export(args) => export::run(&args),
             Command::Report(args) => report::run(&args),
             Command::Topo(topo) => topo.run(),
+            Command::Nic(nic) => nic.run(),
             Command::Serve(args) => serve::run(args),
             Command::Stream(args) => stream::run(*args),
             Command::Mtu(mtu) => mtu.run(),

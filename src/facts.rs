@@ -1,5 +1,7 @@
 //! What a host is and what its interfaces counted, as plain data. Reading them is `kernel`'s job.
 
+pub mod nic;
+
 use serde::{Deserialize, Serialize};
 
 /// Interface counters (`struct rtnl_link_stats64`), since the interface was made.

@@ -217,6 +217,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             record.warnings.extend(rates::check(profile, &flows, &known)?);
         }
         options.rates = known;
+        prove::carrier(&world, &loaded.desired)?;
         measure(&mut record, &world, &flows, &options, &mut line, &interrupt)
     });
     line.clear();

@@ -171,11 +171,68 @@ pub struct Port {
     pub vlan: Option<u16>,
     /// VLANs that pass tagged, on switches that filter.
     pub trunks: Vec<u16>,
+    /// What the NIC does for the port, on a switch of kind `sriov`.
+    #[serde(default)]
+    pub vf: Option<VfPort>,
     /// Egress rate of the switch's port by QoS (Open vSwitch).
     #[serde(default)]
     pub qos: Option<BitRate>,
     /// Settings of the node's end (the switch's end shares the MTU).
     pub settings: PortSettings,
+}
+
+/// A virtual function as the port of a switch. `None` leaves a setting as the driver made it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VfPort {
+    /// Its number, from 0.
+    pub index: u32,
+    /// 802.1p priority of the VLAN's tag.
+    pub qos: u8,
+    /// Most that it sends, in Mbit/s.
+    pub max_rate: Option<u32>,
+    /// What it is guaranteed, in Mbit/s.
+    pub min_rate: Option<u32>,
+    /// Are frames with another source MAC dropped?
+    pub spoofchk: Option<bool>,
+    /// May it change its MAC and be promiscuous?
+    pub trust: Option<bool>,
+    /// Its link.
+    pub link_state: Option<VfLinkState>,
+}
+
+/// Link of a virtual function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VfLinkState {
+    /// Follows the port.
+    Auto,
+    /// Up whatever the port is.
+    Enable,
+    /// Down.
+    Disable,
+}
+
+/// Mode of a NIC's embedded switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Eswitch {
+    /// It switches by MAC and VLAN by itself.
+    Legacy,
+    /// Each virtual function has a representor, and the host says what is switched.
+    Switchdev,
+}
+
+/// What a NIC is to have of virtual functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SriovNic {
+    /// How many.
+    pub vfs: u32,
+    /// Just as many; otherwise more that are there already serve as well.
+    pub exact: bool,
+    /// May those that somebody else made go?
+    pub takeover: bool,
+    /// Mode of the embedded switch; `None` leaves it as found.
+    pub eswitch: Option<Eswitch>,
 }
 
 /// A shared medium.
@@ -211,6 +268,11 @@ pub enum SwitchKind {
         nic: String,
         /// macvlan mode.
         mode: MacvlanMode,
+    },
+    /// Virtual functions of one NIC, which switches between them.
+    Sriov {
+        /// NIC name.
+        nic: String,
     },
 }
 
@@ -423,6 +485,9 @@ pub struct Nic {
     pub pci: Option<String>,
     /// The NIC at the other end of the cable, when the file says so. Stand-ins with `cable` are one veth pair.
     pub cable: Option<String>,
+    /// Its virtual functions, where a switch of kind `sriov` is on it.
+    #[serde(default)]
+    pub sriov: Option<SriovNic>,
     /// MTU the NIC must have while it is ours (0: as found).
     pub mtu: u32,
     /// Settings for the NIC itself.

@@ -201,6 +201,8 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("topo-verify", schemars::schema_for!(Verify)),
         ("topo-list", schemars::schema_for!(Vec<Listed>)),
         ("topo-destroy", schemars::schema_for!(Vec<Destroyed>)),
+        ("nic-list", schemars::schema_for!(Vec<crate::facts::nic::Nic>)),
+        ("nic-show", schemars::schema_for!(crate::facts::nic::Nic)),
         ("topo-gc", schemars::schema_for!(Vec<Destroyed>)),
     ]
 }
