@@ -76,6 +76,8 @@ pub struct Args {
     #[arg(long, value_name = "MODE")]
     recv: Option<ReceiveMode>,
     #[command(flatten)]
+    load: super::load::LoadArgs,
+    #[command(flatten)]
     tuning: TuningArgs,
     /// CPUs of this side's data threads, such as 2-5; stream i gets the i-th.
     #[arg(long, value_name = "LIST")]
@@ -131,6 +133,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         response: args.response,
         rate: args.rate.and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits) } else { None }),
         transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
+        burst: args.load.burst.unwrap_or(0),
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,
