@@ -25,6 +25,9 @@ pub mod remote;
 
 pub mod record;
 pub mod report;
+pub mod store;
+
+pub mod iperf;
 
 pub mod experiment;
 

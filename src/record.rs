@@ -4,9 +4,15 @@
 //! Figures are as measured, with their unit in the field's name; what a reader may want to compute (medians, intervals) is
 //! in the summaries.
 
+pub mod compare;
+pub mod history;
 pub mod manifest;
+pub mod mtu;
+mod offload;
 
 use serde::{Deserialize, Serialize};
+
+pub use offload::{BisectRecord, OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict, Trial};
 
 use crate::{
     facts::{Machine, OvsFacts},

@@ -11,6 +11,7 @@ mod clock;
 mod counters;
 mod cpus;
 mod crr;
+pub mod guest;
 mod job;
 mod open_loop;
 mod rr;
@@ -28,6 +29,7 @@ pub use self::{
     job::{Client, Done, Role, Running, SenderTotals, Server},
     sampler::Sampler,
     sequence::SequenceWindow,
+    socket::{SegmentSizes, segment_sizes},
     socket::{adopt, datagrams, listener, path_mtu},
     spec::{Limits, Spec},
     udp_stream::discard_queued,

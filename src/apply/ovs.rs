@@ -5,19 +5,20 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{ApplyError, destroy::Removed, fault, journal::StateRoot, world::World};
 use crate::{
-    facts::OvsFacts,
+    facts::{OvsFacts, TunnelCounters},
     kernel::{
         self,
         observe::{Wanted, observe as observe_links},
     },
     ovs::{
         self,
+        client::Client,
         daemon::{self, Instance},
         system::System,
     },
     plan::{
         desired::{Desired, NsId},
-        ovs::{ObservedOvs, OvsDaemon},
+        ovs::{ObservedOvs, Ovs, OvsBridge, OvsDaemon},
         step::Step,
     },
 };
@@ -121,22 +122,51 @@ pub fn ended(world: &World, desired: &Desired) -> Vec<NsId> {
     all.filter(|ns| !runs(world, ns).unwrap_or(false)).collect()
 }
 
-/// What each declared Open vSwitch says of itself; one that does not answer is left out, and [`ended`] names it.
-pub fn evidence(world: &World, desired: &Desired) -> Vec<OvsFacts> {
-    let one = |ns: &NsId| {
+/// What each declared Open vSwitch says of itself, its tunnels' counters since `before`; one that does not answer is left
+/// out, and [`ended`] names it.
+pub fn evidence(world: &World, desired: &Desired, before: &[TunnelCounters]) -> Vec<OvsFacts> {
+    let one = |declared: &Ovs| {
+        let ns = &declared.daemon.ns;
         let control =
             if is_system(ns) { System::find().ok()?.control()? } else { instance(&world.topology, ns).control() };
         let version = ovs::unixctl::command(&control, "version", &[], ASKED).ok()?;
         let flows = ovs::unixctl::datapath_flows(&control, ASKED).ok()?;
+        let mut tunnels = of_instance(world, declared);
+        for now in &mut tunnels {
+            if let Some(then) = before.iter().find(|then| then.same_port(now)) {
+                now.counters = now.counters.since(&then.counters);
+            }
+        }
         Some(OvsFacts {
             netns: ns.0.clone(),
             version: version.lines().next().unwrap_or_default().to_owned(),
             tso: observe(world, ns).ok()?.tso,
             datapath_flows: flows.flows as u64,
             offloaded_flows: flows.offloaded as u64,
+            tunnels,
         })
     };
-    desired.ovs.iter().filter_map(|ovs| one(&ovs.daemon.ns)).collect()
+    desired.ovs.iter().filter_map(one).collect()
+}
+
+/// The counters of all tunnels as they are now.
+pub fn tunnels(world: &World, desired: &Desired) -> Vec<TunnelCounters> {
+    desired.ovs.iter().flat_map(|declared| of_instance(world, declared)).collect()
+}
+
+fn of_instance(world: &World, declared: &Ovs) -> Vec<TunnelCounters> {
+    let has_tunnel = |bridge: &OvsBridge| {
+        bridge.ports.iter().flat_map(|port| &port.interfaces).any(|interface| interface.tunnel.is_some())
+    };
+    if !declared.bridges.iter().any(has_tunnel) {
+        return Vec::new();
+    }
+    let Ok(database) = database(&world.topology, &declared.daemon.ns) else { return Vec::new() };
+    let Ok(states) = Client::connect(&database).and_then(|mut client| ovs::observe::interfaces(&mut client)) else {
+        return Vec::new();
+    };
+    let of_bridge = |bridge| ovs::flows::tunnels(&database, bridge, &states).unwrap_or_default();
+    declared.bridges.iter().flat_map(of_bridge).collect()
 }
 
 /// Ends every Open vSwitch that a topology declares, or that runs in its folder: with the daemon all of its ports go,

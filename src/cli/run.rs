@@ -11,8 +11,10 @@ use rustix::thread::CapabilitySet;
 use super::{
     Exit, declared,
     declared::Loaded,
+    iperf3::Format,
     outcome::CannotHere,
     rates::{self, RateArgs},
+    stored::StoreArgs,
     talk,
 };
 use crate::{
@@ -32,6 +34,7 @@ use crate::{
     record::{MtuProof, RunRecord, TopologyRef},
     report,
     stats::sequential::Rule,
+    store::Store,
     topology::model::{Attach, Node, Topology},
     ui::{self, ProgressLine},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
@@ -91,12 +94,20 @@ pub struct Args {
     /// Who talks to whom, instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
     flow: Vec<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Do not keep the run.
+    #[arg(long, conflicts_with = "store")]
+    no_store: bool,
     /// Leave the topology up afterwards.
     #[arg(long)]
     keep: bool,
     /// Print the record as JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// How to print: text, json (the record), or iperf3, as `iperf3 -J` does (one document a round of a stream test).
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
 }
 
 /// What `--io` takes.
@@ -162,7 +173,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
         rootless::enter().map_err(ApplyError::from)?;
     }
+    // Before anything is made: a run of an hour should not end with "it cannot be kept".
+    let mut store = open_store(&args)?;
     let interrupt = interrupt::watch();
+    let format = if args.json { Format::Json } else { args.format.unwrap_or_default() };
     let mut loaded = match declared::load(&args.file)? {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
@@ -171,7 +185,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         refuse_foreign(&loaded.topology)?;
     }
     let mut options = options(&args, &loaded)?;
-    let flows = flows(&args, &loaded)?;
+    let flows = flows(&args.flow, &loaded)?;
     if flows.is_empty() {
         talk("error: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
         return Ok(Exit::Usage);
@@ -195,14 +209,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
     let (world, applied) = apply::apply(declared, &root)?;
     let mut record = new_record(&loaded, is_rootless);
-    record.manifest = Some(experiment::manifest::read(
-        &world,
-        &loaded.desired,
-        &flows,
-        &loaded.text,
-        &record.command,
-        &options.cpus,
-    ));
+    record.manifest =
+        Some(experiment::manifest::read(&world, &loaded.desired, &flows, &loaded.text, &record.command, &options.cpus));
+    let tunnelled = apply::ovs::tunnels(&world, &loaded.desired);
     let measured = rates::known(&world, &loaded.desired).map_err(anyhow::Error::from).and_then(|known| {
         if let Some(profile) = options.profile {
             record.warnings.extend(rates::check(profile, &flows, &known)?);
@@ -211,7 +220,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         measure(&mut record, &world, &flows, &options, &mut line, &interrupt)
     });
     line.clear();
-    record.switches = apply::ovs::evidence(&world, &loaded.desired);
+    record.switches = apply::ovs::evidence(&world, &loaded.desired, &tunnelled);
     let ended = apply::ovs::ended(&world, &loaded.desired);
     record.warnings.extend(ended.iter().map(|ns| {
         format!("the Open vSwitch in {ns} ended while this was measured: the figures say nothing; `netbench topo apply` starts it again")
@@ -219,11 +228,17 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
-        ui::text::quiet_when_closed(|mut out| {
-            if args.json { report::json(&record, &mut out) } else { report::text(&record, &mut out) }
+        let kept = keep(&mut store, &record);
+        ui::text::quiet_when_closed(|mut out| match format {
+            Format::Json => report::json(&record, &mut out),
+            Format::Iperf3 => report::iperf3::documents(&record, &mut out),
+            Format::Text => report::text(&record, &mut out),
         })?;
+        if let Some(kept) = kept {
+            talk(&kept);
+        }
     }
-    if !args.json && (args.keep || was_up) {
+    if format == Format::Text && (args.keep || was_up) {
         talk(&format!(
             "{} stays up ({} steps were needed); `netbench topo destroy {0}` removes it",
             loaded.desired.topology,
@@ -248,8 +263,31 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     })
 }
 
+/// The store, unless none is wanted. One that was named must do; the usual one may fail, which is said.
+fn open_store(args: &Args) -> anyhow::Result<Option<Store>> {
+    if args.no_store {
+        return Ok(None);
+    }
+    let opened = args.store.path().and_then(|path| Ok(path.map(|path| Store::open(&path)).transpose()?));
+    match opened {
+        Err(error) if args.store.store.is_none() => {
+            talk(&format!("warning: this run will not be kept: {error:#}"));
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+/// Keeps the run before anything is printed; what there is to say of it.
+fn keep(store: &mut Option<Store>, record: &RunRecord) -> Option<String> {
+    Some(match store.as_mut()?.append(record) {
+        Ok(run) => format!("kept as run {run}; `netbench compare` compares it with the one before"),
+        Err(error) => format!("warning: this run is not kept: {error}"),
+    })
+}
+
 /// Without root only namespaces of our own exist.
-fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
+pub fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
     let outside = topology.nodes.iter().find(|node| !matches!(node.attach, None | Some(Attach::This)));
     if let Some(node) = outside {
         let text = format!(
@@ -336,8 +374,8 @@ fn numa_cpus(node: &Node, word: &str, topology: &Topology) -> anyhow::Result<Cpu
 }
 
 /// The declared flows, or those of `--flow`, with the way each must take.
-fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
-    if args.flow.is_empty() {
+pub(super) fn flows(named: &[String], loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
+    if named.is_empty() {
         return Ok(loaded.desired.flows.clone());
     }
     let network = Network::new(&loaded.desired);
@@ -356,7 +394,7 @@ fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
         }
     };
     let mut flows = Vec::new();
-    for text in &args.flow {
+    for text in named {
         let Some((from, to)) = text.split_once(':') else { bail!("--flow {text}: write it as FROM:TO") };
         if from == to {
             bail!("--flow {text}: a node talks to another node, not to itself");

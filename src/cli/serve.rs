@@ -4,7 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context;
 
-use super::{Exit, outcome::CannotHere, talk};
+use super::{
+    Exit,
+    iperf3::{self, Format},
+    outcome::CannotHere,
+    talk,
+};
 use crate::{
     apply::interrupt,
     kernel,
@@ -27,9 +32,15 @@ pub struct Args {
     /// Address to listen on; may be repeated. `any` is every address of this host [default: loopback].
     #[arg(long, value_name = "ADDRESS", value_parser = parse_bind)]
     bind: Vec<Bind>,
-    /// Port, TCP and UDP; 0 takes a free one.
-    #[arg(long, value_name = "PORT", default_value_t = remote::PORT)]
-    port: u16,
+    /// Port, TCP and UDP; 0 takes a free one [default: 5210; with --iperf3 5201].
+    #[arg(short, long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Answer stock iperf3 clients instead, one test at a time, by their protocol: it has no token.
+    #[arg(long, conflicts_with_all = ["token", "open", "max_clients", "max_rate", "cpus"])]
+    iperf3: bool,
+    /// With --iperf3: how each test is printed, `text` or `iperf3` (as `iperf3 -s -J`).
+    #[arg(long, value_name = "FORMAT", requires = "iperf3", default_value = "text", hide_default_value = true)]
+    format: Format,
     /// Token that clients must give, instead of a new one; NETBENCH_TOKEN in the environment does the same, and hides it from
     /// lists of processes.
     #[arg(long, value_name = "TOKEN", conflicts_with = "open")]
@@ -82,15 +93,26 @@ fn parse_bind(text: &str) -> Result<Bind, String> {
 /// Serves until it is told to end.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let interrupt = interrupt::watch();
-    let token = match (args.open, args.token.clone().or_else(|| std::env::var(TOKEN).ok())) {
-        (true, _) => None,
-        (false, Some(text)) => Some(Secret::from_text(&text).map_err(anyhow::Error::msg)?),
-        (false, None) => Some(Secret::random().context("make a token from /dev/urandom")?),
-    };
     raise_file_limit();
     let addresses: Vec<IpAddr> = match &args.bind[..] {
         [] => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
         asked => asked.iter().flat_map(|bind| bind.addresses()).collect(),
+    };
+    if args.iperf3 {
+        let serve = iperf3::Serve {
+            bind: addresses,
+            port: args.port,
+            max_duration: args.max_duration,
+            max_streams: args.max_streams,
+            once: args.once,
+            format: args.format,
+        };
+        return iperf3::serve(serve, &interrupt);
+    }
+    let token = match (args.open, args.token.clone().or_else(|| std::env::var(TOKEN).ok())) {
+        (true, _) => None,
+        (false, Some(text)) => Some(Secret::from_text(&text).map_err(anyhow::Error::msg)?),
+        (false, None) => Some(Secret::random().context("make a token from /dev/urandom")?),
     };
     let bounds = Bounds {
         duration: args.max_duration,
@@ -103,8 +125,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         congestion: kernel::congestion_controls(),
     };
     let tell = Box::new(|what: &str| talk(what));
-    let server = Server::bind(&addresses, args.port, token.clone(), bounds, kernel::machine(), tell)
-        .map_err(|(at, error)| CannotHere(refused(at, &error)))?;
+    let server =
+        Server::bind(&addresses, args.port.unwrap_or(remote::PORT), token.clone(), bounds, kernel::machine(), tell)
+            .map_err(|(at, error)| CannotHere(refused(at, &error)))?;
     let at: Vec<String> = server.addresses().iter().map(SocketAddr::to_string).collect();
     talk(&format!("listening on {} (TCP and UDP); Ctrl-C ends it", at.join(" and ")));
     if let Some(first) = server.addresses().first() {

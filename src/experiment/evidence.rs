@@ -53,25 +53,9 @@ pub fn judge(path: &FlowPath, before: &Counters, after: &Counters, carried: Carr
 }
 
 fn deltas(before: &Counters, after: &Counters) -> Counters {
-    let since = |now: u64, then: u64| now.saturating_sub(then);
-    after
-        .iter()
-        .map(|(at, now)| {
-            let then = before.get(at).copied().unwrap_or_default();
-            let delta = LinkCounters {
-                rx_packets: since(now.rx_packets, then.rx_packets),
-                rx_bytes: since(now.rx_bytes, then.rx_bytes),
-                tx_packets: since(now.tx_packets, then.tx_packets),
-                tx_bytes: since(now.tx_bytes, then.tx_bytes),
-                rx_errors: since(now.rx_errors, then.rx_errors),
-                tx_errors: since(now.tx_errors, then.tx_errors),
-                rx_dropped: since(now.rx_dropped, then.rx_dropped),
-                tx_dropped: since(now.tx_dropped, then.tx_dropped),
-                qdisc_dropped: since(now.qdisc_dropped, then.qdisc_dropped),
-            };
-            (at.clone(), delta)
-        })
-        .collect()
+    let since =
+        |(at, now): (&LinkRef, &LinkCounters)| (at.clone(), now.since(&before.get(at).copied().unwrap_or_default()));
+    after.iter().map(since).collect()
 }
 
 /// What the members of a bond counted, as if the one that the path names had counted it all.

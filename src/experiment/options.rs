@@ -142,7 +142,9 @@ impl Options {
             return Err(traffic::Error::Spec(what.to_owned()));
         }
         if self.burst > 0 && idle(&Test::has_schedule) {
-            return Err(traffic::Error::Spec("none of the tests keeps requests in flight: a burst is for tcp_rr and udp_rr".to_owned()));
+            return Err(traffic::Error::Spec(
+                "none of the tests keeps requests in flight: a burst is for tcp_rr and udp_rr".to_owned(),
+            ));
         }
         if let Some(mode) = self.send.filter(|mode| idle(&|test| mode.fits(test))) {
             return Err(traffic::Error::Spec(format!("none of the tests can send by {mode}")));

@@ -206,7 +206,9 @@ pub(super) fn book(
     let carried = if spec.test.is_rr() {
         // Over TCP many transactions can share a packet only if they are pipelined: in bursts, or on a schedule.
         let count = client.all_units();
-        Carried::Transactions { count: if spec.transactions.is_some() || spec.burst > 0 { count.min(1) } else { count } }
+        Carried::Transactions {
+            count: if spec.transactions.is_some() || spec.burst > 0 { count.min(1) } else { count },
+        }
     } else {
         Carried::Stream {
             sent: sender.all_bytes() + resent(sender),

@@ -10,6 +10,7 @@ use super::{
     Error, Result,
     wire::{Deadline, Wire},
 };
+use crate::facts::LinkCounters;
 
 /// `OFP13_VERSION`
 const VERSION: u8 = 4;
@@ -24,6 +25,8 @@ const MULTIPART_REQUEST: u8 = 18;
 const MULTIPART_REPLY: u8 = 19;
 /// `OFPMP_FLOW`
 const FLOW_STATS: u16 = 1;
+/// `OFPMP_PORT_STATS`
+const PORT_STATS: u16 = 4;
 /// `OFPMPF_REPLY_MORE`
 const MORE: u16 = 1;
 /// `OFPP_NORMAL`
@@ -129,31 +132,39 @@ impl Connection {
 
     /// The flows of this cookie, in table 0 and every other; what cannot be said as a [`Flow`] counts as changed by somebody.
     pub fn dump(&mut self, cookie: u64) -> Result<Vec<Dumped>> {
-        let mut body = Vec::new();
-        body.extend(FLOW_STATS.to_be_bytes());
-        body.extend([0; 6]);
-        body.extend([ALL_TABLES, 0, 0, 0]);
+        let mut body = vec![ALL_TABLES, 0, 0, 0];
         body.extend(NONE.to_be_bytes());
         body.extend(NONE.to_be_bytes());
         body.extend([0; 4]);
         body.extend(cookie.to_be_bytes());
         body.extend(COOKIE_MASK.to_be_bytes());
         body.extend(encode_match(&Match::default()));
-        let id = self.send(MULTIPART_REQUEST, &body)?;
+        self.ask(FLOW_STATS, &body, decode::flows)
+    }
+
+    /// What each port counted, by number.
+    pub fn ports(&mut self) -> Result<Vec<(u32, LinkCounters)>> {
+        let mut body = Vec::from(NONE.to_be_bytes());
+        body.extend([0; 4]);
+        self.ask(PORT_STATS, &body, decode::ports)
+    }
+
+    /// A multipart request and all parts of its answer.
+    fn ask<T>(&mut self, what: u16, body: &[u8], decode: fn(&[u8]) -> Option<Vec<T>>) -> Result<Vec<T>> {
+        let mut request = Vec::from(what.to_be_bytes());
+        request.extend([0; 6]);
+        request.extend_from_slice(body);
+        let id = self.send(MULTIPART_REQUEST, &request)?;
         let mut found = Vec::new();
         loop {
             let (kind, answers, body) = self.receive()?;
             match kind {
                 MULTIPART_REPLY if answers == id => {
                     let flags = decode::u16_at(&body, 2);
-                    let parsed = decode::flows(body.get(8..).unwrap_or_default());
+                    let parsed = decode(body.get(8..).unwrap_or_default());
                     found.extend(parsed.ok_or_else(|| {
-                        let path = self.wire.path().to_owned();
-                        Error::Malformed {
-                            path,
-                            during: "OpenFlow".into(),
-                            why: "flow statistics of a wrong length".into(),
-                        }
+                        let (path, why) = (self.wire.path().to_owned(), "statistics of a wrong length".into());
+                        Error::Malformed { path, during: "OpenFlow".into(), why }
                     })?);
                     if flags.is_none_or(|flags| flags & MORE == 0) {
                         return Ok(found);

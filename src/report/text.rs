@@ -40,6 +40,13 @@ pub fn text(record: &RunRecord, out: &mut impl Write) -> io::Result<()> {
         let text = format!("{} in {}: segmentation offload {tso}, {flows}", switch.version, switch.netns);
         writeln!(out)?;
         paragraph(out, Style::new(), "switch: ", &text, 8)?;
+        for tunnel in &switch.tunnels {
+            let (name, counted) = (&tunnel.port, &tunnel.counters);
+            let dropped = counted.rx_dropped + counted.tx_dropped;
+            let (sent, came) = (counted.tx_packets, counted.rx_packets);
+            let text = format!("{name} carried {sent} packets out, {came} in, {dropped} dropped ({})", tunnel.tunnel);
+            paragraph(out, Style::new(), "        tunnel: ", &text, 16)?;
+        }
     }
     if !record.warnings.is_empty() {
         writeln!(out)?;

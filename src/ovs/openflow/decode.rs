@@ -1,6 +1,7 @@
 //! Flow statistics (`ofp_flow_stats`) back to flows.
 
 use super::{Dumped, Flow, Match, NORMAL, Output};
+use crate::facts::LinkCounters;
 
 /// `OFPIT_APPLY_ACTIONS`, `OFPIT_WRITE_ACTIONS`
 const ACTIONS: [u16; 2] = [4, 3];
@@ -8,6 +9,8 @@ const ACTIONS: [u16; 2] = [4, 3];
 const OUTPUT: u16 = 0;
 /// `ofp_flow_stats` up to its match.
 const HEAD: usize = 48;
+/// `ofp_port_stats` of version 1.3.
+const PORT: usize = 112;
 
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
@@ -40,6 +43,34 @@ pub(super) fn flows(mut bytes: &[u8]) -> Option<Vec<Dumped>> {
         bytes = &bytes[length..];
     }
     Some(found)
+}
+
+/// `ofp_port_stats`: a number, and counters of 64 bits each.
+pub(super) fn ports(bytes: &[u8]) -> Option<Vec<(u32, LinkCounters)>> {
+    if bytes.len() % PORT != 0 {
+        return None;
+    }
+    let one = |one: &[u8]| {
+        let count = |index: usize| u64_at(one, 8 + 8 * index);
+        let counters = LinkCounters {
+            rx_packets: count(0)?,
+            tx_packets: count(1)?,
+            rx_bytes: count(2)?,
+            tx_bytes: count(3)?,
+            rx_dropped: known(count(4)?),
+            tx_dropped: known(count(5)?),
+            rx_errors: known(count(6)?),
+            tx_errors: known(count(7)?),
+            qdisc_dropped: 0,
+        };
+        Some((u32_at(one, 0)?, counters))
+    };
+    bytes.chunks(PORT).map(one).collect()
+}
+
+/// A counter that the port does not have is all ones.
+fn known(count: u64) -> u64 {
+    if count == u64::MAX { 0 } else { count }
 }
 
 /// OXM fields without masks, of those that a [`Match`] has.
@@ -89,7 +120,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = flows(&bytes);
+            let _ = (flows(&bytes), ports(&bytes));
         }
 
         #[test]

@@ -9,7 +9,9 @@ use socket2::Socket;
 use super::{SenderTotals, gate::Gate};
 use crate::{
     measured::{Datagrams, Latency, Schedule, Stream, StreamIo, TcpInfo, Test, ThreadCpu},
-    traffic::{Error, burst, counters::Tally, cpus, crr, open_loop, os, rr, socket, spec::Spec, sys, tcp_stream, udp_stream},
+    traffic::{
+        Error, burst, counters::Tally, cpus, crr, open_loop, os, rr, socket, spec::Spec, sys, tcp_stream, udp_stream,
+    },
     units::CpuList,
 };
 
