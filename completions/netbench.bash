@@ -1525,7 +1525,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__stream)
-            opts="-p -4 -6 -t -O -P -l -b -w -M -C -u -R -n -k -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --mss --congestion --dscp --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --spin --cpus --json --format --iperf3 --udp --reverse --bidir --bytes --blocks --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
+            opts="-p -4 -6 -t -O -P -l -b -w -M -C -u -R -n -k -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --burst --mss --congestion --dscp --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --spin --cpus --json --format --iperf3 --udp --reverse --bidir --bytes --blocks --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1608,6 +1608,10 @@ _netbench() {
                     return 0
                     ;;
                 --recv)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --burst)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

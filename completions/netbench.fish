@@ -274,6 +274,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s b -l rate -
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s w -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l burst -d 'Requests kept in flight beside the first, pipelined (tcp_rr, udp_rr)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s M -l mss -d 'TCP_MAXSEG, bytes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s C -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r

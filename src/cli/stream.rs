@@ -77,6 +77,8 @@ pub struct Args {
     #[arg(long, value_name = "MODE")]
     recv: Option<ReceiveMode>,
     #[command(flatten)]
+    load: super::load::LoadArgs,
+    #[command(flatten)]
     tuning: TuningArgs,
     /// CPUs of this side's data threads, such as 2-5; stream i gets the i-th.
     #[arg(long, value_name = "LIST")]
@@ -150,6 +152,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
             .rate
             .and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits).filter(|bits| bits.0 > 0) } else { None }),
         transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
+        burst: args.load.burst.unwrap_or(0),
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,
