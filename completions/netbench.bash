@@ -34,17 +34,20 @@ _netbench() {
             netbench,mtu)
                 cmd="netbench__subcmd__mtu"
                 ;;
-            netbench,nic)
-                cmd="netbench__subcmd__nic"
-                ;;
             netbench,offload)
                 cmd="netbench__subcmd__offload"
+                ;;
+            netbench,overhead)
+                cmd="netbench__subcmd__overhead"
                 ;;
             netbench,report)
                 cmd="netbench__subcmd__report"
                 ;;
             netbench,run)
                 cmd="netbench__subcmd__run"
+                ;;
+            netbench,search)
+                cmd="netbench__subcmd__search"
                 ;;
             netbench,serve)
                 cmd="netbench__subcmd__serve"
@@ -54,6 +57,9 @@ _netbench() {
                 ;;
             netbench,stream)
                 cmd="netbench__subcmd__stream"
+                ;;
+            netbench,sweep)
+                cmd="netbench__subcmd__sweep"
                 ;;
             netbench,topo)
                 cmd="netbench__subcmd__topo"
@@ -76,17 +82,20 @@ _netbench() {
             netbench__subcmd__help,mtu)
                 cmd="netbench__subcmd__help__subcmd__mtu"
                 ;;
-            netbench__subcmd__help,nic)
-                cmd="netbench__subcmd__help__subcmd__nic"
-                ;;
             netbench__subcmd__help,offload)
                 cmd="netbench__subcmd__help__subcmd__offload"
+                ;;
+            netbench__subcmd__help,overhead)
+                cmd="netbench__subcmd__help__subcmd__overhead"
                 ;;
             netbench__subcmd__help,report)
                 cmd="netbench__subcmd__help__subcmd__report"
                 ;;
             netbench__subcmd__help,run)
                 cmd="netbench__subcmd__help__subcmd__run"
+                ;;
+            netbench__subcmd__help,search)
+                cmd="netbench__subcmd__help__subcmd__search"
                 ;;
             netbench__subcmd__help,serve)
                 cmd="netbench__subcmd__help__subcmd__serve"
@@ -97,17 +106,17 @@ _netbench() {
             netbench__subcmd__help,stream)
                 cmd="netbench__subcmd__help__subcmd__stream"
                 ;;
+            netbench__subcmd__help,sweep)
+                cmd="netbench__subcmd__help__subcmd__sweep"
+                ;;
             netbench__subcmd__help,topo)
                 cmd="netbench__subcmd__help__subcmd__topo"
                 ;;
             netbench__subcmd__help__subcmd__mtu,probe)
                 cmd="netbench__subcmd__help__subcmd__mtu__subcmd__probe"
                 ;;
-            netbench__subcmd__help__subcmd__nic,list)
-                cmd="netbench__subcmd__help__subcmd__nic__subcmd__list"
-                ;;
-            netbench__subcmd__help__subcmd__nic,show)
-                cmd="netbench__subcmd__help__subcmd__nic__subcmd__show"
+            netbench__subcmd__help__subcmd__mtu,tune)
+                cmd="netbench__subcmd__help__subcmd__mtu__subcmd__tune"
                 ;;
             netbench__subcmd__help__subcmd__offload,bisect)
                 cmd="netbench__subcmd__help__subcmd__offload__subcmd__bisect"
@@ -160,29 +169,17 @@ _netbench() {
             netbench__subcmd__mtu,probe)
                 cmd="netbench__subcmd__mtu__subcmd__probe"
                 ;;
+            netbench__subcmd__mtu,tune)
+                cmd="netbench__subcmd__mtu__subcmd__tune"
+                ;;
             netbench__subcmd__mtu__subcmd__help,help)
                 cmd="netbench__subcmd__mtu__subcmd__help__subcmd__help"
                 ;;
             netbench__subcmd__mtu__subcmd__help,probe)
                 cmd="netbench__subcmd__mtu__subcmd__help__subcmd__probe"
                 ;;
-            netbench__subcmd__nic,help)
-                cmd="netbench__subcmd__nic__subcmd__help"
-                ;;
-            netbench__subcmd__nic,list)
-                cmd="netbench__subcmd__nic__subcmd__list"
-                ;;
-            netbench__subcmd__nic,show)
-                cmd="netbench__subcmd__nic__subcmd__show"
-                ;;
-            netbench__subcmd__nic__subcmd__help,help)
-                cmd="netbench__subcmd__nic__subcmd__help__subcmd__help"
-                ;;
-            netbench__subcmd__nic__subcmd__help,list)
-                cmd="netbench__subcmd__nic__subcmd__help__subcmd__list"
-                ;;
-            netbench__subcmd__nic__subcmd__help,show)
-                cmd="netbench__subcmd__nic__subcmd__help__subcmd__show"
+            netbench__subcmd__mtu__subcmd__help,tune)
+                cmd="netbench__subcmd__mtu__subcmd__help__subcmd__tune"
                 ;;
             netbench__subcmd__offload,bisect)
                 cmd="netbench__subcmd__offload__subcmd__bisect"
@@ -293,7 +290,7 @@ _netbench() {
 
     case "${cmd}" in
         netbench)
-            opts="-h -V --help --version run history show compare export report topo nic serve stream mtu offload explain help"
+            opts="-h -V --help --version run history show compare export report topo mtu sweep overhead search serve stream offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -365,7 +362,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help)
-            opts="run history show compare export report topo nic serve stream mtu offload explain help"
+            opts="run history show compare export report topo mtu sweep overhead search serve stream offload explain help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -449,7 +446,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help__subcmd__mtu)
-            opts="probe"
+            opts="probe tune"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -476,35 +473,7 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__help__subcmd__nic)
-            opts="list show"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__help__subcmd__nic__subcmd__list)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__help__subcmd__nic__subcmd__show)
+        netbench__subcmd__help__subcmd__mtu__subcmd__tune)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -574,6 +543,20 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        netbench__subcmd__help__subcmd__overhead)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         netbench__subcmd__help__subcmd__report)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -589,6 +572,20 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__search)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -631,6 +628,20 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__help__subcmd__stream)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__help__subcmd__sweep)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -861,7 +872,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__mtu)
-            opts="-h -V --help --version probe help"
+            opts="-h -V --help --version probe tune help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -875,7 +886,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__mtu__subcmd__help)
-            opts="probe help"
+            opts="probe tune help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -916,6 +927,20 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        netbench__subcmd__mtu__subcmd__help__subcmd__tune)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         netbench__subcmd__mtu__subcmd__probe)
             opts="-h -V --flow --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -934,97 +959,53 @@ _netbench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        netbench__subcmd__nic)
-            opts="-h -V --help --version list show help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__help)
-            opts="list show help"
+        netbench__subcmd__mtu__subcmd__tune)
+            opts="-h -V --mtu --test --duration --omit --rounds --budget --streams --length --flow --seed --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                *)
-                    COMPREPLY=()
+                --mtu)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
                     ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
+                --test)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
                     ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__help__subcmd__list)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
                     ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__help__subcmd__show)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
+                --omit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
                     ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__list)
-            opts="-h -V --all --json --help --version"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
+                --rounds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
                     ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        netbench__subcmd__nic__subcmd__show)
-            opts="-h -V --json --help --version"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
+                --budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --streams)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --length)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1168,6 +1149,60 @@ _netbench() {
                     return 0
                     ;;
                 --only)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__overhead)
+            opts="-h -V --mtu --test --duration --omit --rounds --budget --streams --length --flow --seed --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --mtu)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --test)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --omit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rounds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --streams)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --length)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flow)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1329,6 +1364,72 @@ _netbench() {
                     ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json iperf3" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__search)
+            opts="-h -V --max-loss --p99 --test --max --min --duration --omit --trials --exceed --precision --streams --length --flow --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --max-loss)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --p99)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --test)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --omit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --trials)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exceed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --precision)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --streams)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --length)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flow)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)
@@ -1578,6 +1679,60 @@ _netbench() {
                     return 0
                     ;;
                 --title)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        netbench__subcmd__sweep)
+            opts="-h -V --set --test --duration --omit --rounds --budget --streams --length --flow --seed --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --test)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --omit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rounds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --streams)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --length)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -5,6 +5,7 @@ pub mod bottleneck;
 pub mod cost;
 pub mod doubtful;
 pub mod evidence;
+pub mod interleave;
 pub mod io_probe;
 pub mod loss;
 pub mod manifest;
@@ -12,9 +13,12 @@ pub mod mtu_probe;
 pub mod offload;
 pub mod options;
 pub mod profile;
+pub mod rate_search;
 pub mod round;
 pub mod run;
 pub mod summary;
+pub mod tune;
+pub mod waterfall;
 
 pub use self::{
     options::Options,

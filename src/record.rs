@@ -9,6 +9,7 @@ pub mod history;
 pub mod manifest;
 pub mod mtu;
 mod offload;
+pub mod sweep;
 
 use serde::{Deserialize, Serialize};
 

@@ -7,12 +7,21 @@ pub mod iperf3;
 mod mtu;
 pub mod offload;
 pub mod quantity;
+mod search;
+mod sweep;
 mod text;
 pub mod wrap;
 
 use std::io::{self, Write};
 
-pub use self::{comparison::comparison, export::export, mtu::mtu, text::text};
+pub use self::{
+    comparison::comparison,
+    export::export,
+    mtu::mtu,
+    search::search,
+    sweep::{overhead, sweep, tune},
+    text::text,
+};
 use crate::record::RunRecord;
 
 /// The record itself, as JSON that ends with a newline.

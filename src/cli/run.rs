@@ -152,10 +152,12 @@ pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+/// What `--test` takes.
 #[derive(Debug, Clone)]
-pub(super) struct TestList(pub(super) Vec<Test>);
+pub struct TestList(pub Vec<Test>);
 
-pub(super) fn parse_tests(text: &str) -> Result<TestList, String> {
+/// Reads `--test`.
+pub fn parse_tests(text: &str) -> Result<TestList, String> {
     Test::parse_list(text).map(TestList).map_err(|error| error.to_string())
 }
 
@@ -467,7 +469,7 @@ fn measure(
 }
 
 /// The counters of every interface of every namespace of the topology.
-fn counters(world: &World) -> Result<Counters, String> {
+pub fn counters(world: &World) -> Result<Counters, String> {
     let mut all = Counters::new();
     for (id, ns) in world.handles() {
         for (name, counters) in kernel::counters(ns).map_err(|error| error.to_string())? {

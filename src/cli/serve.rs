@@ -93,10 +93,14 @@ fn parse_bind(text: &str) -> Result<Bind, String> {
 /// Serves until it is told to end.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let interrupt = interrupt::watch();
+    raise_file_limit();
+    let addresses: Vec<IpAddr> = match &args.bind[..] {
+        [] => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        asked => asked.iter().flat_map(|bind| bind.addresses()).collect(),
+    };
     if args.iperf3 {
-        raise_file_limit();
         let serve = iperf3::Serve {
-            bind: args.bind.iter().flat_map(|bind| bind.for_iperf3()).collect(),
+            bind: addresses,
             port: args.port,
             max_duration: args.max_duration,
             max_streams: args.max_streams,
@@ -109,11 +113,6 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         (true, _) => None,
         (false, Some(text)) => Some(Secret::from_text(&text).map_err(anyhow::Error::msg)?),
         (false, None) => Some(Secret::random().context("make a token from /dev/urandom")?),
-    };
-    raise_file_limit();
-    let addresses: Vec<IpAddr> = match &args.bind[..] {
-        [] => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-        asked => asked.iter().flat_map(|bind| bind.addresses()).collect(),
     };
     let bounds = Bounds {
         duration: args.max_duration,
@@ -144,14 +143,6 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 impl Bind {
-    /// One listener has both families: a client of either is one of the same line.
-    fn for_iperf3(self) -> Option<IpAddr> {
-        match self {
-            Self::Any => Some(Ipv6Addr::UNSPECIFIED.into()),
-            Self::One(address) => Some(address),
-        }
-    }
-
     fn addresses(self) -> Vec<IpAddr> {
         match self {
             Self::Any => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],

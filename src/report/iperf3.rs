@@ -108,7 +108,7 @@ pub struct Stream {
     pub sent: End,
     /// The receiver's.
     pub received: End,
-    /// Of the sending connection, when this end has it.
+    /// Of the connection, as this end has it (TCP).
     pub tcp: Option<Extremes>,
 }
 
@@ -131,7 +131,7 @@ pub struct End {
     pub retransmits: Option<u64>,
 }
 
-/// Of a sending connection over its intervals: bytes and microseconds.
+/// Of a connection over its intervals: bytes and microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Extremes {
     /// Largest congestion window.

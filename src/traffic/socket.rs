@@ -214,11 +214,6 @@ pub fn tcp_info(socket: &Socket) -> TcpInfo {
     parse_tcp_info(&bytes[..length])
 }
 
-/// The longest packet that the kernel believes a connection's path to carry, bytes; `None` when it does not say.
-pub fn path_mtu(socket: &Socket) -> Option<u32> {
-    tcp_info(socket).pmtu.filter(|&mtu| mtu > 0)
-}
-
 /// The segment sizes of a connection, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SegmentSizes {
@@ -243,6 +238,11 @@ pub fn segment_sizes(socket: &Socket) -> Option<SegmentSizes> {
         pmtu: u32_at(60)?,
         timestamps: bytes[5] & 1 != 0,
     })
+}
+
+/// The longest packet that the kernel believes a connection's path to carry, bytes; `None` when it does not say.
+pub fn path_mtu(socket: &Socket) -> Option<u32> {
+    tcp_info(socket).pmtu.filter(|&mtu| mtu > 0)
 }
 
 fn parse_tcp_info(bytes: &[u8]) -> TcpInfo {

@@ -10,7 +10,11 @@ use crate::{
         step::Step,
         text::kind_word,
     },
-    record::{BisectRecord, OffloadRecord, RunRecord, mtu::MtuReport},
+    record::{
+        BisectRecord, OffloadRecord, RunRecord,
+        mtu::MtuReport,
+        sweep::{OverheadReport, SearchReport, SweepReport, TuneReport},
+    },
     topology::diagnostic::JsonDiagnostic,
 };
 
@@ -191,6 +195,10 @@ pub struct Pinned {
 pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
     vec![
         ("run", schemars::schema_for!(RunRecord)),
+        ("mtu-tune", schemars::schema_for!(TuneReport)),
+        ("sweep", schemars::schema_for!(SweepReport)),
+        ("overhead", schemars::schema_for!(OverheadReport)),
+        ("search", schemars::schema_for!(SearchReport)),
         ("mtu-probe", schemars::schema_for!(MtuReport)),
         ("offload-verify", schemars::schema_for!(OffloadRecord)),
         ("offload-bisect", schemars::schema_for!(BisectRecord)),
