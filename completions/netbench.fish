@@ -44,6 +44,9 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How t
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l io -d '`auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload' -r -f -a "usual\t'Each test\'s usual way: both sides copy'
 auto\t'The fastest, measured'"
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l profile -d 'A line rate to be reached: 1g, 10g, 25g, 40g or 100g. Streams and tests are chosen for it, and the result says PASS (95 % of the path\'s ceiling) or FAIL (exit 1)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l cpus -d 'CPUs of the data threads, such as 0,1 for both sides or 0-3/4-7 for client and server; stream by stream in turn' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l numa -d 'Their CPUs are those of a NUMA node, such as 0, or 0/1 for client and server' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l placement -d 'How far apart the two ends of a stream run: same-core, sibling (two threads of a core), same-node, or spread (two NUMA nodes, or as far as there is). Chosen among the CPUs of --cpus or --numa, if given' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l mss -d 'TCP_MAXSEG, bytes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r

@@ -6,6 +6,7 @@ pub mod evidence;
 pub mod io_probe;
 pub mod loss;
 pub mod options;
+pub mod placement;
 pub mod profile;
 pub mod round;
 pub mod run;

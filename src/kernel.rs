@@ -13,6 +13,7 @@ pub mod netns;
 pub mod observe;
 pub mod qdisc;
 
+pub mod cpus;
 pub mod nic;
 pub mod numa;
 

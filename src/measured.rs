@@ -305,6 +305,13 @@ pub struct SocketFacts {
     /// Differentiated services code point of what it sends.
     #[serde(default)]
     pub dscp: Option<u8>,
+    /// `SO_INCOMING_CPU`: the CPU that last did the receive processing of this socket.
+    #[serde(default)]
+    pub incoming_cpu: Option<u32>,
+    /// `SO_INCOMING_NAPI_ID`: the receive queue that last fed it; absent where no NAPI instance has a number (veth without XDP,
+    /// loopback).
+    #[serde(default)]
+    pub napi_id: Option<u32>,
 }
 
 /// Parts of `struct tcp_info`. A field that this kernel does not report is absent.

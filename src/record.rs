@@ -4,7 +4,11 @@
 //! Figures are as measured, with their unit in the field's name; what a reader may want to compute (medians, intervals) is
 //! in the summaries.
 
+mod placement;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::placement::{LanePlace, Policy, Relation};
 
 use crate::{
     facts::{Machine, OvsFacts},
@@ -136,6 +140,9 @@ pub struct TestRecord {
     /// What `--io auto` tried and chose; the settings are the chosen ones.
     #[serde(default)]
     pub io_probe: Option<IoProbe>,
+    /// The CPUs that each stream got, in the last round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placement: Vec<LanePlace>,
     /// Every round, in order of time. A round that failed has no figures and says why in the verdict.
     pub rounds: Vec<RoundRecord>,
     /// The headline over all rounds; absent when none ended.
@@ -226,6 +233,9 @@ pub struct Settings {
     pub client_cpus: Option<CpuList>,
     /// CPUs of the server's.
     pub server_cpus: Option<CpuList>,
+    /// How far apart the CPUs of a stream's two ends were asked to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Policy>,
 }
 
 /// One round.

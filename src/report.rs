@@ -1,5 +1,6 @@
 //! A record for readers: terminal text and JSON.
 
+mod placement;
 mod text;
 
 use std::io::{self, Write};

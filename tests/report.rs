@@ -39,6 +39,8 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
             congestion: tcp.then(|| "cubic".into()),
             nodelay: tcp.then_some(units > 0),
             dscp: Some(0),
+            incoming_cpu: Some(3),
+            napi_id: None,
         },
         tcp: tcp.then(|| TcpInfo {
             retransmits: Some(0),
@@ -98,6 +100,7 @@ fn settings(length: u64) -> Settings {
         tuning: Tuning::default(),
         client_cpus: Some(CpuList(vec![0])),
         server_cpus: None,
+        placement: None,
     }
 }
 
@@ -132,6 +135,7 @@ fn record() -> RunRecord {
         test: Test::TcpStream,
         settings: settings(131_072),
         io_probe: None,
+        placement: vec![],
         rounds: (1..)
             .zip(goodputs)
             .map(|(i, bits)| {
@@ -172,6 +176,7 @@ fn record() -> RunRecord {
         test: Test::TcpRr,
         settings: settings(1),
         io_probe: None,
+        placement: vec![],
         rounds: vec![round(
             1,
             16_780.0,
@@ -213,6 +218,7 @@ fn record() -> RunRecord {
         test: Test::UdpStream,
         settings: settings(8972),
         io_probe: None,
+        placement: vec![],
         rounds: vec![astray],
         summary: Some(Summary {
             unit: Unit::BitsPerSecond,

@@ -81,6 +81,8 @@ pub struct Args {
     #[command(flatten)]
     rates: RateArgs,
     #[command(flatten)]
+    placement: super::placement::PlacementArgs,
+    #[command(flatten)]
     tuning: super::tuning::TuningArgs,
     /// Who talks to whom, instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
@@ -266,6 +268,8 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
     }
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     options.profile = args.rates.profile;
+    options.cpu_topology = kernel::cpus::topology();
+    options.placed = args.placement.placed(&options.cpu_topology)?;
     for node in &loaded.topology.nodes {
         let near = node.numa.as_deref().map(|word| numa_cpus(node, word, &loaded.topology)).transpose()?;
         // Said CPUs win over a NUMA node's.

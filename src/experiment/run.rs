@@ -9,7 +9,7 @@ use super::{
     io_probe::{self, Around, Fixed},
     loss,
     options::Options,
-    profile,
+    placement, profile,
     round::{Measured, Round, RoundError},
     summary,
 };
@@ -96,9 +96,12 @@ pub fn run(
             let mut spec = options.job(test, path);
             let step = Step { number, of, from, to, test, round, seconds: spec.total().as_secs_f64() };
             progress(Progress::Begin(step));
-            let on = |node: &str| options.cpus.get(node).cloned();
+            let [on_client, on_server] = options.cpus_of(&path.flow, 0);
             if options.io_auto && round == 1 {
-                let (client, server) = (Spec { cpus: on(from), ..spec.clone() }, Spec { cpus: on(to), ..spec.clone() });
+                let (client, server) = (
+                    Spec { cpus: on_client.clone(), ..spec.clone() },
+                    Spec { cpus: on_server.clone(), ..spec.clone() },
+                );
                 let around = Around { path, client, server, workers, job: &mut job, interrupt };
                 let fixed = Fixed { send: options.send.is_some(), receive: options.receive.is_some() };
                 result.io_probe = io_probe::probe(around, fixed);
@@ -111,8 +114,8 @@ pub fn run(
             job += 2;
             let attempt = Round {
                 path,
-                client: Spec { cpus: on(from), ..spec.clone() },
-                server: Spec { cpus: on(to), ..spec.clone() },
+                client: Spec { cpus: on_client, ..spec.clone() },
+                server: Spec { cpus: on_server, ..spec.clone() },
                 job,
             };
             let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
@@ -140,6 +143,7 @@ pub fn run(
 
 fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
     let flow = &path.flow;
+    let [client_cpus, server_cpus] = options.cpu_lists(flow);
     let test_record = |&test: &Test| {
         let spec = options.job(test, path);
         TestRecord {
@@ -155,10 +159,12 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 send: spec.send,
                 receive: spec.receive,
                 tuning: spec.tuning,
-                client_cpus: options.cpus.get(&flow.from).cloned(),
-                server_cpus: options.cpus.get(&flow.to).cloned(),
+                client_cpus: client_cpus.clone(),
+                server_cpus: server_cpus.clone(),
+                placement: options.policy(),
             },
             io_probe: None,
+            placement: Vec::new(),
             rounds: Vec::new(),
             summary: None,
             verdict: Verdict { valid: false, reasons: Vec::new() },
@@ -226,6 +232,7 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, optio
         Test::UdpStream => loss::charge(sender, receiver, &evidence.hops),
         _ => Vec::new(),
     };
+    result.placement = placement::got(&options.cpu_topology, &client, &server, spec.test.is_reverse());
     result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, losses, bottleneck });
     if let Some(bound) = &bound {
         profile::refresh(result, bound, options.profile);

@@ -104,6 +104,7 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
             items(out, INDENT, &in_force(test))?;
             items(out, INDENT, &probed(test))?;
             items(out, INDENT, &cpu_items(test))?;
+            items(out, INDENT, &super::placement::items(test))?;
             items(out, INDENT, &cost_items(summary))?;
             items(out, INDENT, &rfc6349_items(summary))?;
         }
