@@ -2,12 +2,14 @@
 //!
 //! Times are nanoseconds of `CLOCK_MONOTONIC` differences unless a name says otherwise; bytes are payload bytes.
 
+mod interval;
 mod io;
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::interval::{StreamInterval, TcpInterval};
 pub use self::io::{ReceiveMode, SendMode, StreamIo, Tuning, Zerocopy};
 
 /// A test, by netperf's name.
@@ -393,6 +395,9 @@ pub struct Interval {
     pub bytes: u64,
     /// Datagrams or transactions.
     pub units: u64,
+    /// The connections at its end (TCP, but for one connection a transaction).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<TcpInterval>,
 }
 
 impl Interval {

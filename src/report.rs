@@ -1,5 +1,6 @@
 //! A record for readers: terminal text and JSON.
 
+mod intervals;
 mod placement;
 mod text;
 

@@ -21,7 +21,7 @@ mod tcp_stream;
 mod udp_stream;
 
 pub use self::{
-    counters::Sample,
+    counters::{Sample, StreamSample},
     job::{Client, Running, SenderTotals, Server},
     sequence::SequenceWindow,
     spec::{Limits, Spec},

@@ -94,7 +94,7 @@ mod tests {
     fn the_line_says_where_we_are_and_how_fast() {
         let step =
             Step { number: 2, of: 6, from: "client", to: "server", test: Test::TcpStream, round: 1, seconds: 3.0 };
-        let interval = Interval { start_ns: 0, end_ns: 1_000_000_000, bytes: 1_175_000_000, units: 0 };
+        let interval = Interval { start_ns: 0, end_ns: 1_000_000_000, bytes: 1_175_000_000, units: 0, tcp: None };
         assert_eq!(
             line(&step, Some(&interval), 1.02),
             "[2/6] client → server TCP_STREAM round 1: 9.40 Gbit/s  1 of 3 s"

@@ -56,7 +56,8 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
 }
 
 fn side(stream: Stream, latency: Option<Latency>) -> Side {
-    let interval = Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units };
+    let interval =
+        Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units, tcp: None };
     Side { streams: vec![stream], intervals: vec![interval], latency, uncorrected: None, cpus: vec![] }
 }
 

@@ -154,7 +154,7 @@ impl Round<'_> {
                 workers.send(server_ns, &FromDriver::End { job: server_job })?;
             }
             match workers.next(deadline.min(Instant::now() + LOOK))? {
-                Some((_, FromWorker::Progress { job, interval })) if job == headline_job => tell(&interval),
+                Some((_, FromWorker::Progress { job, interval, .. })) if job == headline_job => tell(&interval),
                 Some((_, FromWorker::Result { job, side })) if job == client_job => {
                     let totals =
                         side.streams.iter().map(|s| SenderTotals { sent: s.units, elapsed_ns: s.elapsed_ns }).collect();

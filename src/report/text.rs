@@ -100,6 +100,7 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
                 latencies("uncorrected ", latency, out)?;
             }
             items(out, INDENT, &account(test, summary))?;
+            items(out, INDENT, &super::intervals::items(test))?;
             items(out, INDENT, &losses(summary))?;
             items(out, INDENT, &in_force(test))?;
             items(out, INDENT, &probed(test))?;
