@@ -427,7 +427,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__run)
-            opts="-h -V --test --duration --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --cpus --numa --placement --mss --congestion --dscp --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --spin --flow --keep --json --help --version"
+            opts="-h -V --test --duration --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --cpus --numa --placement --mss --congestion --dscp --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --spin --flow --pairs --all-pairs --keep --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -530,6 +530,10 @@ _netbench() {
                     return 0
                     ;;
                 --flow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pairs)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -56,9 +56,11 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l sndbuf -d 'SO_
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l busy-poll -d 'SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l pairs -d 'Pairs that run at the same time, such as a:b,b:a,c:d, each with --streams streams; the report has each and the sum' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l emulate -d 'Emulate the profile\'s line rate on virtual links: a shaper at both ends of every flow'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l nodelay -d 'TCP_NODELAY for streams too'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l spin -d 'Request/response threads never sleep in a receive'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l all-pairs -d 'The same with every node to every other, both ways'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l keep -d 'Leave the topology up afterwards'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l json -d 'Print the record as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -5,6 +5,7 @@ mod declared;
 mod explain;
 mod generate;
 mod outcome;
+mod pairs;
 mod placement;
 mod rates;
 mod run;

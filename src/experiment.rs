@@ -11,6 +11,7 @@ pub mod profile;
 pub mod round;
 pub mod run;
 pub mod summary;
+pub mod together;
 
 pub use self::{
     options::Options,

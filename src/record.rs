@@ -5,10 +5,14 @@
 //! in the summaries.
 
 mod placement;
+mod together;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::placement::{LanePlace, Policy, Relation};
+pub use self::{
+    placement::{LanePlace, Policy, Relation},
+    together::{TogetherRecord, TogetherRound},
+};
 
 use crate::{
     facts::{Machine, OvsFacts},
@@ -46,6 +50,9 @@ pub struct RunRecord {
     pub elapsed_s: f64,
     /// By flow, in order of declaration.
     pub flows: Vec<FlowRecord>,
+    /// Tests whose flows ran at the same time, with their sums.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<TogetherRecord>,
     /// Each Open vSwitch that the traffic went through, as it was right after the measurement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switches: Vec<OvsFacts>,
@@ -70,6 +77,7 @@ impl RunRecord {
             quiet_ms: 0.0,
             elapsed_s: 0.0,
             flows: Vec::new(),
+            together: Vec::new(),
             switches: Vec::new(),
             warnings: Vec::new(),
             interrupted: false,

@@ -3,6 +3,7 @@
 mod intervals;
 mod placement;
 mod text;
+mod together;
 
 use std::io::{self, Write};
 

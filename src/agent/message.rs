@@ -125,6 +125,8 @@ pub enum FromWorker {
         job: u32,
         /// What it measured.
         side: Side,
+        /// When the first of its streams opened its window (`CLOCK_MONOTONIC`, nanoseconds); 0 when none did.
+        opened_ns: u64,
     },
     /// A job (or, without one, the conversation) failed.
     Error {

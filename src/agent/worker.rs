@@ -18,7 +18,7 @@ use super::{
 use crate::traffic::{Client, Error, Running, Server};
 
 /// Jobs a worker holds at a time.
-const JOBS: usize = 64;
+const JOBS: usize = 512;
 
 enum Inbox {
     Message(Box<FromDriver>),
@@ -207,11 +207,12 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
     fn report(&mut self, job: u32) -> Result<(), FrameError> {
         let Some(Job::Running(run)) = self.jobs.remove(&job) else { return Ok(()) };
         let Run { running, sampler } = *run;
+        let opened_ns = running.sample().opened_ns;
         let message = match running.collect() {
             Ok(mut side) => {
                 let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
                 side.intervals = sampler.close(longest, &side);
-                FromWorker::Result { job, side }
+                FromWorker::Result { job, side, opened_ns }
             }
             Err(error) => FromWorker::Error { job: Some(job), what: error.to_string() },
         };

@@ -25,10 +25,7 @@ use crate::{
     },
     kernel::{self, rootless},
     measured::{ReceiveMode, SendMode, Test},
-    plan::{
-        desired::{FlowPath, LinkRef, NsId},
-        path::Network,
-    },
+    plan::desired::{FlowPath, LinkRef, NsId},
     record::{MtuProof, RunRecord, TopologyRef},
     report,
     topology::model::{Attach, Node, Topology},
@@ -84,9 +81,8 @@ pub struct Args {
     placement: super::placement::PlacementArgs,
     #[command(flatten)]
     tuning: super::tuning::TuningArgs,
-    /// Who talks to whom, instead of the declared flows; may be repeated.
-    #[arg(long, value_name = "FROM:TO")]
-    flow: Vec<String>,
+    #[command(flatten)]
+    pairs: super::pairs::PairArgs,
     /// Leave the topology up afterwards.
     #[arg(long)]
     keep: bool,
@@ -150,7 +146,13 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         refuse_foreign(&loaded.topology)?;
     }
     let mut options = options(&args, &loaded)?;
-    let flows = flows(&args, &loaded)?;
+    let flows = args.pairs.flows(&loaded, options.streams)?;
+    options.together = args.pairs.together();
+    if let Some(profile) = options.profile.filter(|_| options.together) {
+        bail!(
+            "--profile {profile} judges one flow at a time: pairs that run together share the path's rate; leave one of the two out"
+        );
+    }
     if flows.is_empty() {
         talk("error: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
         return Ok(Exit::Usage);
@@ -298,43 +300,6 @@ fn numa_cpus(node: &Node, word: &str, topology: &Topology) -> anyhow::Result<Cpu
         ))
         .into()),
     }
-}
-
-/// The declared flows, or those of `--flow`, with the way each must take.
-fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
-    if args.flow.is_empty() {
-        return Ok(loaded.desired.flows.clone());
-    }
-    let network = Network::new(&loaded.desired);
-    let node = |name: &str| -> anyhow::Result<NsId> {
-        match loaded.topology.nodes.iter().find(|node| node.name == name) {
-            Some(node) if node.attach == Some(Attach::This) => Ok(NsId::new(NsId::SELF)),
-            Some(_) => Ok(NsId::new(name)),
-            None => {
-                let names: Vec<&str> = loaded.topology.nodes.iter().map(|node| node.name.as_str()).take(20).collect();
-                bail!(
-                    "--flow names `{name}`, which is no node of {}; it has {}",
-                    loaded.topology.name,
-                    names.join(", ")
-                )
-            }
-        }
-    };
-    let mut flows = Vec::new();
-    for text in &args.flow {
-        let Some((from, to)) = text.split_once(':') else { bail!("--flow {text}: write it as FROM:TO") };
-        if from == to {
-            bail!("--flow {text}: a node talks to another node, not to itself");
-        }
-        let declared = loaded.desired.flows.iter().find(|path| path.flow.from == from && path.flow.to == to);
-        flows.push(match declared {
-            Some(path) => path.clone(),
-            None => {
-                network.between((from, &node(from)?), (to, &node(to)?)).with_context(|| format!("--flow {text}"))?
-            }
-        });
-    }
-    Ok(flows)
 }
 
 fn new_record(loaded: &Loaded, is_rootless: bool) -> RunRecord {

@@ -103,6 +103,8 @@ pub struct Options {
     pub rates: Rates,
     /// `--profile`
     pub profile: Option<Profile>,
+    /// All flows at the same time: `--pairs`, `--all-pairs`.
+    pub together: bool,
 }
 
 impl Options {
@@ -140,6 +142,7 @@ impl Options {
             cpu_topology: CpuTopology::default(),
             rates: Rates::new(),
             profile: None,
+            together: false,
         })
     }
 
