@@ -7,7 +7,6 @@
 pub mod driver;
 pub mod frame;
 pub mod message;
-mod sampler;
 pub mod worker;
 
 pub use self::driver::{AgentError, Event, Workers};

@@ -4,11 +4,17 @@ mod agent;
 mod declared;
 mod explain;
 mod generate;
+mod iperf3;
+mod load;
+mod mtu;
+mod offload;
 mod outcome;
 mod pairs;
 mod placement;
 mod rates;
 mod run;
+mod serve;
+mod stream;
 mod topo;
 mod tuning;
 
@@ -72,6 +78,14 @@ enum Command {
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
+    Serve(serve::Args),
+    Stream(Box<stream::Args>),
+    /// Find what a path carries, and which MTU is best.
+    #[command(subcommand)]
+    Mtu(mtu::Mtu),
+    /// Are the offloads of a path right, and which of them breaks it?
+    #[command(subcommand)]
+    Offload(offload::Offload),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -86,6 +100,10 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Topo(topo) => topo.run(),
+            Command::Serve(args) => serve::run(args),
+            Command::Stream(args) => stream::run(*args),
+            Command::Mtu(mtu) => mtu.run(),
+            Command::Offload(offload) => offload.run(),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

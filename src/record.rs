@@ -4,12 +4,16 @@
 //! Figures are as measured, with their unit in the field's name; what a reader may want to compute (medians, intervals) is
 //! in the summaries.
 
+pub mod manifest;
+pub mod mtu;
+mod offload;
 mod placement;
 mod together;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    offload::{BisectRecord, OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict, Trial},
     placement::{LanePlace, Policy, Relation},
     together::{TogetherRecord, TogetherRound},
 };
@@ -18,7 +22,11 @@ use crate::{
     facts::{Machine, OvsFacts},
     measured::{Latency, ReceiveMode, Schedule, SendMode, Side, Test, Tuning},
     plan::ceiling::RateSource,
-    stats::Spread,
+    stats::{
+        Spread,
+        sequential::{Rule, Stop},
+        warning::Warning,
+    },
     units::{BitRate, ByteSize, CpuList, Span},
 };
 
@@ -40,8 +48,11 @@ pub struct RunRecord {
     pub topology: TopologyRef,
     /// Ran without root, in namespaces of an own user namespace.
     pub rootless: bool,
-    /// The machine.
+    /// The machine; of `netbench stream` the client's.
     pub machine: Machine,
+    /// `netbench stream`: the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerRecord>,
     /// The MTU of every path, proved with packets before the measurement.
     pub proofs: Vec<MtuProof>,
     /// How long the kernel took to become quiet after the topology was made, milliseconds.
@@ -53,6 +64,12 @@ pub struct RunRecord {
     /// Tests whose flows ran at the same time, with their sums.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub together: Vec<TogetherRecord>,
+    /// In what it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<manifest::Manifest>,
+    /// With `--rounds auto`: the rule, and what ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequential: Option<Sequential>,
     /// Each Open vSwitch that the traffic went through, as it was right after the measurement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switches: Vec<OvsFacts>,
@@ -73,11 +90,14 @@ impl RunRecord {
             topology,
             rootless: false,
             machine,
+            peer: None,
             proofs: Vec::new(),
             quiet_ms: 0.0,
             elapsed_s: 0.0,
             flows: Vec::new(),
             together: Vec::new(),
+            manifest: None,
+            sequential: None,
             switches: Vec::new(),
             warnings: Vec::new(),
             interrupted: false,
@@ -95,6 +115,28 @@ impl RunRecord {
         self.proofs.iter().all(|proof| proof.holds)
             && self.flows.iter().flat_map(|flow| &flow.tests).all(|test| test.verdict.valid)
     }
+}
+
+/// The server of `netbench stream`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PeerRecord {
+    /// Address and port.
+    pub address: String,
+    /// Its version of netbench.
+    pub netbench: String,
+    /// Version of the protocol that both spoke.
+    pub protocol: u8,
+    /// Its machine.
+    pub machine: Machine,
+}
+
+/// How the number of rounds came about.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Sequential {
+    /// The rule.
+    pub rule: Rule,
+    /// Why it ended; absent when it was interrupted.
+    pub stopped: Option<Stop>,
 }
 
 /// A path whose MTU was probed: packets with DF of exactly the MTU must arrive, longer ones must not.
@@ -157,6 +199,9 @@ pub struct TestRecord {
     pub summary: Option<Summary>,
     /// May the figures be believed?
     pub verdict: Verdict,
+    /// Why the figures may not come again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// The most that the path can carry; absent where no link of it has a known rate, and for request/response tests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<Ceiling>,
@@ -231,6 +276,9 @@ pub struct Settings {
     pub rate: Option<BitRate>,
     /// Transactions of each stream in a second, on a schedule.
     pub transactions: Option<u64>,
+    /// Requests that each stream kept in flight beside the first.
+    #[serde(default)]
+    pub burst: u32,
     /// How the sender of a stream shall send.
     pub send: SendMode,
     /// How its receiver shall receive.
@@ -537,4 +585,6 @@ pub enum PathVerdict {
     },
     /// No hop is declared: there is nothing to prove.
     NoHops,
+    /// Two plain hosts: what lies between them is not known, and not proved.
+    NoTopology,
 }

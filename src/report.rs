@@ -1,13 +1,17 @@
 //! A record for readers: terminal text and JSON.
 
 mod intervals;
+pub mod iperf3;
+mod mtu;
+pub mod offload;
 mod placement;
 mod text;
 mod together;
+pub mod wrap;
 
 use std::io::{self, Write};
 
-pub use self::text::text;
+pub use self::{mtu::mtu, text::text};
 use crate::record::RunRecord;
 
 /// The record itself, as JSON that ends with a newline.

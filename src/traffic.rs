@@ -1,17 +1,21 @@
 //! The load engine: one pinned, blocking thread per stream, ends decided in that thread, counters on their own cache lines.
 //!
 //! A job has two sides. A [`Server`] is bound and says its ports, a [`Client`] connects to them and says its own addresses,
-//! the server starts with those addresses (nobody else gets in), the client starts, and both give a [`Side`] back.
+//! the server starts with those addresses (nobody else gets in), the client starts, and both give a [`Side`] back. Who has
+//! connected sockets already begins with [`Running::with_sockets`].
 //!
 //! [`Side`]: crate::measured::Side
 
+mod burst;
 mod clock;
 mod counters;
 mod cpus;
 mod crr;
+pub mod guest;
 mod job;
 mod open_loop;
 mod rr;
+mod sampler;
 mod sequence;
 mod socket;
 mod spec;
@@ -22,10 +26,17 @@ mod udp_stream;
 
 pub use self::{
     counters::{Sample, StreamSample},
-    job::{Client, Running, SenderTotals, Server},
+    job::{Client, Done, Role, Running, SenderTotals, Server},
+    sampler::Sampler,
     sequence::SequenceWindow,
+    socket::{SegmentSizes, segment_sizes},
+    socket::{adopt, datagrams, listener, path_mtu},
     spec::{Limits, Spec},
+    udp_stream::discard_queued,
 };
+
+#[cfg(test)]
+pub use self::spec::example as spec_example;
 
 /// What can go wrong with a job: the operation, what it was done to, and the system's text.
 #[derive(Debug, thiserror::Error)]

@@ -96,6 +96,7 @@ fn settings(length: u64) -> Settings {
         response: ByteSize(1),
         rate: None,
         transactions: None,
+        burst: 0,
         send: SendMode::Write,
         receive: ReceiveMode::Recv,
         tuning: Tuning::default(),
@@ -159,6 +160,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: valid.clone(),
+        warnings: Vec::new(),
         ceiling: None,
     };
     let latency = Latency {
@@ -199,6 +201,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: valid,
+        warnings: Vec::new(),
         ceiling: None,
     };
     let received = 350_000;
@@ -250,6 +253,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: Verdict { valid: false, reasons: vec![format!("round 1: path not proved: {reason}")] },
+        warnings: Vec::new(),
         ceiling: None,
     };
     record.flows = vec![FlowRecord {

@@ -13,9 +13,8 @@ use std::{
 use super::{
     frame::{self, FrameError},
     message::{BUILD, FromDriver, FromWorker, PROTOCOL},
-    sampler::Sampler,
 };
-use crate::traffic::{Client, Error, Running, Server};
+use crate::traffic::{Client, Error, Running, Sampler, Server};
 
 /// Jobs a worker holds at a time.
 const JOBS: usize = 512;
@@ -106,7 +105,7 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
     fn next_look(&self) -> Option<Duration> {
         let now = Instant::now();
         let runs = self.jobs.values().filter_map(|job| if let Job::Running(run) = job { Some(run) } else { None });
-        runs.map(|run| run.sampler.next_look.saturating_duration_since(now)).min()
+        runs.map(|run| run.sampler.next_look().saturating_duration_since(now)).min()
     }
 
     fn tell_progress(&mut self) -> Result<(), FrameError> {
@@ -114,7 +113,7 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
         let mut news = Vec::new();
         for (&job, state) in &mut self.jobs {
             if let Job::Running(run) = state
-                && run.sampler.next_look <= now
+                && run.sampler.next_look() <= now
                 && let Some((interval, streams)) =
                     run.sampler.look(run.running.sample(), &mut || run.running.sample_streams(), now)
             {

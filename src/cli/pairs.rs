@@ -51,18 +51,7 @@ impl PairArgs {
                 bail!("{option} names {from}:{to} twice; --streams gives a pair more streams");
             }
         }
-        let network = Network::new(&loaded.desired);
-        let between = |(from, to): &(String, String)| -> anyhow::Result<FlowPath> {
-            let declared = loaded.desired.flows.iter().find(|path| path.flow.from == *from && path.flow.to == *to);
-            match declared {
-                Some(path) => Ok(path.clone()),
-                None => {
-                    let (near, far) = (node(option, from, loaded)?, node(option, to, loaded)?);
-                    network.between((from, &near), (to, &far)).with_context(|| format!("{option} {from}:{to}"))
-                }
-            }
-        };
-        named.iter().map(between).collect()
+        between(option, &named, loaded)
     }
 
     fn every(&self, loaded: &Loaded) -> anyhow::Result<Vec<(String, String)>> {
@@ -80,6 +69,26 @@ impl PairArgs {
         };
         Ok(names.iter().flat_map(others).collect())
     }
+}
+
+/// The declared flows, or those that an option names.
+pub fn named(option: &str, texts: &[String], loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
+    if texts.is_empty() { Ok(loaded.desired.flows.clone()) } else { between(option, &split(option, texts)?, loaded) }
+}
+
+fn between(option: &str, named: &[(String, String)], loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
+    let network = Network::new(&loaded.desired);
+    let one = |(from, to): &(String, String)| -> anyhow::Result<FlowPath> {
+        let declared = loaded.desired.flows.iter().find(|path| path.flow.from == *from && path.flow.to == *to);
+        match declared {
+            Some(path) => Ok(path.clone()),
+            None => {
+                let (near, far) = (node(option, from, loaded)?, node(option, to, loaded)?);
+                network.between((from, &near), (to, &far)).with_context(|| format!("{option} {from}:{to}"))
+            }
+        }
+    };
+    named.iter().map(one).collect()
 }
 
 fn within_limits(option: &str, pairs: usize, streams: usize) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use rustix::thread::CapabilitySet;
 use super::{
     Exit, declared,
     declared::Loaded,
+    iperf3::Format,
     outcome::CannotHere,
     rates::{self, RateArgs},
     talk,
@@ -28,6 +29,7 @@ use crate::{
     plan::desired::{FlowPath, LinkRef, NsId},
     record::{MtuProof, RunRecord, TopologyRef},
     report,
+    stats::sequential::Rule,
     topology::model::{Attach, Node, Topology},
     ui::{self, ProgressLine},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
@@ -45,9 +47,12 @@ pub struct Args {
     /// Length of one round, such as 3s or 500ms [default: 1s].
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
-    /// Rounds of each test, interleaved [default: 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    rounds: Option<u32>,
+    /// Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3].
+    #[arg(long, value_name = "N|auto", value_parser = parse_rounds)]
+    rounds: Option<Rounds>,
+    /// With --rounds auto: the time for all rounds [default: 2m].
+    #[arg(long, value_name = "TIME")]
+    budget: Option<Span>,
     /// Warm-up before each round, left out of every figure.
     #[arg(long, value_name = "TIME")]
     omit: Option<Span>,
@@ -80,6 +85,8 @@ pub struct Args {
     #[command(flatten)]
     placement: super::placement::PlacementArgs,
     #[command(flatten)]
+    load: super::load::LoadArgs,
+    #[command(flatten)]
     tuning: super::tuning::TuningArgs,
     #[command(flatten)]
     pairs: super::pairs::PairArgs,
@@ -87,8 +94,11 @@ pub struct Args {
     #[arg(long)]
     keep: bool,
     /// Print the record as JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// How to print: text, json (the record), or iperf3, as `iperf3 -J` does (one document a round of a stream test).
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
 }
 
 /// What `--io` takes.
@@ -102,14 +112,31 @@ enum Io {
 
 /// What `--rate` takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Rate {
+pub(super) enum Rate {
     /// Payload bits, for streams.
     Bits(BitRate),
     /// Requests in a second.
     Requests(u64),
 }
 
-fn parse_rate(text: &str) -> Result<Rate, String> {
+/// What `--rounds` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rounds {
+    /// So many.
+    Count(u32),
+    /// As many as it takes.
+    Auto,
+}
+
+fn parse_rounds(text: &str) -> Result<Rounds, String> {
+    match text.parse() {
+        Ok(count @ 1..=10_000) => Ok(Rounds::Count(count)),
+        _ if text == "auto" => Ok(Rounds::Auto),
+        _ => Err("it is a number from 1 to 10000, or `auto`".to_owned()),
+    }
+}
+
+pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
     match text.strip_suffix("/s").map(str::parse::<u64>) {
         Some(Ok(count @ 1..)) => Ok(Rate::Requests(count)),
         _ => text.parse().map(Rate::Bits).map_err(|error| format!("{error}; requests per second are written 20000/s")),
@@ -117,9 +144,9 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
 }
 
 #[derive(Debug, Clone)]
-struct TestList(Vec<Test>);
+pub(super) struct TestList(pub(super) Vec<Test>);
 
-fn parse_tests(text: &str) -> Result<TestList, String> {
+pub(super) fn parse_tests(text: &str) -> Result<TestList, String> {
     Test::parse_list(text).map(TestList).map_err(|error| error.to_string())
 }
 
@@ -138,6 +165,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         rootless::enter().map_err(ApplyError::from)?;
     }
     let interrupt = interrupt::watch();
+    let format = if args.json { Format::Json } else { args.format.unwrap_or_default() };
     let mut loaded = match declared::load(&args.file)? {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
@@ -176,6 +204,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
     let (world, applied) = apply::apply(declared, &root)?;
     let mut record = new_record(&loaded, is_rootless);
+    record.manifest =
+        Some(experiment::manifest::read(&world, &loaded.desired, &flows, &loaded.text, &record.command, &options.cpus));
+    let tunnelled = apply::ovs::tunnels(&world, &loaded.desired);
     let measured = rates::known(&world, &loaded.desired).map_err(anyhow::Error::from).and_then(|known| {
         if let Some(profile) = options.profile {
             record.warnings.extend(rates::check(profile, &flows, &known)?);
@@ -184,7 +215,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         measure(&mut record, &world, &flows, &options, &mut line, &interrupt)
     });
     line.clear();
-    record.switches = apply::ovs::evidence(&world, &loaded.desired);
+    record.switches = apply::ovs::evidence(&world, &loaded.desired, &tunnelled);
     let ended = apply::ovs::ended(&world, &loaded.desired);
     record.warnings.extend(ended.iter().map(|ns| {
         format!("the Open vSwitch in {ns} ended while this was measured: the figures say nothing; `netbench topo apply` starts it again")
@@ -192,11 +223,13 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
-        ui::text::quiet_when_closed(|mut out| {
-            if args.json { report::json(&record, &mut out) } else { report::text(&record, &mut out) }
+        ui::text::quiet_when_closed(|mut out| match format {
+            Format::Json => report::json(&record, &mut out),
+            Format::Iperf3 => report::iperf3::documents(&record, &mut out),
+            Format::Text => report::text(&record, &mut out),
         })?;
     }
-    if !args.json && (args.keep || was_up) {
+    if format == Format::Text && (args.keep || was_up) {
         talk(&format!(
             "{} stays up ({} steps were needed); `netbench topo destroy {0}` removes it",
             loaded.desired.topology,
@@ -222,7 +255,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 /// Without root only namespaces of our own exist.
-fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
+pub fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
     let outside = topology.nodes.iter().find(|node| !matches!(node.attach, None | Some(Attach::This)));
     if let Some(node) = outside {
         let text = format!(
@@ -242,10 +275,17 @@ fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
 }
 
 fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
+    if args.budget.is_some() && args.rounds != Some(Rounds::Auto) {
+        bail!("--budget is for --rounds auto; without it the number of rounds decides how long it takes");
+    }
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
-        rounds: args.rounds,
+        rounds: args.rounds.and_then(|rounds| if let Rounds::Count(count) = rounds { Some(count) } else { None }),
+        rule: (args.rounds == Some(Rounds::Auto)).then(|| {
+            let rule = Rule::default();
+            Rule { budget_s: args.budget.map_or(rule.budget_s, |budget| budget.0.as_secs_f64()), ..rule }
+        }),
         omit: args.omit,
         interval: None,
         streams: args.streams,
@@ -253,6 +293,7 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         response: args.response,
         rate: args.rate.and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits) } else { None }),
         transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
+        burst: args.load.burst.unwrap_or(0),
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,

@@ -8,6 +8,7 @@ use crate::{
     measured::{ReceiveMode, SendMode, Test, Tuning, UnknownTest},
     plan::{ceiling::Rates, desired::FlowPath},
     record::Policy,
+    stats::sequential::Rule,
     topology::model::{Flow, TestDefaults},
     traffic::{self, Spec},
     units::{BitRate, ByteSize, CpuList, Span},
@@ -22,6 +23,8 @@ pub struct Asked {
     pub duration: Option<Span>,
     /// `--rounds`
     pub rounds: Option<u32>,
+    /// `--rounds auto`
+    pub rule: Option<Rule>,
     /// `--omit`
     pub omit: Option<Span>,
     /// `--interval`
@@ -36,6 +39,8 @@ pub struct Asked {
     pub rate: Option<BitRate>,
     /// `--rate` in transactions per second
     pub transactions: Option<u64>,
+    /// `--burst`
+    pub burst: u32,
     /// `--socket-buffer`
     pub socket_buffer: Option<ByteSize>,
     /// `--send`
@@ -69,6 +74,8 @@ pub struct Options {
     pub duration: Span,
     /// Rounds of each test.
     pub rounds: u32,
+    /// With `--rounds auto`: when there are enough; `rounds` then does not count.
+    pub rule: Option<Rule>,
     /// Warm-up before each window.
     pub omit: Span,
     /// Intervals of progress.
@@ -83,6 +90,8 @@ pub struct Options {
     pub rate: Option<BitRate>,
     /// Transactions of each stream in a second, where the test has a schedule.
     pub transactions: Option<u64>,
+    /// Requests that each stream keeps in flight beside the first, where the test can.
+    pub burst: u32,
     /// Socket buffers to ask for.
     pub socket_buffer: Option<ByteSize>,
     /// How streams send, where the test can; `None` takes each test's usual way.
@@ -125,6 +134,7 @@ impl Options {
             tests,
             duration,
             rounds: asked.rounds.or(file.rounds).unwrap_or(3),
+            rule: asked.rule,
             omit: asked.omit.unwrap_or(Span(Duration::ZERO)),
             interval: asked.interval.unwrap_or(Span(interval)),
             streams: asked.streams.or(file.streams).unwrap_or(1),
@@ -132,6 +142,7 @@ impl Options {
             response: asked.response,
             rate: asked.rate,
             transactions: asked.transactions,
+            burst: asked.burst,
             socket_buffer: asked.socket_buffer,
             send: asked.send,
             receive: asked.receive,
@@ -152,6 +163,11 @@ impl Options {
         if self.transactions.is_some() && idle(&Test::has_schedule) {
             let what = "none of the tests has requests: a rate in requests per second is for tcp_rr and udp_rr";
             return Err(traffic::Error::Spec(what.to_owned()));
+        }
+        if self.burst > 0 && idle(&Test::has_schedule) {
+            return Err(traffic::Error::Spec(
+                "none of the tests keeps requests in flight: a burst is for tcp_rr and udp_rr".to_owned(),
+            ));
         }
         if let Some(mode) = self.send.filter(|mode| idle(&|test| mode.fits(test))) {
             return Err(traffic::Error::Spec(format!("none of the tests can send by {mode}")));
@@ -211,8 +227,9 @@ impl Options {
     /// The job of one test on one flow, without CPUs (those differ between the sides).
     pub fn spec(&self, test: Test, flow: &Flow) -> Spec {
         let transactions = self.transactions.filter(|_| test.has_schedule());
-        // A datagram on a schedule carries its number.
-        let numbered = transactions.is_some() && test.is_udp();
+        let burst = if test.has_schedule() { self.burst } else { 0 };
+        // A datagram on a schedule, or one of several in flight, carries its number.
+        let numbered = (transactions.is_some() || burst > 0) && test.is_udp();
         let length = self.length.unwrap_or(ByteSize(match test {
             test if test.is_byte_stream() => Spec::BLOCK,
             Test::UdpStream => full_datagram(flow),
@@ -228,6 +245,7 @@ impl Options {
             length,
             response: self.response.unwrap_or(ByteSize(if numbered { 8 } else { 1 })),
             transactions,
+            burst,
             rate: if test.is_rr() { None } else { self.rate },
             socket_buffer: self.socket_buffer,
             cpus: None,

@@ -1,7 +1,10 @@
 //! The driver of `netbench run`: every flow × test × round, rounds outermost, so that a change of the machine's mood
 //! during the run falls on all tests alike.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Instant,
+};
 
 use super::{
     bottleneck,
@@ -17,7 +20,10 @@ use crate::{
     agent::{AgentError, Workers},
     measured::{Interval, Side, Test},
     plan::desired::{Direction, FlowPath},
-    record::{FlowRecord, PathEvidence, PathVerdict, RoundRecord, RunRecord, Settings, TestRecord, Verdict},
+    record::{
+        FlowRecord, PathEvidence, PathVerdict, RoundRecord, RunRecord, Sequential, Settings, TestRecord, Verdict,
+    },
+    stats::{sequential::Stop, warning::Warning},
     traffic::Spec,
 };
 
@@ -79,9 +85,12 @@ pub fn run(
 ) -> Result<(), RunError> {
     let groups = groups(flows.len(), options);
     record.flows = flows.iter().map(|path| flow_record(path, options)).collect();
-    let of = options.rounds.saturating_mul(groups.len() as u32);
+    record.sequential = options.rule.map(|rule| Sequential { rule, stopped: None });
+    let (least, most) = options.rule.map_or((options.rounds, options.rounds), |rule| (rule.at_least, rule.at_most));
+    let began = Instant::now();
     let (mut number, mut job) = (0, 0);
-    for round in 1..=options.rounds {
+    for round in 1..=most {
+        let of = least.max(round).saturating_mul(groups.len() as u32);
         for (members, test) in &groups {
             number += 1;
             if interrupt.load(Relaxed) {
@@ -159,6 +168,14 @@ pub fn run(
             }
             members.iter().for_each(|&flow| summary::refresh(&mut record.flows[flow].tests[position]));
         }
+        if let Some(sequential) = &mut record.sequential {
+            let tests = record.flows.iter().flat_map(|flow| &flow.tests);
+            let sets: Vec<Vec<f64>> = tests.map(|test| test.rounds.iter().map(|r| r.headline).collect()).collect();
+            sequential.stopped = sequential.rule.stop(sets.iter().map(Vec::as_slice), began.elapsed().as_secs_f64());
+            if sequential.stopped.is_some() {
+                break;
+            }
+        }
     }
     record.interrupted = interrupt.load(Relaxed);
     conclude(record);
@@ -187,7 +204,7 @@ fn sum(last: &Interval, latest: &[Option<Interval>]) -> Interval {
     }
 }
 
-fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
+pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
     let flow = &path.flow;
     let [client_cpus, server_cpus] = options.cpu_lists(flow);
     let test_record = |&test: &Test| {
@@ -202,6 +219,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 response: spec.response,
                 rate: spec.rate,
                 transactions: spec.transactions,
+                burst: spec.burst,
                 send: spec.send,
                 receive: spec.receive,
                 tuning: spec.tuning,
@@ -214,6 +232,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
             rounds: Vec::new(),
             summary: None,
             verdict: Verdict { valid: false, reasons: Vec::new() },
+            warnings: Vec::new(),
             ceiling: None,
         }
     };
@@ -230,9 +249,10 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
 /// What a flow carried, by its ends.
 fn carried(path: &FlowPath, spec: &Spec, sender: &Side, receiver: &Side, client: &Side) -> Carried {
     if spec.test.is_rr() {
-        // Over TCP many transactions can share a packet only if they are pipelined; on a schedule they may be.
+        // Over TCP many transactions can share a packet only if they are pipelined: in bursts, or on a schedule.
         let count = client.all_units();
-        return Carried::Transactions { count: if spec.transactions.is_some() { count.min(1) } else { count } };
+        let pipelined = spec.transactions.is_some() || spec.burst > 0;
+        return Carried::Transactions { count: if pipelined { count.min(1) } else { count } };
     }
     Carried::Stream {
         sent: sender.all_bytes() + resent(sender),
@@ -274,6 +294,24 @@ fn book_all(
         if let Some(booked) = result.rounds.last_mut().filter(|_| members.len() > 1) {
             together::soften(&mut booked.losses, own, &evidence);
         }
+    }
+}
+
+/// Judges a round of a flow that ran alone and whose counters nobody read.
+pub(super) fn book_uncounted(
+    result: &mut TestRecord,
+    round: u32,
+    path: &FlowPath,
+    spec: &Spec,
+    options: &Options,
+    ends: Ends,
+) {
+    let path = if spec.test.is_reverse() { backwards(path) } else { path.clone() };
+    let (sender, receiver) =
+        if spec.test.is_reverse() { (&ends.server, &ends.client) } else { (&ends.client, &ends.server) };
+    let load = Load { path: &path, carried: carried(&path, spec, sender, receiver, &ends.client) };
+    if let Some(evidence) = judge_all(&[load], &Counters::new(), &Counters::new()).pop() {
+        book(result, round, &path, spec, options, ends, evidence);
     }
 }
 
@@ -338,7 +376,7 @@ fn resent(client: &Side) -> u64 {
 }
 
 /// Gives every test its final word and the record its warnings.
-fn conclude(record: &mut RunRecord) {
+pub(super) fn conclude(record: &mut RunRecord) {
     let mut warnings = Vec::new();
     for flow in &mut record.flows {
         // Tests that Ctrl-C left without a round are no results.
@@ -347,6 +385,10 @@ fn conclude(record: &mut RunRecord) {
         }
         for test in &mut flow.tests {
             summary::refresh(test);
+            let wide = record.sequential.filter(|sequential| sequential.stopped != Some(Stop::Steady));
+            let half = test.summary.as_ref().and_then(|summary| summary.headline.half_width());
+            let half = half.filter(|&half| wide.is_some_and(|sequential| half > sequential.rule.half_width));
+            test.warnings.extend(half.map(|half_width| Warning::NotSteady { half_width }));
             warnings.extend(
                 summary::warnings(test).into_iter().map(|w| format!("{} {} → {}: {w}", test.test, flow.from, flow.to)),
             );

@@ -5,7 +5,9 @@
 //! acknowledgements that do not fit the receive buffer.
 
 pub mod nla;
+pub(crate) mod packet;
 mod parse;
+pub mod socket_errors;
 pub(crate) mod sys;
 
 use std::{

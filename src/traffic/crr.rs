@@ -78,7 +78,7 @@ pub fn server(lane: &mut Lane<'_>, listener: &Socket) -> Result<Ended, Error> {
         // Before it is counted: the client's last transaction must not be told before ours.
         drop(connection);
         if answered {
-            window.count(lane);
+            window.count(lane, 1);
         }
     }
     Ok(Ended { elapsed_ns: window.elapsed(lane), ..Ended::default() })

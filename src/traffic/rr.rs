@@ -21,6 +21,8 @@ use super::{
 const LONGEST_NS: u64 = 60_000_000_000;
 /// A datagram request without an answer is sent again after this.
 const RETRY: Duration = Duration::from_millis(200);
+/// The same in nanoseconds.
+pub const LOST_NS: u64 = RETRY.as_nanos() as u64;
 
 /// An empty one.
 pub fn histogram() -> Histogram<u64> {
@@ -58,7 +60,7 @@ pub fn drive(
 }
 
 /// A spinning thread's socket answers at once, and is asked again and again.
-fn spin(lane: &Lane<'_>) -> Result<(), Error> {
+pub fn spin(lane: &Lane<'_>) -> Result<(), Error> {
     match lane.spec.tuning.spin {
         true => lane.socket.set_nonblocking(true).map_err(os("set O_NONBLOCK of stream", lane.stream)),
         false => Ok(()),
@@ -100,7 +102,7 @@ pub fn tcp_server(lane: &mut Lane<'_>) -> Result<Ended, Error> {
             Err(error) => Err(error),
         };
         match served {
-            Ok(true) => window.count(lane),
+            Ok(true) => window.count(lane, 1),
             Ok(false) => break,
             // A client with a schedule beyond its means leaves what it did not get an answer to in time. One that died is
             // missed by whoever started it.
@@ -125,15 +127,15 @@ impl ServerWindow {
         Self { omit: lane.spec.omit.0.as_nanos() as u64, opens: None, last: 0 }
     }
 
-    /// A transaction is done.
+    /// So many transactions are done.
     #[inline]
-    pub fn count(&mut self, lane: &mut Lane<'_>) {
+    pub fn count(&mut self, lane: &mut Lane<'_>, transactions: u64) {
         self.last = now_ns();
         let opens = *self.opens.get_or_insert(self.last + self.omit);
         if !lane.tally.is_open() && self.last >= opens {
             lane.tally.open(self.last);
         }
-        lane.tally.add(lane.spec.length.0, 1);
+        lane.tally.add(lane.spec.length.0 * transactions, transactions);
     }
 
     /// Was there a transaction?
@@ -224,7 +226,7 @@ fn exchange(
             Err(error) if is_lost(error) => std::thread::sleep(POLL),
             Err(error) => return Err(unreachable(lane, error)),
         }
-        let spin_until = if lane.spec.tuning.spin { now_ns() + RETRY.as_nanos() as u64 } else { 0 };
+        let spin_until = if lane.spec.tuning.spin { now_ns() + LOST_NS } else { 0 };
         while sent.is_ok() {
             lane.tally.calls += 1;
             match stream.read(response) {
@@ -278,7 +280,7 @@ pub fn udp_server(lane: &mut Lane<'_>) -> Result<Ended, Error> {
                 lane.tally.calls += 1;
                 // A response that cannot go is a lost one: the client asks again.
                 if lane.socket.send(&response).is_ok() {
-                    window.count(lane);
+                    window.count(lane, 1);
                 }
             }
             Ok(_) => {}

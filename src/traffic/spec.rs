@@ -34,6 +34,8 @@ pub struct Spec {
     pub rate: Option<BitRate>,
     /// Request/response: transactions of each stream in a second, on a schedule; none asks when the answer is there.
     pub transactions: Option<u64>,
+    /// Request/response: requests kept in flight beside the first.
+    pub burst: u32,
     /// What to ask for as `SO_SNDBUF` and `SO_RCVBUF`; none leaves TCP to the kernel's tuning and asks 4 MiB for UDP.
     pub socket_buffer: Option<ByteSize>,
     /// CPUs of this side, in the order of the streams; stream i gets the (i mod n)-th, alone.
@@ -60,6 +62,8 @@ impl Limits {
     pub const DATAGRAM: u64 = 65507;
     /// Transactions of a stream in a second.
     pub const TRANSACTIONS: u64 = 10_000_000;
+    /// Requests in flight beside the first.
+    pub const BURST: u32 = 65_535;
     /// Window and warm-up, each.
     pub const DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
     /// Intervals in a window: a result must fit its frame.
@@ -112,6 +116,15 @@ impl Spec {
                 );
             }
         }
+        if self.burst > 0 {
+            if !self.test.has_schedule() || self.transactions.is_some() || self.burst > Limits::BURST {
+                let most = Limits::BURST;
+                return no(format!("a burst of {}: TCP_RR and UDP_RR without a rate take 1 to {most}", self.burst));
+            }
+            if self.test.is_udp() && self.length.0.min(self.response.0) < 8 {
+                return no("datagrams in bursts carry a number: request and response of 8 bytes at least".to_owned());
+            }
+        }
         if !self.send.fits(self.test) || !self.receive.fits(self.test) {
             return no(format!("{} cannot send by {} and receive by {}", self.test, self.send, self.receive));
         }
@@ -139,7 +152,9 @@ impl Spec {
     }
 }
 
+/// A short job of this test.
 #[cfg(test)]
+/// A job that is over in a moment.
 pub fn example(test: Test) -> Spec {
     let span = |millis| Span(Duration::from_millis(millis));
     Spec {
@@ -156,6 +171,7 @@ pub fn example(test: Test) -> Spec {
         response: ByteSize(1),
         rate: None,
         transactions: None,
+        burst: 0,
         socket_buffer: None,
         cpus: None,
         dont_fragment: true,
@@ -175,7 +191,7 @@ mod tests {
             example(test).validate().unwrap();
         }
         type Break = fn(&mut Spec);
-        let breaks: [Break; 11] = [
+        let breaks: [Break; 12] = [
             |s| s.streams = 0,
             |s| s.streams = 257,
             |s| s.length = ByteSize(15),
@@ -187,6 +203,7 @@ mod tests {
             |s| s.send = SendMode::Zerocopy,
             |s| s.receive = ReceiveMode::Trunc,
             |s| s.tuning.dscp = Some(64),
+            |s| s.burst = 1,
         ];
         for (i, break_it) in breaks.into_iter().enumerate() {
             let mut spec = example(Test::UdpStream);

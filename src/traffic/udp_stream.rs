@@ -11,8 +11,11 @@ use std::{io, os::fd::AsFd};
 
 use socket2::Socket;
 
-use self::pace::Pace;
-pub use self::receive::{discard_queued, receive};
+pub use self::{
+    jitter::Jitter,
+    pace::Pace,
+    receive::{discard_queued, receive},
+};
 use super::{
     Error,
     clock::{now_ns, sleep_until},

@@ -2,19 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    measured::{Interval, Side, StreamInterval, TcpInterval},
-    traffic::{Sample, StreamSample},
-};
+use super::counters::{Sample, StreamSample};
+use crate::measured::{Interval, Side, StreamInterval, TcpInterval};
 
 /// How often a job is looked at whose window has not opened.
 const UNOPENED: Duration = Duration::from_millis(10);
 
 /// Cuts a job's running counters into intervals whose sums are its totals.
+#[derive(Debug)]
 pub struct Sampler {
     every: Duration,
-    /// When to look again.
-    pub next_look: Instant,
+    next_look: Instant,
     /// When the window opened (`CLOCK_MONOTONIC`, nanoseconds); 0 before.
     opened_ns: u64,
     /// Bytes and units told so far.
@@ -38,6 +36,11 @@ impl Sampler {
             retransmits: 0,
             intervals: Vec::new(),
         }
+    }
+
+    /// When to look next.
+    pub fn next_look(&self) -> Instant {
+        self.next_look
     }
 
     /// Looks: what has happened since the last interval, in all and by stream, when one is over.
