@@ -1,9 +1,12 @@
 //! The command line: one file per command, each with its clap `Args` and `run(args) -> anyhow::Result<Exit>`.
 
 mod agent;
+mod compare;
 mod declared;
 mod explain;
+mod export;
 mod generate;
+mod history;
 mod iperf3;
 mod load;
 mod mtu;
@@ -12,8 +15,11 @@ mod outcome;
 mod pairs;
 mod placement;
 mod rates;
+mod report;
 mod run;
 mod serve;
+mod show;
+mod stored;
 mod stream;
 mod topo;
 mod tuning;
@@ -62,7 +68,7 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    a check failed: drift, or an MTU that is not as declared
+  1    a check failed: drift, an MTU that is not as declared, a regression
   2    a mistake on the command line or in the topology
   3    corrupt data or a broken offload
   4    the measurement is not valid
@@ -75,6 +81,11 @@ Start with `netbench run bridge`; `netbench topo new --list` names the other shi
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    History(history::Args),
+    Show(show::Args),
+    Compare(compare::Args),
+    Export(export::Args),
+    Report(report::Args),
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
@@ -99,6 +110,11 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
             Command::Run(args) => run::run(*args),
+            Command::History(args) => history::run(&args),
+            Command::Show(args) => show::run(&args),
+            Command::Compare(args) => compare::run(&args),
+            Command::Export(args) => export::run(&args),
+            Command::Report(args) => report::run(&args),
             Command::Topo(topo) => topo.run(),
             Command::Serve(args) => serve::run(args),
             Command::Stream(args) => stream::run(*args),

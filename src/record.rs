@@ -4,6 +4,8 @@
 //! Figures are as measured, with their unit in the field's name; what a reader may want to compute (medians, intervals) is
 //! in the summaries.
 
+pub mod compare;
+pub mod history;
 pub mod manifest;
 pub mod mtu;
 mod offload;

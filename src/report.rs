@@ -1,17 +1,21 @@
-//! A record for readers: terminal text and JSON.
+//! A record for readers: terminal text, JSON, a page of HTML, other tools' formats.
 
+mod comparison;
+pub mod export;
+pub mod html;
 mod intervals;
 pub mod iperf3;
 mod mtu;
 pub mod offload;
 mod placement;
+pub mod quantity;
 mod text;
 mod together;
 pub mod wrap;
 
 use std::io::{self, Write};
 
-pub use self::{mtu::mtu, text::text};
+pub use self::{comparison::comparison, export::export, mtu::mtu, text::text};
 use crate::record::RunRecord;
 
 /// The record itself, as JSON that ends with a newline.

@@ -18,7 +18,7 @@ fn link(ns: &str) -> LinkRef {
 }
 
 fn target() -> Target {
-    let hop = |ns, direction| Hop { at: link(ns), direction, mtu: 1500, overhead: 0, beside: vec![] };
+    let hop = |ns, direction| Hop { at: link(ns), direction, mtu: 1500, overhead: 0, beside: Vec::new() };
     let path = FlowPath {
         flow: Flow {
             from: "client".into(),
