@@ -15,6 +15,8 @@ mod nic;
 mod offload;
 mod outcome;
 mod overhead;
+mod pairs;
+mod placement;
 mod rates;
 mod report;
 mod run;

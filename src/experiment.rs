@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod mtu_probe;
 pub mod offload;
 pub mod options;
+pub mod placement;
 pub mod profile;
 pub mod rate_search;
 pub mod round;
@@ -19,6 +20,7 @@ pub mod run;
 pub mod summary;
 pub mod tune;
 pub mod waterfall;
+pub mod together;
 
 pub use self::{
     options::Options,

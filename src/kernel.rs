@@ -14,6 +14,7 @@ pub mod observe;
 pub mod qdisc;
 
 pub mod devlink;
+pub mod cpus;
 pub mod nic;
 pub mod numa;
 pub mod sriov;

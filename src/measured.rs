@@ -2,12 +2,14 @@
 //!
 //! Times are nanoseconds of `CLOCK_MONOTONIC` differences unless a name says otherwise; bytes are payload bytes.
 
+mod interval;
 mod io;
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::interval::{StreamInterval, TcpInterval};
 pub use self::io::{ReceiveMode, SendMode, StreamIo, Tuning, Zerocopy};
 
 /// A test, by netperf's name.
@@ -308,6 +310,13 @@ pub struct SocketFacts {
     /// Differentiated services code point of what it sends.
     #[serde(default)]
     pub dscp: Option<u8>,
+    /// `SO_INCOMING_CPU`: the CPU that last did the receive processing of this socket.
+    #[serde(default)]
+    pub incoming_cpu: Option<u32>,
+    /// `SO_INCOMING_NAPI_ID`: the receive queue that last fed it; absent where no NAPI instance has a number (veth without XDP,
+    /// loopback).
+    #[serde(default)]
+    pub napi_id: Option<u32>,
 }
 
 /// Parts of `struct tcp_info`. A field that this kernel does not report is absent.
@@ -389,6 +398,9 @@ pub struct Interval {
     pub bytes: u64,
     /// Datagrams or transactions.
     pub units: u64,
+    /// The connections at its end (TCP, but for one connection a transaction).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<TcpInterval>,
 }
 
 impl Interval {

@@ -10,10 +10,16 @@ pub mod manifest;
 pub mod mtu;
 mod offload;
 pub mod sweep;
+mod placement;
+mod together;
 
 use serde::{Deserialize, Serialize};
 
-pub use offload::{BisectRecord, OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict, Trial};
+pub use self::{
+    offload::{BisectRecord, OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict, Trial},
+    placement::{LanePlace, Policy, Relation},
+    together::{TogetherRecord, TogetherRound},
+};
 
 use crate::{
     facts::{Machine, OvsFacts},
@@ -58,6 +64,9 @@ pub struct RunRecord {
     pub elapsed_s: f64,
     /// By flow, in order of declaration.
     pub flows: Vec<FlowRecord>,
+    /// Tests whose flows ran at the same time, with their sums.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<TogetherRecord>,
     /// In what it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<manifest::Manifest>,
@@ -89,6 +98,7 @@ impl RunRecord {
             quiet_ms: 0.0,
             elapsed_s: 0.0,
             flows: Vec::new(),
+            together: Vec::new(),
             manifest: None,
             sequential: None,
             switches: Vec::new(),
@@ -183,6 +193,9 @@ pub struct TestRecord {
     /// What `--io auto` tried and chose; the settings are the chosen ones.
     #[serde(default)]
     pub io_probe: Option<IoProbe>,
+    /// The CPUs that each stream got, in the last round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placement: Vec<LanePlace>,
     /// Every round, in order of time. A round that failed has no figures and says why in the verdict.
     pub rounds: Vec<RoundRecord>,
     /// The headline over all rounds; absent when none ended.
@@ -279,6 +292,9 @@ pub struct Settings {
     pub client_cpus: Option<CpuList>,
     /// CPUs of the server's.
     pub server_cpus: Option<CpuList>,
+    /// How far apart the CPUs of a stream's two ends were asked to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Policy>,
 }
 
 /// One round.

@@ -3,13 +3,16 @@
 mod comparison;
 pub mod export;
 pub mod html;
+mod intervals;
 pub mod iperf3;
 mod mtu;
 pub mod offload;
+mod placement;
 pub mod quantity;
 mod search;
 mod sweep;
 mod text;
+mod together;
 pub mod wrap;
 
 use std::io::{self, Write};

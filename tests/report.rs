@@ -39,6 +39,8 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
             congestion: tcp.then(|| "cubic".into()),
             nodelay: tcp.then_some(units > 0),
             dscp: Some(0),
+            incoming_cpu: Some(3),
+            napi_id: None,
         },
         tcp: tcp.then(|| TcpInfo {
             retransmits: Some(0),
@@ -54,7 +56,8 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
 }
 
 fn side(stream: Stream, latency: Option<Latency>) -> Side {
-    let interval = Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units };
+    let interval =
+        Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units, tcp: None };
     Side { streams: vec![stream], intervals: vec![interval], latency, uncorrected: None, cpus: vec![] }
 }
 
@@ -99,6 +102,7 @@ fn settings(length: u64) -> Settings {
         tuning: Tuning::default(),
         client_cpus: Some(CpuList(vec![0])),
         server_cpus: None,
+        placement: None,
     }
 }
 
@@ -133,6 +137,7 @@ fn record() -> RunRecord {
         test: Test::TcpStream,
         settings: settings(131_072),
         io_probe: None,
+        placement: vec![],
         rounds: (1..)
             .zip(goodputs)
             .map(|(i, bits)| {
@@ -174,6 +179,7 @@ fn record() -> RunRecord {
         test: Test::TcpRr,
         settings: settings(1),
         io_probe: None,
+        placement: vec![],
         rounds: vec![round(
             1,
             16_780.0,
@@ -216,6 +222,7 @@ fn record() -> RunRecord {
         test: Test::UdpStream,
         settings: settings(8972),
         io_probe: None,
+        placement: vec![],
         rounds: vec![astray],
         summary: Some(Summary {
             unit: Unit::BitsPerSecond,

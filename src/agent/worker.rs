@@ -17,7 +17,7 @@ use super::{
 use crate::traffic::{Client, Error, Running, Sampler, Server};
 
 /// Jobs a worker holds at a time.
-const JOBS: usize = 64;
+const JOBS: usize = 512;
 
 enum Inbox {
     Message(Box<FromDriver>),
@@ -114,9 +114,10 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
         for (&job, state) in &mut self.jobs {
             if let Job::Running(run) = state
                 && run.sampler.next_look() <= now
-                && let Some(interval) = run.sampler.look(run.running.sample(), now)
+                && let Some((interval, streams)) =
+                    run.sampler.look(run.running.sample(), &mut || run.running.sample_streams(), now)
             {
-                news.push(FromWorker::Progress { job, interval });
+                news.push(FromWorker::Progress { job, interval, streams });
             }
         }
         news.iter().try_for_each(|message| self.say(message))
@@ -205,11 +206,12 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
     fn report(&mut self, job: u32) -> Result<(), FrameError> {
         let Some(Job::Running(run)) = self.jobs.remove(&job) else { return Ok(()) };
         let Run { running, sampler } = *run;
+        let opened_ns = running.sample().opened_ns;
         let message = match running.collect() {
             Ok(mut side) => {
                 let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
-                side.intervals = sampler.close(longest, side.bytes(), side.units());
-                FromWorker::Result { job, side }
+                side.intervals = sampler.close(longest, &side);
+                FromWorker::Result { job, side, opened_ns }
             }
             Err(error) => FromWorker::Error { job: Some(job), what: error.to_string() },
         };

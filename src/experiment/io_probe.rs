@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use super::{evidence::Counters, round::Round};
+use super::{
+    evidence::Counters,
+    round::{self, Lane},
+};
 use crate::{
     agent::Workers,
     measured::{ReceiveMode, SendMode, Test},
@@ -149,9 +152,11 @@ impl Around<'_, '_> {
             spec
         };
         *self.job += 2;
-        let round = Round { path: self.path, client: short(&self.client), server: short(&self.server), job: *self.job };
+        let lane = Lane { path: self.path, client: short(&self.client), server: short(&self.server), job: *self.job };
         let mut nothing = || Ok(Counters::new());
-        match round.run(self.workers, &mut nothing, &mut |_| {}, self.interrupt) {
+        match round::run(&[lane], self.workers, &mut nothing, &mut |_| {}, self.interrupt)
+            .map(|mut all| all.ends.remove(0))
+        {
             Ok(measured) if self.client.test.is_reverse() => measured.client.bits_per_second(),
             Ok(measured) => measured.server.bits_per_second(),
             Err(_) => 0.0,

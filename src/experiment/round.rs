@@ -1,4 +1,4 @@
-//! One round: server bound, client connected, counters read, traffic, counters read again.
+//! One round of one flow or of many at a time: servers bound, clients connected, counters read, traffic, counters read again.
 
 use std::{
     net::SocketAddr,
@@ -12,7 +12,7 @@ use crate::{
         AgentError, Workers,
         message::{FromDriver, FromWorker},
     },
-    measured::{Interval, Side},
+    measured::{Interval, Side, StreamInterval},
     plan::desired::FlowPath,
     traffic::{SenderTotals, Spec},
 };
@@ -24,19 +24,17 @@ const LINGER: Duration = Duration::from_secs(25);
 /// How often the interrupt flag is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a round brought.
-pub struct Measured {
+/// What a flow brought.
+pub struct Ends {
     /// The client's account.
     pub client: Side,
     /// The server's.
     pub server: Side,
-    /// Counters before the first byte.
-    pub before: Counters,
-    /// And after the last.
-    pub after: Counters,
+    /// When the window of each opened (`CLOCK_MONOTONIC`, nanoseconds).
+    pub opened_ns: [u64; 2],
 }
 
-impl Measured {
+impl Ends {
     /// Did the measured window bring nothing at all?
     pub fn is_empty(&self) -> bool {
         let streams = || self.client.streams.iter().chain(&self.server.streams);
@@ -44,6 +42,16 @@ impl Measured {
         sides.iter().any(|side| side.streams.iter().all(|s| s.bytes == 0 && s.units == 0))
             || streams().all(|stream| stream.elapsed_ns == 0)
     }
+}
+
+/// What a round brought.
+pub struct Measured {
+    /// Every flow, in order.
+    pub ends: Vec<Ends>,
+    /// Counters before the first byte.
+    pub before: Counters,
+    /// And after the last.
+    pub after: Counters,
 }
 
 /// Why a round brought nothing.
@@ -57,8 +65,8 @@ pub enum RoundError {
     Counters(String),
 }
 
-/// Both sides' jobs of one round.
-pub struct Round<'r> {
+/// Both sides' jobs of one flow.
+pub struct Lane<'r> {
     /// The flow.
     pub path: &'r FlowPath,
     /// The client's job.
@@ -69,48 +77,137 @@ pub struct Round<'r> {
     pub job: u32,
 }
 
-impl Round<'_> {
-    /// Runs it. Each interval of the headline side is told; the flag ends the window early and in good order.
-    /// After an error both workers are let go, so that nothing of the round lives on.
-    pub fn run(
-        &self,
-        workers: &mut Workers<'_>,
-        snapshot: &mut dyn FnMut() -> Result<Counters, String>,
-        tell: &mut dyn FnMut(&Interval),
-        interrupt: &AtomicBool,
-    ) -> Result<Measured, RoundError> {
-        let outcome = self.measure(workers, snapshot, tell, interrupt);
-        if outcome.is_err() {
-            workers.dismiss(&self.path.from_ns.0);
-            workers.dismiss(&self.path.to_ns.0);
-        }
-        outcome
-    }
+/// An interval of one end of a flow, as it is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'t> {
+    /// Which of the round's flows.
+    pub lane: usize,
+    /// The end that gives the headline.
+    pub is_headline: bool,
+    /// The end that sends the stream (of requests: the client).
+    pub is_sender: bool,
+    /// All of its streams.
+    pub interval: &'t Interval,
+    /// Each of them.
+    pub streams: &'t [StreamInterval],
+}
 
-    fn measure(
-        &self,
-        workers: &mut Workers<'_>,
-        snapshot: &mut dyn FnMut() -> Result<Counters, String>,
-        tell: &mut dyn FnMut(&Interval),
-        interrupt: &AtomicBool,
-    ) -> Result<Measured, RoundError> {
-        let (client_ns, server_ns) = (&self.path.from_ns.0, &self.path.to_ns.0);
-        let (client_job, server_job) = (self.job, self.job + 1);
-        workers.ensure(server_ns)?;
-        workers.ensure(client_ns)?;
-        let peers = self.connect(workers)?;
+/// Hears what is told.
+pub type Tell<'t> = &'t mut dyn FnMut(Told<'_>);
+/// Reads the counters of every interface.
+pub type Snapshot<'s> = &'s mut dyn FnMut() -> Result<Counters, String>;
+
+/// Runs flows at the same time. Each interval is told; the flag ends the windows early and in good order.
+/// After an error all workers of the round are let go, so that nothing of it lives on.
+pub fn run(
+    lanes: &[Lane<'_>],
+    workers: &mut Workers<'_>,
+    snapshot: Snapshot<'_>,
+    tell: Tell<'_>,
+    interrupt: &AtomicBool,
+) -> Result<Measured, RoundError> {
+    let outcome = measure(lanes, workers, snapshot, tell, interrupt);
+    if outcome.is_err() {
+        for lane in lanes {
+            workers.dismiss(&lane.path.from_ns.0);
+            workers.dismiss(&lane.path.to_ns.0);
+        }
+    }
+    outcome
+}
+
+fn measure(
+    lanes: &[Lane<'_>],
+    workers: &mut Workers<'_>,
+    snapshot: Snapshot<'_>,
+    tell: Tell<'_>,
+    interrupt: &AtomicBool,
+) -> Result<Measured, RoundError> {
+    let mut peers = Vec::with_capacity(lanes.len());
+    for lane in lanes {
+        workers.ensure(&lane.path.to_ns.0)?;
+        workers.ensure(&lane.path.from_ns.0)?;
+        peers.push(lane.connect(workers)?);
+    }
+    for (lane, peers) in lanes.iter().zip(peers) {
+        let (server_ns, server_job) = (&lane.path.to_ns.0, lane.job + 1);
         workers.send(server_ns, &FromDriver::Start { job: server_job, peers })?;
         workers.expect(server_ns, PREPARE, "accept the streams", |message| match message {
             FromWorker::Started { job } if *job == server_job => Some(()),
             _ => None,
         })?;
-        let before = snapshot().map_err(RoundError::Counters)?;
-        workers.send(client_ns, &FromDriver::Start { job: client_job, peers: Vec::new() })?;
-        let (client, server) = self.wait(workers, tell, interrupt)?;
-        let after = snapshot().map_err(RoundError::Counters)?;
-        Ok(Measured { client, server, before, after })
     }
+    let before = snapshot().map_err(RoundError::Counters)?;
+    // Nothing has been sent yet by any of them; now all of them go, as fast as messages can be written.
+    for lane in lanes {
+        workers.send(&lane.path.from_ns.0, &FromDriver::Start { job: lane.job, peers: Vec::new() })?;
+    }
+    let ends = wait(lanes, workers, tell, interrupt)?;
+    let after = snapshot().map_err(RoundError::Counters)?;
+    Ok(Measured { ends, before, after })
+}
 
+fn wait(
+    lanes: &[Lane<'_>],
+    workers: &mut Workers<'_>,
+    tell: Tell<'_>,
+    interrupt: &AtomicBool,
+) -> Result<Vec<Ends>, AgentError> {
+    let patience = lanes.iter().map(|lane| lane.client.total()).max().unwrap_or_default() + LINGER;
+    let deadline = Instant::now() + patience;
+    let mut sides: Vec<[Option<(Side, u64)>; 2]> = lanes.iter().map(|_| [None, None]).collect();
+    let mut ending = false;
+    // Which flow and which end a job is of: client 0, server 1.
+    let of = |job: u32| {
+        let lane = lanes.iter().position(|lane| job == lane.job || job == lane.job + 1)?;
+        Some((lane, usize::from(job != lanes[lane].job)))
+    };
+    while Instant::now() < deadline {
+        if !ending && interrupt.load(Relaxed) {
+            ending = true;
+            for lane in lanes {
+                // To the side that sends; the other takes no notice.
+                workers.send(&lane.path.from_ns.0, &FromDriver::End { job: lane.job })?;
+                workers.send(&lane.path.to_ns.0, &FromDriver::End { job: lane.job + 1 })?;
+            }
+        }
+        match workers.next(deadline.min(Instant::now() + LOOK))? {
+            Some((_, FromWorker::Progress { job, interval, streams })) => {
+                if let Some((lane, end)) = of(job) {
+                    let test = lanes[lane].client.test;
+                    let is_headline = test.is_judged_by_client() == (end == 0);
+                    let is_sender = test.is_reverse() == (end == 1);
+                    tell(Told { lane, is_headline, is_sender, interval: &interval, streams: &streams });
+                }
+            }
+            Some((_, FromWorker::Result { job, side, opened_ns })) => {
+                let Some((lane, end)) = of(job) else { continue };
+                if end == 0 {
+                    let totals =
+                        side.streams.iter().map(|s| SenderTotals { sent: s.units, elapsed_ns: s.elapsed_ns }).collect();
+                    let server_job = lanes[lane].job + 1;
+                    workers.send(&lanes[lane].path.to_ns.0, &FromDriver::Finish { job: server_job, totals })?;
+                }
+                sides[lane][end] = Some((side, opened_ns));
+            }
+            Some((ns, FromWorker::Error { what, .. })) => return Err(AgentError::Refused { ns, what }),
+            _ => {}
+        }
+        if sides.iter().all(|sides| sides.iter().all(Option::is_some)) {
+            let both = |[client, server]: [Option<(Side, u64)>; 2]| {
+                let ((client, first), (server, second)) = (client?, server?);
+                Some(Ends { client, server, opened_ns: [first, second] })
+            };
+            return Ok(sides.into_iter().filter_map(both).collect());
+        }
+    }
+    let late = sides.iter().position(|sides| sides.iter().any(Option::is_none)).unwrap_or(0);
+    let (path, client) = (lanes[late].path, &sides[late][0]);
+    let ns = if client.is_none() { &path.from_ns.0 } else { &path.to_ns.0 };
+    Err(AgentError::Silent { ns: ns.clone(), what: "give its result".to_owned(), seconds: patience.as_secs() })
+}
+
+impl Lane<'_> {
     /// Binds, connects; the client's addresses.
     fn connect(&self, workers: &mut Workers<'_>) -> Result<Vec<SocketAddr>, AgentError> {
         let (client_ns, server_ns) = (&self.path.from_ns.0, &self.path.to_ns.0);
@@ -132,46 +229,5 @@ impl Round<'_> {
             FromWorker::Connected { job, locals } if *job == client_job => Some(locals.clone()),
             _ => None,
         })
-    }
-
-    fn wait(
-        &self,
-        workers: &mut Workers<'_>,
-        tell: &mut dyn FnMut(&Interval),
-        interrupt: &AtomicBool,
-    ) -> Result<(Side, Side), AgentError> {
-        let (client_ns, server_ns) = (&self.path.from_ns.0, &self.path.to_ns.0);
-        let (client_job, server_job) = (self.job, self.job + 1);
-        let headline_job = if self.client.test.is_judged_by_client() { client_job } else { server_job };
-        let patience = self.client.total() + LINGER;
-        let deadline = Instant::now() + patience;
-        let (mut client, mut server, mut ending) = (None, None, false);
-        while Instant::now() < deadline {
-            if !ending && interrupt.load(Relaxed) {
-                ending = true;
-                // To the side that sends; the other takes no notice.
-                workers.send(client_ns, &FromDriver::End { job: client_job })?;
-                workers.send(server_ns, &FromDriver::End { job: server_job })?;
-            }
-            match workers.next(deadline.min(Instant::now() + LOOK))? {
-                Some((_, FromWorker::Progress { job, interval })) if job == headline_job => tell(&interval),
-                Some((_, FromWorker::Result { job, side })) if job == client_job => {
-                    let totals =
-                        side.streams.iter().map(|s| SenderTotals { sent: s.units, elapsed_ns: s.elapsed_ns }).collect();
-                    workers.send(server_ns, &FromDriver::Finish { job: server_job, totals })?;
-                    client = Some(side);
-                }
-                Some((_, FromWorker::Result { job, side })) if job == server_job => server = Some(side),
-                Some((ns, FromWorker::Error { what, .. })) => return Err(AgentError::Refused { ns, what }),
-                _ => {}
-            }
-            if let (Some(_), Some(_)) = (&client, &server)
-                && let Some(sides) = client.take().zip(server.take())
-            {
-                return Ok(sides);
-            }
-        }
-        let late = if client.is_none() { client_ns } else { server_ns };
-        Err(AgentError::Silent { ns: late.clone(), what: "give its result".to_owned(), seconds: patience.as_secs() })
     }
 }

@@ -8,19 +8,21 @@ use std::{
 
 use super::{
     bottleneck,
-    evidence::{Carried, Counters, judge},
+    evidence::{Carried, Counters, Load, judge_all},
     io_probe::{self, Around, Fixed},
     loss,
     options::Options,
-    profile,
-    round::{Measured, Round, RoundError},
-    summary,
+    placement, profile,
+    round::{self, Ends, Lane, Measured, RoundError, Told},
+    summary, together,
 };
 use crate::{
     agent::{AgentError, Workers},
     measured::{Interval, Side, Test},
     plan::desired::{Direction, FlowPath},
-    record::{FlowRecord, PathVerdict, RoundRecord, RunRecord, Sequential, Settings, TestRecord, Verdict},
+    record::{
+        FlowRecord, PathEvidence, PathVerdict, RoundRecord, RunRecord, Sequential, Settings, TestRecord, Verdict,
+    },
     stats::{sequential::Stop, warning::Warning},
     traffic::Spec,
 };
@@ -30,8 +32,10 @@ use crate::{
 pub enum Progress<'p> {
     /// A round begins.
     Begin(Step<'p>),
-    /// An interval of it is over, by the account of the side that gives the headline.
+    /// An interval of it is over, by the account of the side that gives the headline; of pairs that run together, their sum.
     Interval(Step<'p>, &'p Interval),
+    /// The same of each end of each pair, with its streams.
+    Told(Step<'p>, Told<'p>),
 }
 
 /// Where a run is.
@@ -45,6 +49,8 @@ pub struct Step<'p> {
     pub from: &'p str,
     /// Server node.
     pub to: &'p str,
+    /// How many pairs run at the same time; `from` and `to` are the first.
+    pub pairs: usize,
     /// The test.
     pub test: Test,
     /// Its round, from 1.
@@ -77,56 +83,75 @@ pub fn run(
     progress: &mut dyn FnMut(Progress<'_>),
     interrupt: &AtomicBool,
 ) -> Result<(), RunError> {
-    let jobs: Vec<(usize, &FlowPath, Test)> =
-        flows.iter().enumerate().flat_map(|(i, path)| options.tests.iter().map(move |&test| (i, path, test))).collect();
+    let groups = groups(flows.len(), options);
     record.flows = flows.iter().map(|path| flow_record(path, options)).collect();
     record.sequential = options.rule.map(|rule| Sequential { rule, stopped: None });
     let (least, most) = options.rule.map_or((options.rounds, options.rounds), |rule| (rule.at_least, rule.at_most));
     let began = Instant::now();
     let (mut number, mut job) = (0, 0);
     for round in 1..=most {
-        let of = least.max(round).saturating_mul(jobs.len() as u32);
-        for &(flow, path, test) in &jobs {
+        let of = least.max(round).saturating_mul(groups.len() as u32);
+        for (members, test) in &groups {
             number += 1;
             if interrupt.load(Relaxed) {
                 record.interrupted = true;
                 conclude(record);
                 return Ok(());
             }
-            let position = options.tests.iter().position(|&t| t == test).unwrap_or_default();
-            let result = &mut record.flows[flow].tests[position];
-            if !result.verdict.reasons.is_empty() && result.rounds.len() < (round - 1) as usize {
+            let position = options.tests.iter().position(|t| t == test).unwrap_or_default();
+            let failed =
+                |result: &TestRecord| !result.verdict.reasons.is_empty() && result.rounds.len() < (round - 1) as usize;
+            if members.iter().any(|&flow| failed(&record.flows[flow].tests[position])) {
                 // A round of it failed without a figure; the next would too, and cost its time-outs.
                 continue;
             }
-            let (from, to) = (&*path.flow.from, &*path.flow.to);
-            let mut spec = options.job(test, path);
-            let step = Step { number, of, from, to, test, round, seconds: spec.total().as_secs_f64() };
+            let first = &flows[members[0]];
+            let seconds = options.job(*test, first).total().as_secs_f64();
+            let (from, to, pairs) = (&*first.flow.from, &*first.flow.to, members.len());
+            let step = Step { number, of, from, to, pairs, test: *test, round, seconds };
             progress(Progress::Begin(step));
-            let on = |node: &str| options.cpus.get(node).cloned();
-            if options.io_auto && round == 1 {
-                let (client, server) = (Spec { cpus: on(from), ..spec.clone() }, Spec { cpus: on(to), ..spec.clone() });
-                let around = Around { path, client, server, workers, job: &mut job, interrupt };
-                let fixed = Fixed { send: options.send.is_some(), receive: options.receive.is_some() };
-                result.io_probe = io_probe::probe(around, fixed);
+            let mut lanes = Vec::with_capacity(pairs);
+            for (place, &flow) in members.iter().enumerate() {
+                let path = &flows[flow];
+                let result = &mut record.flows[flow].tests[position];
+                let spec = options.job(*test, path);
+                let [on_client, on_server] = options.cpus_of(&path.flow, place * options.streams as usize);
+                let mut client = Spec { cpus: on_client, ..spec.clone() };
+                let mut server = Spec { cpus: on_server, ..spec };
+                if options.io_auto && round == 1 {
+                    let (client, server) = (client.clone(), server.clone());
+                    let around = Around { path, client, server, workers, job: &mut job, interrupt };
+                    let fixed = Fixed { send: options.send.is_some(), receive: options.receive.is_some() };
+                    result.io_probe = io_probe::probe(around, fixed);
+                }
+                if let Some(probe) = &result.io_probe {
+                    probe.chosen.apply(&mut client);
+                    probe.chosen.apply(&mut server);
+                    let settings = &mut result.settings;
+                    (settings.send, settings.receive) = (client.send, client.receive);
+                    settings.tuning = client.tuning.clone();
+                }
+                job += 2;
+                lanes.push(Lane { path, client, server, job });
             }
-            if let Some(probe) = &result.io_probe {
-                probe.chosen.apply(&mut spec);
-                let settings = &mut result.settings;
-                (settings.send, settings.receive, settings.tuning) = (spec.send, spec.receive, spec.tuning.clone());
-            }
-            job += 2;
-            let attempt = Round {
-                path,
-                client: Spec { cpus: on(from), ..spec.clone() },
-                server: Spec { cpus: on(to), ..spec.clone() },
-                job,
+            let mut latest: Vec<Option<Interval>> = vec![None; pairs];
+            let mut tell = |told: Told<'_>| {
+                progress(Progress::Told(step, told));
+                if told.is_headline {
+                    latest[told.lane] = Some(*told.interval);
+                    progress(Progress::Interval(step, &sum(told.interval, &latest)));
+                }
             };
-            let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
-            match attempt.run(workers, snapshot, &mut tell, interrupt) {
+            match round::run(&lanes, workers, snapshot, &mut tell, interrupt) {
                 // Ctrl-C fell into the warm-up: a window that never opened is not a round.
-                Ok(measured) if interrupt.load(Relaxed) && measured.is_empty() => {}
-                Ok(measured) => book(result, round, path, &spec, options, measured),
+                Ok(measured) if interrupt.load(Relaxed) && measured.ends.iter().any(Ends::is_empty) => {}
+                Ok(measured) => {
+                    let overlap = together::overlap(*test, &measured.ends);
+                    book_all(record, (members, position), round, &lanes, options, measured);
+                    if options.together {
+                        together::book(&mut record.together, *test, round, &record.flows, overlap);
+                    }
+                }
                 Err(RoundError::Agent(error @ AgentError::Spawn { .. })) => {
                     conclude(record);
                     return Err(RunError::Agent(error));
@@ -135,9 +160,13 @@ pub fn run(
                     conclude(record);
                     return Err(RunError::Counters(what));
                 }
-                Err(RoundError::Agent(error)) => result.verdict.reasons.push(format!("round {round}: {error}")),
+                Err(RoundError::Agent(error)) => {
+                    for &flow in members {
+                        record.flows[flow].tests[position].verdict.reasons.push(format!("round {round}: {error}"));
+                    }
+                }
             }
-            summary::refresh(result);
+            members.iter().for_each(|&flow| summary::refresh(&mut record.flows[flow].tests[position]));
         }
         if let Some(sequential) = &mut record.sequential {
             let tests = record.flows.iter().flat_map(|flow| &flow.tests);
@@ -153,8 +182,31 @@ pub fn run(
     Ok(())
 }
 
+/// What runs at a time: one flow with one test, or all flows with one.
+fn groups(flows: usize, options: &Options) -> Vec<(Vec<usize>, Test)> {
+    if options.together {
+        return options.tests.iter().map(|&test| ((0..flows).collect(), test)).collect();
+    }
+    (0..flows).flat_map(|flow| options.tests.iter().map(move |&test| (vec![flow], test))).collect()
+}
+
+/// The last interval with the rates of all pairs in it.
+fn sum(last: &Interval, latest: &[Option<Interval>]) -> Interval {
+    let seconds = (last.end_ns - last.start_ns) as f64 / 1e9;
+    let all = || latest.iter().flatten();
+    match latest {
+        [_] => *last,
+        _ => Interval {
+            bytes: (all().map(Interval::bits_per_second).sum::<f64>() * seconds / 8.0) as u64,
+            units: (all().map(Interval::units_per_second).sum::<f64>() * seconds) as u64,
+            ..*last
+        },
+    }
+}
+
 pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
     let flow = &path.flow;
+    let [client_cpus, server_cpus] = options.cpu_lists(flow);
     let test_record = |&test: &Test| {
         let spec = options.job(test, path);
         TestRecord {
@@ -171,10 +223,12 @@ pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 send: spec.send,
                 receive: spec.receive,
                 tuning: spec.tuning,
-                client_cpus: options.cpus.get(&flow.from).cloned(),
-                server_cpus: options.cpus.get(&flow.to).cloned(),
+                client_cpus: client_cpus.clone(),
+                server_cpus: server_cpus.clone(),
+                placement: options.policy(),
             },
             io_probe: None,
+            placement: Vec::new(),
             rounds: Vec::new(),
             summary: None,
             verdict: Verdict { valid: false, reasons: Vec::new() },
@@ -192,42 +246,87 @@ pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
     }
 }
 
-/// Judges a round and adds it to its test.
-pub(super) fn book(
+/// What a flow carried, by its ends.
+fn carried(path: &FlowPath, spec: &Spec, sender: &Side, receiver: &Side, client: &Side) -> Carried {
+    if spec.test.is_rr() {
+        // Over TCP many transactions can share a packet only if they are pipelined: in bursts, or on a schedule.
+        let count = client.all_units();
+        let pipelined = spec.transactions.is_some() || spec.burst > 0;
+        return Carried::Transactions { count: if pipelined { count.min(1) } else { count } };
+    }
+    Carried::Stream {
+        sent: sender.all_bytes() + resent(sender),
+        received: receiver.all_bytes(),
+        per_packet: if spec.test.is_udp() {
+            spec.length.0.min(u64::from(path.flow.mtu.max(576)))
+        } else {
+            u64::from(sender.streams.first().and_then(|s| s.socket.mss).unwrap_or(536))
+        },
+    }
+}
+
+/// Judges a round of one flow or of many and adds it to their tests.
+fn book_all(
+    record: &mut RunRecord,
+    (members, position): (&[usize], usize),
+    round: u32,
+    lanes: &[Lane<'_>],
+    options: &Options,
+    measured: Measured,
+) {
+    let Measured { ends, before, after } = measured;
+    let reverse = |lane: &Lane<'_>| lane.client.test.is_reverse();
+    let paths: Vec<FlowPath> =
+        lanes.iter().map(|lane| if reverse(lane) { backwards(lane.path) } else { lane.path.clone() }).collect();
+    let loads: Vec<Load<'_>> = lanes
+        .iter()
+        .zip(&ends)
+        .zip(&paths)
+        .map(|((lane, Ends { client, server, .. }), path)| {
+            let (sender, receiver) = if reverse(lane) { (server, client) } else { (client, server) };
+            Load { path, carried: carried(path, &lane.client, sender, receiver, client) }
+        })
+        .collect();
+    let evidence = judge_all(&loads, &before, &after);
+    for (((&flow, lane), ends), (path, own)) in members.iter().zip(lanes).zip(ends).zip(paths.iter().zip(&evidence)) {
+        let result = &mut record.flows[flow].tests[position];
+        book(result, round, path, &lane.client, options, ends, own.clone());
+        if let Some(booked) = result.rounds.last_mut().filter(|_| members.len() > 1) {
+            together::soften(&mut booked.losses, own, &evidence);
+        }
+    }
+}
+
+/// Judges a round of a flow that ran alone and whose counters nobody read.
+pub(super) fn book_uncounted(
     result: &mut TestRecord,
     round: u32,
     path: &FlowPath,
     spec: &Spec,
     options: &Options,
-    measured: Measured,
+    ends: Ends,
 ) {
-    let Measured { client, server, before, after } = measured;
+    let path = if spec.test.is_reverse() { backwards(path) } else { path.clone() };
+    let (sender, receiver) =
+        if spec.test.is_reverse() { (&ends.server, &ends.client) } else { (&ends.client, &ends.server) };
+    let load = Load { path: &path, carried: carried(&path, spec, sender, receiver, &ends.client) };
+    if let Some(evidence) = judge_all(&[load], &Counters::new(), &Counters::new()).pop() {
+        book(result, round, &path, spec, options, ends, evidence);
+    }
+}
+
+/// Judges a round of a flow and adds it to its test. The path is in the direction of the payload.
+fn book(
+    result: &mut TestRecord,
+    round: u32,
+    path: &FlowPath,
+    spec: &Spec,
+    options: &Options,
+    ends: Ends,
+    evidence: PathEvidence,
+) {
+    let Ends { client, server, .. } = ends;
     let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
-    let carried = if spec.test.is_rr() {
-        // Over TCP many transactions can share a packet only if they are pipelined: in bursts, or on a schedule.
-        let count = client.all_units();
-        Carried::Transactions {
-            count: if spec.transactions.is_some() || spec.burst > 0 { count.min(1) } else { count },
-        }
-    } else {
-        Carried::Stream {
-            sent: sender.all_bytes() + resent(sender),
-            received: receiver.all_bytes(),
-            per_packet: if spec.test.is_udp() {
-                spec.length.0.min(u64::from(path.flow.mtu.max(576)))
-            } else {
-                u64::from(sender.streams.first().and_then(|s| s.socket.mss).unwrap_or(536))
-            },
-        }
-    };
-    let reversed;
-    let path = if spec.test.is_reverse() {
-        reversed = backwards(path);
-        &reversed
-    } else {
-        path
-    };
-    let evidence = judge(path, &before, &after, carried);
     let mut doubts = summary::doubts(spec.test, &client, &server);
     if let PathVerdict::NotProved { reason } = &evidence.verdict {
         doubts.insert(0, format!("path not proved: {reason}"));
@@ -252,6 +351,7 @@ pub(super) fn book(
         Test::UdpStream => loss::charge(sender, receiver, &evidence.hops),
         _ => Vec::new(),
     };
+    result.placement = placement::got(&options.cpu_topology, &client, &server, spec.test.is_reverse());
     result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, losses, bottleneck });
     if let Some(bound) = &bound {
         profile::refresh(result, bound, options.profile);
@@ -294,5 +394,6 @@ pub(super) fn conclude(record: &mut RunRecord) {
             );
         }
     }
+    warnings.extend(together::warnings(&record.together));
     record.warnings.extend(warnings);
 }

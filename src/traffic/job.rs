@@ -22,7 +22,7 @@ use socket2::Socket;
 pub use self::lane::{Control, Ended, Histograms, Lane, Role};
 use super::{
     Error, clock,
-    counters::{Sample, StreamCounters, Tally, sample},
+    counters::{self, Sample, StreamCounters, StreamSample, Tally, sample},
     cpus, os, socket,
     spec::Spec,
     udp_stream,
@@ -233,6 +233,18 @@ impl Running {
             self.cpus.get_or_init(cpus::Snapshot::take);
         }
         sample
+    }
+
+    /// What each stream has done so far, and the kernel's account of its connection. Not for a data thread: it costs a call a
+    /// stream.
+    pub fn sample_streams(&self) -> Vec<StreamSample> {
+        let connected = !self.spec.test.is_udp() && !self.spec.test.is_per_connection();
+        let one = |((bytes, units), socket): ((u64, u64), &Socket)| StreamSample {
+            bytes,
+            units,
+            tcp: connected.then(|| socket::tcp_info(socket)),
+        };
+        counters::each(&self.counters).zip(self.sockets.iter()).map(one).collect()
     }
 
     /// The job as it runs.

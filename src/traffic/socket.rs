@@ -183,6 +183,14 @@ pub fn facts(socket: &Socket, tcp: bool) -> SocketFacts {
     if sys::get_option(socket.as_fd(), level, option, &mut value).is_ok_and(|length| length == 4) {
         facts.dscp = Some((i32::from_ne_bytes(value) >> 2) as u8 & 63);
     }
+    let number = |option| {
+        let mut value = [0; 4];
+        let length = sys::get_option(socket.as_fd(), libc::SOL_SOCKET, option, &mut value).ok()?;
+        (length == 4).then(|| i32::from_ne_bytes(value))
+    };
+    // -1 says that nothing has come yet; NAPI numbers begin above the number of CPUs, 0 is none.
+    facts.incoming_cpu = number(libc::SO_INCOMING_CPU).and_then(|cpu| u32::try_from(cpu).ok());
+    facts.napi_id = number(libc::SO_INCOMING_NAPI_ID).and_then(|id| u32::try_from(id).ok()).filter(|&id| id > 0);
     if tcp {
         facts.mss = socket.tcp_mss().ok();
         facts.nodelay = socket.tcp_nodelay().ok();
