@@ -18,9 +18,9 @@ pub mod rate_search;
 pub mod round;
 pub mod run;
 pub mod summary;
+pub mod together;
 pub mod tune;
 pub mod waterfall;
-pub mod together;
 
 pub use self::{
     options::Options,

@@ -1,7 +1,7 @@
 //! What a host is and what its interfaces counted, as plain data. Reading them is `kernel`'s job.
 
-pub mod nic;
 pub mod cpus;
+pub mod nic;
 
 use serde::{Deserialize, Serialize};
 

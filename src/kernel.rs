@@ -13,8 +13,8 @@ pub mod netns;
 pub mod observe;
 pub mod qdisc;
 
-pub mod devlink;
 pub mod cpus;
+pub mod devlink;
 pub mod nic;
 pub mod numa;
 pub mod sriov;

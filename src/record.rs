@@ -9,8 +9,8 @@ pub mod history;
 pub mod manifest;
 pub mod mtu;
 mod offload;
-pub mod sweep;
 mod placement;
+pub mod sweep;
 mod together;
 
 use serde::{Deserialize, Serialize};

@@ -67,7 +67,7 @@ pub struct Variant {
 impl Variant {
     /// A variant that is not made yet.
     pub fn new(label: String, loaded: Loaded, options: Options, flows: &[String]) -> anyhow::Result<Self> {
-        let flows = run::flows(flows, &loaded)?;
+        let flows = super::pairs::named("--flow", flows, &loaded)?;
         if flows.is_empty() {
             bail!("{label}: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
         }
