@@ -21,7 +21,7 @@ fn what_is_typed_wrong_ends_before_anything_is_made() {
         (&["run", "bridge", "--flow", "client"], "FROM:TO"),
         (&["run", "bridge", "--flow", "client:nobody"], "it has client, server"),
         (&["run", "bridge", "--flow", "client:client"], "not to itself"),
-        (&["run", "bridge", "--rounds", "0"], "1..="),
+        (&["run", "bridge", "--rounds", "0"], "1 to 10000"),
         (&["run", "bridge", "--streams", "0"], "allowed are 1 to 256"),
         (&["run", "bridge", "--duration", "0s"], "longer than 0"),
         (&["run", "bridge", "--duration", "300h"], "7 days"),

@@ -15,6 +15,8 @@ use crate::{
 
 /// The switch answers at once.
 const ANSWER: Duration = Duration::from_secs(10);
+/// When only looking.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Adds the declared flows of a bridge whose ports work.
 pub fn add(database: &Path, topology: &str, bridge: &OvsBridge, states: &[InterfaceState]) -> Result<()> {
@@ -41,7 +43,7 @@ pub fn add(database: &Path, topology: &str, bridge: &OvsBridge, states: &[Interf
         };
         flows.push(Flow { priority: flow.priority, matches, output });
     }
-    open(database, bridge.name.as_str())?.add(cookie(topology), &flows)
+    open(database, bridge.name.as_str(), ANSWER)?.add(cookie(topology), &flows)
 }
 
 /// The topology's flows on a bridge, sorted. One that was changed into something that no declared flow can be is left out.
@@ -50,7 +52,7 @@ pub fn read(database: &Path, topology: &str, bridge: &str, states: &[InterfaceSt
         states.iter().filter_map(|state| Some((u32::try_from(state.ofport?).ok()?, state.name.as_str()))).collect();
     let name = |number: u32| names.get(&number)?.parse().ok();
     let mut found = Vec::new();
-    for flow in open(database, bridge)?.dump(cookie(topology))?.into_iter().filter_map(|dumped| dumped.flow) {
+    for flow in open(database, bridge, LOOK)?.dump(cookie(topology))?.into_iter().filter_map(|dumped| dumped.flow) {
         let in_port = flow.matches.in_port.map(name);
         let output = match flow.output {
             Output::Port(number) => name(number).map(OvsOutput::Port),
@@ -78,7 +80,7 @@ pub fn tunnels(database: &Path, bridge: &OvsBridge, states: &[InterfaceState]) -
     if tunnels.is_empty() {
         return Ok(found);
     }
-    let counted: HashMap<u32, LinkCounters> = open(database, bridge.name.as_str())?.ports()?.into_iter().collect();
+    let counted: HashMap<u32, LinkCounters> = open(database, bridge.name.as_str(), LOOK)?.ports()?.into_iter().collect();
     for (name, tunnel) in tunnels {
         let state = states.iter().find(|state| state.name == name.as_str());
         let number = state.and_then(|state| u32::try_from(state.ofport?).ok());
@@ -94,6 +96,6 @@ pub fn tunnels(database: &Path, bridge: &OvsBridge, states: &[InterfaceState]) -
 }
 
 /// A bridge's management socket is beside the database.
-fn open(database: &Path, bridge: &str) -> Result<Connection> {
-    Connection::open(&database.with_file_name(format!("{bridge}.mgmt")), bridge, ANSWER)
+fn open(database: &Path, bridge: &str, patience: Duration) -> Result<Connection> {
+    Connection::open(&database.with_file_name(format!("{bridge}.mgmt")), bridge, patience)
 }

@@ -334,14 +334,17 @@ impl<'a> Matching<'a> {
     }
 
     fn unseen(&self, findings: &mut Findings) {
+        let in_another_cut =
+            |expected: &Segment| self.streams.get(&expected.flow).is_some_and(|stream| stream.has(expected));
         for (at, expected) in self.expected.iter().enumerate().filter(|(at, _)| !self.seen[*at]) {
-            if self.streams.get(&expected.flow).is_some_and(|stream| stream.has(expected)) {
+            if in_another_cut(expected) {
                 continue;
             }
             let (_, count) = expected.place;
             let others = count > 1
                 && (at.saturating_sub(count)..(at + count).min(self.expected.len()))
-                    .any(|other| self.expected[other].frame == expected.frame && self.seen[other]);
+                    .filter(|&other| self.expected[other].frame == expected.frame)
+                    .any(|other| self.seen[other] || in_another_cut(&self.expected[other]));
             let kind = if others { Kind::MissingSegment } else { Kind::Lost };
             findings.add(kind, || segment_text(expected));
         }
