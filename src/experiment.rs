@@ -10,6 +10,7 @@ pub mod profile;
 pub mod round;
 pub mod run;
 pub mod summary;
+pub mod under_load;
 
 pub use self::{
     options::Options,

@@ -78,6 +78,15 @@ impl RunRecord {
         ceilings.into_iter().any(|ceiling| ceiling.pass == Some(false))
     }
 
+    /// Did payload come otherwise than it was sent?
+    pub fn is_corrupt(&self) -> bool {
+        let tests = self.flows.iter().flat_map(|flow| &flow.tests);
+        let loads = tests.clone().filter_map(|test| test.under.as_ref()).flat_map(|under| &under.rounds);
+        let loads = loads.flat_map(|round| [&round.load_client, &round.load_server]);
+        let sides = tests.flat_map(|test| &test.rounds).flat_map(|round| [&round.client, &round.server]);
+        sides.chain(loads).flat_map(Side::both_ways).any(|stream| stream.verified.as_ref().is_some_and(|seen| seen.corrupt > 0))
+    }
+
     /// May every figure be believed, and is there one?
     pub fn is_valid(&self) -> bool {
         self.proofs.iter().all(|proof| proof.holds)
@@ -140,6 +149,9 @@ pub struct TestRecord {
     pub rounds: Vec<RoundRecord>,
     /// The headline over all rounds; absent when none ended.
     pub summary: Option<Summary>,
+    /// The same requests beside a stream (`--under`), in rounds between those above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<UnderLoad>,
     /// May the figures be believed?
     pub verdict: Verdict,
     /// The most that the path can carry; absent where no link of it has a known rate, and for request/response tests.
@@ -199,6 +211,50 @@ pub struct IoTry {
     pub bits_per_second: f64,
 }
 
+/// Requests beside a stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct UnderLoad {
+    /// The stream.
+    pub load: Test,
+    /// Every loaded round.
+    pub rounds: Vec<LoadedRound>,
+    /// Over the rounds.
+    pub summary: Option<LoadedSummary>,
+}
+
+/// A round of requests beside a stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LoadedRound {
+    /// Number, from 1: that of the idle round before it.
+    pub round: u32,
+    /// Transactions per second.
+    pub headline: f64,
+    /// Payload of the stream at its receiver, bits per second, over its window: that begins before the first request and ends
+    /// after the last.
+    pub goodput: f64,
+    /// The client of the requests.
+    pub client: Side,
+    /// Their server.
+    pub server: Side,
+    /// The client of the stream.
+    pub load_client: Side,
+    /// Its server.
+    pub load_server: Side,
+    /// Did both cross the declared path?
+    pub path: PathEvidence,
+}
+
+/// Over the loaded rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct LoadedSummary {
+    /// Transactions per second.
+    pub headline: Spread,
+    /// The stream's payload, bits per second.
+    pub goodput: Spread,
+    /// Medians over the rounds.
+    pub latency: Latency,
+}
+
 /// What was asked of a test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Settings {
@@ -219,6 +275,9 @@ pub struct Settings {
     /// Requests that each stream kept in flight beside the first.
     #[serde(default)]
     pub burst: u32,
+    /// Seed of the payload that was made and checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<u64>,
     /// How the sender of a stream shall send.
     pub send: SendMode,
     /// How its receiver shall receive.
@@ -250,6 +309,27 @@ pub struct RoundRecord {
     /// What kept it from going faster (streams, and requests on a schedule that was not kept).
     #[serde(default)]
     pub bottleneck: Option<Bottleneck>,
+    /// From the server to the client, of a test in both directions; `path` and `bottleneck` above are of the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_way: Option<OtherWay>,
+}
+
+/// The direction from the server to the client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct OtherWay {
+    /// Did the bytes take the declared path, backwards?
+    pub path: PathEvidence,
+    /// What kept it from going faster.
+    pub bottleneck: Option<Bottleneck>,
+}
+
+/// The goodput of each direction of a test with two; the headline is their sum.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Directions {
+    /// From client to server, bits per second over the rounds.
+    pub forward: Spread,
+    /// From server to client.
+    pub back: Spread,
 }
 
 /// The headline of a test.
@@ -259,6 +339,9 @@ pub struct Summary {
     pub unit: Unit,
     /// Receiver's goodput, or transactions per second, over the rounds.
     pub headline: Spread,
+    /// Of a test in both directions: each for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directions: Option<Directions>,
     /// Segments sent again, over all rounds (TCP).
     pub retransmits: Option<u64>,
     /// Datagrams, over all rounds (UDP_STREAM).

@@ -12,6 +12,7 @@ mod cpus;
 mod crr;
 mod job;
 mod open_loop;
+mod payload;
 mod rr;
 mod sequence;
 mod socket;
@@ -23,7 +24,7 @@ mod udp_stream;
 
 pub use self::{
     counters::Sample,
-    job::{Client, Running, SenderTotals, Server},
+    job::{Client, Done, Running, SenderTotals, Server},
     sequence::SequenceWindow,
     spec::{Limits, Spec},
 };

@@ -388,6 +388,25 @@ fn the_fastest_way_is_found_by_trying_and_it_is_said_which() {
 }
 
 #[test]
+fn the_flow_label_is_in_force_and_crosses_the_wire() {
+    let Some(lab) = Lab::new(1) else { return };
+    let mut options = options(&[Test::TcpStream, Test::TcpMaerts, Test::UdpStream], 50);
+    options.streams = 2;
+    options.tuning.flow_label = Some(0xbeef);
+    let record = measure(&lab, lab.flow(0, true), &options);
+    for test in &record.flows[0].tests {
+        check(test, 2);
+        let round = &test.rounds[0];
+        // The server of a connection answers with the label that came: it says what crossed the wire.
+        for stream in round.client.streams.iter().chain(&round.server.streams) {
+            assert_eq!(stream.socket.flow_label, Some(0xbeef), "{} {stream:?}", test.test);
+        }
+    }
+    let refused = options.check(&[lab.flow(0, false).flow]).unwrap_err().to_string();
+    assert!(refused.contains("which has no flow label"), "{refused}");
+}
+
+#[test]
 fn socket_options_are_in_force() {
     let Some(lab) = Lab::new(1) else { return };
     let mut options = options(&[Test::TcpStream], 50);

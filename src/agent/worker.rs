@@ -15,7 +15,7 @@ use super::{
     message::{BUILD, FromDriver, FromWorker, PROTOCOL},
 };
 use crate::{
-    measured::Interval,
+    measured::{Interval, Side},
     traffic::{Client, Error, Running, Sample, Server},
 };
 
@@ -40,6 +40,8 @@ enum Job {
 struct Run {
     running: Running,
     sampler: Sampler,
+    /// Of the direction back to the client.
+    back: Sampler,
 }
 
 /// Serves the driver until it says goodbye or its pipe ends. Data threads that still run end with the process, so a caller
@@ -119,8 +121,12 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
         for (&job, state) in &mut self.jobs {
             if let Job::Running(run) = state
                 && run.sampler.next_look <= now
-                && let Some(interval) = run.sampler.look(run.running.sample(), now)
+                && let Some(mut interval) = run.sampler.look(run.running.sample(), now)
             {
+                // What is told is of both directions, which are booked each for itself.
+                if let Some(back) = run.running.sample_back().and_then(|sample| run.back.look(sample, now)) {
+                    interval.bytes += back.bytes;
+                }
                 news.push(FromWorker::Progress { job, interval });
             }
         }
@@ -175,8 +181,8 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
                     None => return Err((Some(job), format!("there is no job {job} to start"))),
                 }
                 .map_err(of(job))?;
-                let sampler = Sampler::new(running.spec().interval.0);
-                self.jobs.insert(job, Job::Running(Box::new(Run { running, sampler })));
+                let [sampler, back] = [(); 2].map(|()| Sampler::new(running.spec().interval.0));
+                self.jobs.insert(job, Job::Running(Box::new(Run { running, sampler, back })));
                 self.say(&FromWorker::Started { job }).map_err(broken)?;
             }
             FromDriver::Finish { job, totals } => {
@@ -209,11 +215,13 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
 
     fn report(&mut self, job: u32) -> Result<(), FrameError> {
         let Some(Job::Running(run)) = self.jobs.remove(&job) else { return Ok(()) };
-        let Run { running, sampler } = *run;
+        let Run { running, sampler, back } = *run;
         let message = match running.collect() {
             Ok(mut side) => {
-                let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
-                side.intervals = sampler.close(longest, side.bytes(), side.units());
+                side.intervals = sampler.close_for(&side);
+                if let Some(other) = &mut side.back {
+                    other.intervals = back.close_for(other);
+                }
                 FromWorker::Result { job, side }
             }
             Err(error) => FromWorker::Error { job: Some(job), what: error.to_string() },
@@ -268,6 +276,12 @@ impl Sampler {
         self.told = (sample.bytes.max(self.told.0), sample.units.max(self.told.1));
         self.intervals.push(interval);
         Some(interval)
+    }
+
+    /// The intervals of a side.
+    fn close_for(self, side: &Side) -> Vec<Interval> {
+        let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
+        self.close(longest, side.bytes(), side.units())
     }
 
     /// The intervals of the whole window. A rest shorter than half an interval joins the one before; so does what was

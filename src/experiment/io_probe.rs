@@ -12,7 +12,7 @@ use std::{
 use super::{evidence::Counters, round::Round};
 use crate::{
     agent::Workers,
-    measured::{ReceiveMode, SendMode, Test},
+    measured::{ReceiveMode, SendMode, Side, Test},
     plan::desired::FlowPath,
     record::{IoProbe, IoTry},
     stats,
@@ -149,11 +149,15 @@ impl Around<'_, '_> {
             spec
         };
         *self.job += 2;
-        let round = Round { path: self.path, client: short(&self.client), server: short(&self.server), job: *self.job };
+        let (client, server) = (short(&self.client), short(&self.server));
+        let round = Round { path: self.path, client, server, job: *self.job, load: None };
         let mut nothing = || Ok(Counters::new());
         match round.run(self.workers, &mut nothing, &mut |_| {}, self.interrupt) {
             Ok(measured) if self.client.test.is_reverse() => measured.client.bits_per_second(),
-            Ok(measured) => measured.server.bits_per_second(),
+            Ok(measured) => {
+                let back = measured.client.back.as_deref().map_or(0.0, Side::bits_per_second);
+                measured.server.bits_per_second() + back
+            }
             Err(_) => 0.0,
         }
     }

@@ -36,6 +36,10 @@ pub struct Asked {
     pub transactions: Option<u64>,
     /// `--burst`
     pub burst: u32,
+    /// `--verify`
+    pub verify: Option<u64>,
+    /// `--under`
+    pub under: Option<Test>,
     /// `--socket-buffer`
     pub socket_buffer: Option<ByteSize>,
     /// `--send`
@@ -73,6 +77,10 @@ pub struct Options {
     pub transactions: Option<u64>,
     /// Requests that each stream keeps in flight beside the first, where the test can.
     pub burst: u32,
+    /// Streams: make payload from this seed, and check it.
+    pub verify: Option<u64>,
+    /// Request/response tests: measure them beside this stream too.
+    pub under: Option<Test>,
     /// Socket buffers to ask for.
     pub socket_buffer: Option<ByteSize>,
     /// How streams send, where the test can; `None` takes each test's usual way.
@@ -117,6 +125,8 @@ impl Options {
             rate: asked.rate,
             transactions: asked.transactions,
             burst: asked.burst,
+            verify: asked.verify,
+            under: asked.under,
             socket_buffer: asked.socket_buffer,
             send: asked.send,
             receive: asked.receive,
@@ -134,6 +144,26 @@ impl Options {
         if self.transactions.is_some() && idle(&Test::has_schedule) {
             let what = "none of the tests has requests: a rate in requests per second is for tcp_rr and udp_rr";
             return Err(traffic::Error::Spec(what.to_owned()));
+        }
+        if self.tuning.flow_label.is_some()
+            && let Some(flow) = flows.iter().find(|flow| flow.to_address.is_ipv4())
+        {
+            let what = format!("{} → {} is IPv4, which has no flow label", flow.from, flow.to);
+            return Err(traffic::Error::Spec(what));
+        }
+        if self.verify.is_some() && idle(&Test::can_verify) {
+            let what = "none of the tests carries payload that can be checked: --verify is for streams".to_owned();
+            return Err(traffic::Error::Spec(what));
+        }
+        if let Some(load) = self.under {
+            if load.is_rr() {
+                return Err(traffic::Error::Spec(format!("{load} is no load: --under takes a stream, such as tcp_stream")));
+            }
+            if idle(&Test::is_rr) {
+                let what = "none of the tests has a latency: --under is for tcp_rr and udp_rr, tcp_crr and tcp_cc";
+                return Err(traffic::Error::Spec(what.to_owned()));
+            }
+            flows.iter().map(|flow| self.spec(load, flow).validate()).find(Result::is_err).unwrap_or(Ok(()))?;
         }
         if self.burst > 0 && idle(&Test::has_schedule) {
             return Err(traffic::Error::Spec("none of the tests keeps requests in flight: a burst is for tcp_rr and udp_rr".to_owned()));
@@ -181,6 +211,7 @@ impl Options {
             response: self.response.unwrap_or(ByteSize(if numbered { 8 } else { 1 })),
             transactions,
             burst,
+            verify: self.verify.filter(|_| test.is_byte_stream() || test == Test::UdpStream),
             rate: if test.is_rr() { None } else { self.rate },
             socket_buffer: self.socket_buffer,
             cpus: None,

@@ -11,13 +11,16 @@ use super::{
     options::Options,
     profile,
     round::{Measured, Round, RoundError},
-    summary,
+    summary, under_load,
 };
 use crate::{
     agent::{AgentError, Workers},
     measured::{Interval, Side, Test},
-    plan::desired::{Direction, FlowPath},
-    record::{FlowRecord, PathVerdict, RoundRecord, RunRecord, Settings, TestRecord, Verdict},
+    plan::{
+        ceiling::Bound,
+        desired::{Direction, FlowPath},
+    },
+    record::{FlowRecord, OtherWay, PathEvidence, PathVerdict, RoundRecord, RunRecord, Settings, TestRecord, Verdict},
     traffic::Spec,
 };
 
@@ -76,7 +79,9 @@ pub fn run(
     let jobs: Vec<(usize, &FlowPath, Test)> =
         flows.iter().enumerate().flat_map(|(i, path)| options.tests.iter().map(move |&test| (i, path, test))).collect();
     record.flows = flows.iter().map(|path| flow_record(path, options)).collect();
-    let of = options.rounds.saturating_mul(jobs.len() as u32);
+    let loaded = |test: Test| options.under.filter(|_| test.is_rr());
+    let each = jobs.iter().map(|&(_, _, test)| 1 + u32::from(loaded(test).is_some())).sum();
+    let of = options.rounds.saturating_mul(each);
     let (mut number, mut job) = (0, 0);
     for round in 1..=options.rounds {
         for &(flow, path, test) in &jobs {
@@ -100,7 +105,14 @@ pub fn run(
             if options.io_auto && round == 1 {
                 let (client, server) = (Spec { cpus: on(from), ..spec.clone() }, Spec { cpus: on(to), ..spec.clone() });
                 let around = Around { path, client, server, workers, job: &mut job, interrupt };
-                let fixed = Fixed { send: options.send.is_some(), receive: options.receive.is_some() };
+                let fixed = {
+                    // What is checked is made for each block and read.
+                    let checked = spec.verify.is_some() && !test.is_udp();
+                    Fixed {
+                        send: options.send.is_some() || checked,
+                        receive: options.receive.is_some() || checked,
+                    }
+                };
                 result.io_probe = io_probe::probe(around, fixed);
             }
             if let Some(probe) = &result.io_probe {
@@ -114,6 +126,7 @@ pub fn run(
                 client: Spec { cpus: on(from), ..spec.clone() },
                 server: Spec { cpus: on(to), ..spec.clone() },
                 job,
+                load: None,
             };
             let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
             match attempt.run(workers, snapshot, &mut tell, interrupt) {
@@ -130,6 +143,27 @@ pub fn run(
                 }
                 Err(RoundError::Agent(error)) => result.verdict.reasons.push(format!("round {round}: {error}")),
             }
+            summary::refresh(result);
+            let Some(load) = loaded(test).filter(|_| !interrupt.load(Relaxed)) else { continue };
+            number += 1;
+            job += 4;
+            let step = Step { number, ..step };
+            progress(Progress::Begin(step));
+            let beside = Some(under_load::jobs(load, &spec, path, options));
+            let attempt = Round { job, load: beside, ..attempt };
+            let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
+            match attempt.run(workers, snapshot, &mut tell, interrupt) {
+                Ok(measured) if interrupt.load(Relaxed) && measured.is_empty() => {}
+                Ok(measured) => under_load::book(result, load, round, path, measured),
+                Err(RoundError::Counters(what)) => {
+                    conclude(record);
+                    return Err(RunError::Counters(what));
+                }
+                Err(RoundError::Agent(error)) => {
+                    result.verdict.reasons.push(format!("round {round} under {load}: {error}"));
+                }
+            }
+            job += 2;
             summary::refresh(result);
         }
     }
@@ -153,6 +187,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 rate: spec.rate,
                 transactions: spec.transactions,
                 burst: spec.burst,
+                verify: spec.verify,
                 send: spec.send,
                 receive: spec.receive,
                 tuning: spec.tuning,
@@ -162,6 +197,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
             io_probe: None,
             rounds: Vec::new(),
             summary: None,
+            under: None,
             verdict: Verdict { valid: false, reasons: Vec::new() },
             ceiling: None,
         }
@@ -178,7 +214,8 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
 
 /// Judges a round and adds it to its test.
 fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, options: &Options, measured: Measured) {
-    let Measured { client, server, before, after } = measured;
+    let Measured { client, server, before, after, load: _ } = measured;
+    let other_way = other_way(path, spec, options, &client, &server, (&before, &after));
     let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
     let carried = if spec.test.is_rr() {
         // Over TCP many transactions can share a packet only if they are pipelined: in bursts, or on a schedule.
@@ -186,7 +223,7 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, optio
         Carried::Transactions { count: if spec.transactions.is_some() || spec.burst > 0 { count.min(1) } else { count } }
     } else {
         Carried::Stream {
-            sent: sender.all_bytes() + resent(sender),
+            sent: sender.all_bytes() + resent(sender) + acknowledgements(client.back.as_deref()),
             received: receiver.all_bytes(),
             per_packet: if spec.test.is_udp() {
                 spec.length.0.min(u64::from(path.flow.mtu.max(576)))
@@ -207,12 +244,66 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, optio
     if let PathVerdict::NotProved { reason } = &evidence.verdict {
         doubts.insert(0, format!("path not proved: {reason}"));
     }
+    doubts.extend(other_way.iter().filter_map(|back| match &back.path.verdict {
+        PathVerdict::NotProved { reason } => Some(format!("path back not proved: {reason}")),
+        _ => None,
+    }));
     let bound = profile::bound(path, &options.rates, spec, Some(sender));
     doubts.extend(bound.as_ref().and_then(|bound| profile::impossible(bound, receiver)));
+    doubts.extend(
+        bound.as_ref().zip(client.back.as_deref()).and_then(|(bound, back)| profile::impossible(bound, back)),
+    );
     result.verdict.reasons.extend(doubts.into_iter().map(|doubt| format!("round {round}: {doubt}")));
-    let headline = if spec.test.is_rr() { client.units_per_second() } else { receiver.bits_per_second() };
+    let headline = if spec.test.is_rr() { client.units_per_second() } else { receiver.bits_per_second() }
+        + client.back.as_deref().map_or(0.0, Side::bits_per_second);
+    let bottleneck = bottleneck::judge(&inputs(spec, sender, receiver, &evidence, bound.as_ref()));
+    let losses = match spec.test {
+        Test::UdpStream => loss::charge(sender, receiver, &evidence.hops),
+        _ => Vec::new(),
+    };
+    result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, losses, bottleneck, other_way });
+    if let Some(bound) = &bound {
+        profile::refresh(result, bound, options.profile);
+    }
+}
+
+/// Bytes of packets that only acknowledge what a side received, at most: one for each, of headers only.
+fn acknowledgements(receiver: Option<&Side>) -> u64 {
+    const HEADERS: u64 = 134;
+    receiver.map_or(0, |side| side.all_bytes() / 500 * HEADERS)
+}
+
+/// The direction from the server to the client, of a test with two.
+fn other_way(
+    path: &FlowPath,
+    spec: &Spec,
+    options: &Options,
+    client: &Side,
+    server: &Side,
+    (before, after): (&Counters, &Counters),
+) -> Option<OtherWay> {
+    let (sender, receiver) = (server.back.as_deref()?, client.back.as_deref()?);
+    let carried = Carried::Stream {
+        sent: sender.all_bytes() + resent(sender) + acknowledgements(Some(server)),
+        received: receiver.all_bytes(),
+        per_packet: u64::from(sender.streams.first().and_then(|s| s.socket.mss).unwrap_or(536)),
+    };
+    let evidence = judge(&backwards(path), before, after, carried);
+    let bound = profile::bound(path, &options.rates, spec, Some(sender));
+    let bottleneck = bottleneck::judge(&inputs(spec, sender, receiver, &evidence, bound.as_ref()));
+    Some(OtherWay { path: evidence, bottleneck })
+}
+
+/// What is known of a round in one direction.
+fn inputs<'i>(
+    spec: &Spec,
+    sender: &'i Side,
+    receiver: &'i Side,
+    evidence: &PathEvidence,
+    bound: Option<&'i Bound>,
+) -> bottleneck::Inputs<'i> {
     let asked = spec.tuning.pacing.or(spec.rate).map(|rate| rate.bits_per_second() as f64 * f64::from(spec.streams));
-    let bottleneck = bottleneck::judge(&bottleneck::Inputs {
+    bottleneck::Inputs {
         test: spec.test,
         sender,
         receiver,
@@ -221,15 +312,7 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, optio
         sndbuf_asked: spec.tuning.sndbuf.or(spec.socket_buffer).is_some(),
         dropped: evidence.hops.iter().map(|hop| hop.dropped).sum(),
         qdisc_dropped: evidence.hops.iter().filter(|hop| hop.direction == "tx").map(|hop| hop.qdisc_dropped).sum(),
-        bound: bound.as_ref(),
-    });
-    let losses = match spec.test {
-        Test::UdpStream => loss::charge(sender, receiver, &evidence.hops),
-        _ => Vec::new(),
-    };
-    result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, losses, bottleneck });
-    if let Some(bound) = &bound {
-        profile::refresh(result, bound, options.profile);
+        bound,
     }
 }
 

@@ -140,6 +140,9 @@ pub struct Tuning {
     pub congestion: Option<String>,
     /// Differentiated services code point, 0 to 63.
     pub dscp: Option<u8>,
+    /// IPv6 flow label, 1 to 0xfffff.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_label: Option<u32>,
     /// `TCP_NODELAY`; request/response tests set it unless told otherwise.
     pub nodelay: Option<bool>,
     /// `SO_MAX_PACING_RATE` of each socket.
@@ -161,6 +164,9 @@ impl Tuning {
     pub fn check(&self) -> Result<(), String> {
         if let Some(dscp) = self.dscp.filter(|&dscp| dscp > 63) {
             return Err(format!("DSCP {dscp}: allowed are 0 to 63"));
+        }
+        if let Some(label) = self.flow_label.filter(|label| !(1..=0xf_ffff).contains(label)) {
+            return Err(format!("flow label {label:#x}: allowed are 1 to 0xfffff"));
         }
         if let Some(mss) = self.mss.filter(|mss| !(88..=32767).contains(mss)) {
             return Err(format!("MSS {mss}: the kernel takes 88 to 32767 bytes"));

@@ -56,6 +56,7 @@ impl Server {
         let sockets = (0..count).map(|_| socket::bound(&spec, address)).collect::<Result<Vec<_>, _>>()?;
         if !spec.test.is_udp() {
             let backlog = spec.streams.max(128) as i32;
+            sockets.iter().try_for_each(|socket| socket::reflect_flow_label(&spec, socket))?;
             sockets.iter().try_for_each(|socket| socket.listen(backlog)).map_err(os("listen at", address))?;
         }
         let bound = sockets.iter().map(|s| Ok(socket::local(s)?.port())).collect::<Result<Vec<_>, Error>>()?;
@@ -76,7 +77,7 @@ impl Server {
         let mut listeners = Vec::new();
         let sockets = if self.spec.test.is_udp() {
             for (socket, &peer) in self.sockets.iter().zip(peers) {
-                socket::connect(socket, peer)?;
+                socket::connect(&self.spec, socket, peer)?;
                 udp_stream::discard_queued(socket)?;
             }
             self.sockets
@@ -132,7 +133,7 @@ impl Client {
         let mut sockets = Vec::with_capacity(targets.len());
         for &target in targets {
             let socket = socket::bound(&spec, from)?;
-            socket::connect(&socket, target)?;
+            socket::connect(&spec, &socket, target)?;
             sockets.push(socket);
         }
         let locals = sockets.iter().map(socket::local).collect::<Result<_, _>>()?;
@@ -166,7 +167,9 @@ pub struct Running {
 
 impl Running {
     fn start(spec: Spec, role: Role, sockets: Vec<Socket>, listeners: Vec<Socket>, done: Done) -> Result<Self, Error> {
-        let count = sockets.len();
+        // In both directions, each has a thread of its own: those back to the client come after the others.
+        let streams = sockets.len();
+        let count = if spec.test.is_bidirectional() { 2 * streams } else { streams };
         let control = Arc::new(Control::new(count));
         let counters: Arc<[StreamCounters]> = (0..count).map(|_| StreamCounters::default()).collect();
         let sockets: Arc<[Socket]> = sockets.into();
@@ -181,8 +184,9 @@ impl Running {
             let thread = std::thread::Builder::new().name(format!("stream-{i}")).spawn(move || {
                 let lane = Lane {
                     stream: i as u32,
+                    is_back: i >= streams,
                     spec: &spec,
-                    socket: &sockets[i],
+                    socket: &sockets[i % streams],
                     control: &control,
                     tally: Tally::new(&counters[i]),
                 };
@@ -203,11 +207,17 @@ impl Running {
 
     /// What the streams have done so far.
     pub fn sample(&self) -> Sample {
-        let sample = sample(&self.counters, clock::now_ns());
+        let sample = sample(&self.counters[..self.sockets.len()], clock::now_ns());
         if sample.opened_ns != 0 {
             self.cpus.get_or_init(cpus::Snapshot::take);
         }
         sample
+    }
+
+    /// The same of the other direction, where there is one.
+    pub fn sample_back(&self) -> Option<Sample> {
+        let back = &self.counters[self.sockets.len()..];
+        (!back.is_empty()).then(|| sample(back, clock::now_ns()))
     }
 
     /// The job as it runs.
@@ -260,7 +270,17 @@ impl Running {
             None => {
                 let uncorrected = all.as_ref().and_then(|all| all.uncorrected.as_ref()).map(lane::percentiles);
                 let latency = all.map(|all| lane::percentiles(&all.main));
-                Ok(Side { streams, intervals: Vec::new(), latency, uncorrected, cpus })
+                let back = streams.split_off(self.sockets.len().min(streams.len()));
+                let side = |streams, cpus, back| Side {
+                    streams,
+                    intervals: Vec::new(),
+                    latency,
+                    uncorrected,
+                    cpus,
+                    back,
+                };
+                let back = (!back.is_empty()).then(|| Box::new(side(back, cpus.clone(), None)));
+                Ok(side(streams, cpus, back))
             }
         }
     }

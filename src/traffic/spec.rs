@@ -36,6 +36,8 @@ pub struct Spec {
     pub transactions: Option<u64>,
     /// Request/response: requests kept in flight beside the first.
     pub burst: u32,
+    /// Make the payload from this seed, and check it at the receiver.
+    pub verify: Option<u64>,
     /// What to ask for as `SO_SNDBUF` and `SO_RCVBUF`; none leaves TCP to the kernel's tuning and asks 4 MiB for UDP.
     pub socket_buffer: Option<ByteSize>,
     /// CPUs of this side; stream i gets the (i mod n)-th, alone.
@@ -73,6 +75,9 @@ impl Limits {
 impl Spec {
     /// Length of one send where none is asked for: as iperf3, and enough that per-call cost vanishes.
     pub const BLOCK: u64 = 128 << 10;
+
+    /// Bytes of a block or datagram that can be checked: room for numbers and a CRC.
+    pub const CHECKED: u64 = 32;
 
     /// Refuses what is senseless or beyond the limits.
     pub fn validate(&self) -> Result<(), Error> {
@@ -114,6 +119,19 @@ impl Spec {
                 return no(
                     "datagrams on a schedule carry a number: request and response of 8 bytes at least".to_owned()
                 );
+            }
+        }
+        if self.verify.is_some() {
+            if !self.test.can_verify() {
+                return no(format!("{} has no payload that can be checked", self.test));
+            }
+            if length < Self::CHECKED {
+                return no(format!("length {length}: what is checked has {} bytes at least", Self::CHECKED));
+            }
+            let copies = self.send == SendMode::Write && self.receive == ReceiveMode::Recv;
+            if !self.test.is_udp() && !copies {
+                let what = "checked payload is made for each block and read at the receiver";
+                return no(format!("{what}: it goes by write and recv, not {} and {}", self.send, self.receive));
             }
         }
         if self.burst > 0 {
@@ -170,6 +188,7 @@ pub fn example(test: Test) -> Spec {
         rate: None,
         transactions: None,
         burst: 0,
+        verify: None,
         socket_buffer: None,
         cpus: None,
         dont_fragment: true,
@@ -189,7 +208,7 @@ mod tests {
             example(test).validate().unwrap();
         }
         type Break = fn(&mut Spec);
-        let breaks: [Break; 12] = [
+        let breaks: [Break; 13] = [
             |s| s.streams = 0,
             |s| s.streams = 257,
             |s| s.length = ByteSize(15),
@@ -202,6 +221,7 @@ mod tests {
             |s| s.receive = ReceiveMode::Trunc,
             |s| s.tuning.dscp = Some(64),
             |s| s.burst = 1,
+            |s| (s.verify, s.length) = (Some(1), ByteSize(31)),
         ];
         for (i, break_it) in breaks.into_iter().enumerate() {
             let mut spec = example(Test::UdpStream);

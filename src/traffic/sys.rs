@@ -38,6 +38,14 @@ pub fn thread_usage() -> (u64, u64) {
     (nanos(usage.ru_utime), nanos(usage.ru_stime))
 }
 
+/// Bytes that a connection's peer has not acknowledged, its own end among them (`SIOCOUTQ`).
+pub fn unacknowledged(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, which lives through the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { Ok(u64::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}
+
 /// `send` with `MSG_ZEROCOPY`. The kernel keeps hold of the block's pages until it says so by [`next_completion`]: bytes
 /// changed before that may go out changed.
 pub fn send_zerocopy(fd: BorrowedFd<'_>, block: &[u8]) -> io::Result<usize> {

@@ -15,6 +15,7 @@ use crate::{
         clock::now_ns,
         job::{Ended, Lane, SenderTotals},
         os,
+        payload::DatagramChecker,
         sequence::SequenceWindow,
         socket::{POLL, drops, is_pause},
         spec::DATAGRAM_HEADER,
@@ -36,6 +37,7 @@ struct Books {
     window: SequenceWindow,
     jitter: Jitter,
     malformed: u64,
+    checker: Option<DatagramChecker>,
     /// When the last datagram of the window came.
     last: u64,
 }
@@ -57,7 +59,9 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
         _ => Batch::new(1, length),
     };
     let (mut bundle, mut largest) = (1, 1);
-    let mut books = Books { window: SequenceWindow::default(), jitter: Jitter::default(), malformed: 0, last: 0 };
+    let checker = lane.spec.verify.map(|seed| DatagramChecker::new(seed, lane.stream, DATAGRAM_HEADER, length));
+    let mut books =
+        Books { window: SequenceWindow::default(), jitter: Jitter::default(), malformed: 0, checker, last: 0 };
     let (mut heard, mut totals) = (now_ns(), None);
     let mut socket = lane.socket;
     loop {
@@ -111,6 +115,13 @@ impl Books {
                 self.malformed += 1;
                 continue;
             };
+            // A corrupt one is lost: its number cannot be believed.
+            if let Some(checker) = &mut self.checker
+                && number != PROBE
+                && !checker.check(datagram)
+            {
+                continue;
+            }
             if number & WARM_UP != 0 {
                 if number != PROBE && !lane.tally.is_open() {
                     lane.tally.add(datagram.len() as u64, 1);
@@ -151,7 +162,8 @@ impl Books {
             jitter_ns: self.jitter.nanos(),
             malformed: self.malformed,
         };
-        Ended { elapsed_ns, datagrams: Some(datagrams), io: Some(io), ..Ended::default() }
+        let verified = self.checker.map(DatagramChecker::close);
+        Ended { elapsed_ns, datagrams: Some(datagrams), io: Some(io), verified, ..Ended::default() }
     }
 }
 
