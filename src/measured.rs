@@ -14,6 +14,9 @@ pub use self::{
     verify::{Corruption, Verified},
 };
 
+/// Bytes of the frame check sequence, which the device puts at the end of each frame.
+pub const CHECK_SEQUENCE: u64 = 4;
+
 /// A test, by netperf's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -28,6 +31,8 @@ pub enum Test {
     TcpSendfile,
     /// Client sends numbered datagrams, unpaced or at a rate.
     UdpStream,
+    /// Client sends numbered Ethernet frames past the network stack.
+    FrameStream,
     /// One request, one response, over one connection; closed loop.
     TcpRr,
     /// The same over datagrams; a lost one is asked for again.
@@ -40,12 +45,13 @@ pub enum Test {
 
 impl Test {
     /// Every test, in the order in which they are listed to people.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::TcpStream,
         Self::TcpMaerts,
         Self::TcpBidir,
         Self::TcpSendfile,
         Self::UdpStream,
+        Self::FrameStream,
         Self::TcpRr,
         Self::UdpRr,
         Self::TcpCrr,
@@ -60,6 +66,7 @@ impl Test {
             Self::TcpBidir => "TCP_BIDIR",
             Self::TcpSendfile => "TCP_SENDFILE",
             Self::UdpStream => "UDP_STREAM",
+            Self::FrameStream => "FRAME_STREAM",
             Self::TcpRr => "TCP_RR",
             Self::UdpRr => "UDP_RR",
             Self::TcpCrr => "TCP_CRR",
@@ -95,6 +102,16 @@ impl Test {
     /// Does it run over UDP?
     pub fn is_udp(self) -> bool {
         matches!(self, Self::UdpStream | Self::UdpRr)
+    }
+
+    /// Does it send numbered messages one way, of which some may be lost?
+    pub fn is_numbered(self) -> bool {
+        matches!(self, Self::UdpStream | Self::FrameStream)
+    }
+
+    /// Has it no connection: datagrams or frames?
+    pub fn is_connectionless(self) -> bool {
+        self.is_udp() || self == Self::FrameStream
     }
 
     /// Do both ends send a stream at once?

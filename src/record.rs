@@ -530,6 +530,9 @@ pub enum Unit {
     /// Payload bits per second.
     #[serde(rename = "bit/s")]
     BitsPerSecond,
+    /// Frames per second.
+    #[serde(rename = "frames/s")]
+    FramesPerSecond,
     /// Transactions per second.
     #[serde(rename = "trans/s")]
     TransactionsPerSecond,

@@ -10,6 +10,7 @@ mod clock;
 mod counters;
 mod cpus;
 mod crr;
+mod frames;
 mod job;
 mod open_loop;
 mod payload;
@@ -26,7 +27,7 @@ pub use self::{
     counters::Sample,
     job::{Client, Done, Running, SenderTotals, Server},
     sequence::SequenceWindow,
-    spec::{Limits, Spec},
+    spec::{FrameEnds, Limits, Spec},
 };
 
 /// What can go wrong with a job: the operation, what it was done to, and the system's text.

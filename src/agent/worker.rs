@@ -157,9 +157,9 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
             FromDriver::PrepareServer { job, spec, address } => {
                 self.vacant(job)?;
                 let server = Server::bind(spec, address).map_err(of(job))?;
-                let ports = server.ports().to_vec();
+                let (ports, mac) = (server.ports().to_vec(), server.mac());
                 self.jobs.insert(job, Job::Server(server));
-                self.say(&FromWorker::Bound { job, ports }).map_err(broken)?;
+                self.say(&FromWorker::Bound { job, ports, mac }).map_err(broken)?;
             }
             FromDriver::PrepareClient { job, spec, from, targets } => {
                 self.vacant(job)?;

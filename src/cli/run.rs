@@ -41,7 +41,7 @@ use crate::{
 pub struct Args {
     /// A topology file, or the name of a shipped one.
     file: String,
-    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_bidir, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
+    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_bidir, tcp_sendfile, udp_stream, frame_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
     /// tcp_stream,tcp_rr].
     #[arg(long, value_name = "TESTS", value_parser = parse_tests)]
     test: Option<TestList>,
@@ -255,6 +255,7 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         burst: args.load.burst.unwrap_or(0),
         verify: args.load.verify,
         under: args.load.under,
+        frame_size: args.load.frame_size,
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,

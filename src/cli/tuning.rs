@@ -38,6 +38,9 @@ pub struct TuningArgs {
     /// SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN).
     #[arg(long, value_name = "MICROSECONDS")]
     busy_poll: Option<u32>,
+    /// Frames go to the device past its queueing discipline.
+    #[arg(long)]
+    qdisc_bypass: bool,
     /// Request/response threads never sleep in a receive.
     #[arg(long)]
     spin: bool,
@@ -57,6 +60,7 @@ impl TuningArgs {
             sndbuf: self.sndbuf,
             rcvbuf: self.rcvbuf,
             busy_poll: self.busy_poll,
+            qdisc_bypass: self.qdisc_bypass,
             spin: self.spin,
         }
     }

@@ -42,7 +42,7 @@ impl Costs {
             sender: side(&senders),
             receiver: side(&receivers),
             delivery_rate: stats::median(&rates),
-            rfc6349: if test.test.is_udp() { None } else { rfc6349(test, &senders) },
+            rfc6349: if test.test.is_connectionless() { None } else { rfc6349(test, &senders) },
         }
     }
 }

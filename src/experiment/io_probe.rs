@@ -103,6 +103,7 @@ type Change = fn(IoTry) -> IoTry;
 
 fn stages(test: Test, fixed: Fixed) -> Vec<Vec<Change>> {
     let receive: Vec<Change> = match test {
+        Test::FrameStream => Vec::new(),
         Test::UdpStream => {
             vec![|t| IoTry { receive: ReceiveMode::Gro, ..t }, |t| IoTry { receive: ReceiveMode::Mmsg, ..t }]
         }
@@ -111,6 +112,7 @@ fn stages(test: Test, fixed: Fixed) -> Vec<Vec<Change>> {
         }],
     };
     let send: Vec<Change> = match test {
+        Test::FrameStream => vec![|t| IoTry { send: SendMode::Mmsg, ..t }, |t| IoTry { send: SendMode::Ring, ..t }],
         Test::UdpStream => vec![|t| IoTry { send: SendMode::Gso, ..t }, |t| IoTry { send: SendMode::Mmsg, ..t }],
         _ => vec![|t| IoTry { send: SendMode::Write, ..t }, |t| IoTry { send: SendMode::Sendfile, ..t }, |t| IoTry {
             send: SendMode::Zerocopy,
@@ -118,7 +120,7 @@ fn stages(test: Test, fixed: Fixed) -> Vec<Vec<Change>> {
         }],
     };
     let mut stages = Vec::new();
-    if !fixed.receive {
+    if !fixed.receive && !receive.is_empty() {
         stages.push(receive);
     }
     if !fixed.send && test != Test::TcpSendfile {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::profile::Profile;
 use crate::{
-    measured::{ReceiveMode, SendMode, Test, Tuning, UnknownTest},
+    measured::{CHECK_SEQUENCE, ReceiveMode, SendMode, Test, Tuning, UnknownTest},
     plan::{ceiling::Rates, desired::FlowPath},
     topology::model::{Flow, TestDefaults},
     traffic::{self, Spec},
@@ -40,6 +40,8 @@ pub struct Asked {
     pub verify: Option<u64>,
     /// `--under`
     pub under: Option<Test>,
+    /// `--frame-size`
+    pub frame_size: Option<u32>,
     /// `--socket-buffer`
     pub socket_buffer: Option<ByteSize>,
     /// `--send`
@@ -81,6 +83,8 @@ pub struct Options {
     pub verify: Option<u64>,
     /// Request/response tests: measure them beside this stream too.
     pub under: Option<Test>,
+    /// FRAME_STREAM: bytes of a frame with its check sequence.
+    pub frame_size: Option<u32>,
     /// Socket buffers to ask for.
     pub socket_buffer: Option<ByteSize>,
     /// How streams send, where the test can; `None` takes each test's usual way.
@@ -127,6 +131,7 @@ impl Options {
             burst: asked.burst,
             verify: asked.verify,
             under: asked.under,
+            frame_size: asked.frame_size,
             socket_buffer: asked.socket_buffer,
             send: asked.send,
             receive: asked.receive,
@@ -195,9 +200,11 @@ impl Options {
         let burst = if test.has_schedule() { self.burst } else { 0 };
         // A datagram on a schedule, or one of several in flight, carries its number.
         let numbered = (transactions.is_some() || burst > 0) && test.is_udp();
-        let length = self.length.unwrap_or(ByteSize(match test {
+        let length = self.length.filter(|_| test != Test::FrameStream).unwrap_or(ByteSize(match test {
             test if test.is_byte_stream() => Spec::BLOCK,
             Test::UdpStream => full_datagram(flow),
+            // The device adds the check sequence.
+            Test::FrameStream => u64::from(self.frame_size.unwrap_or(64)) - CHECK_SEQUENCE,
             _ if numbered => 8,
             _ => 1,
         }));
@@ -220,6 +227,7 @@ impl Options {
             send: self.send.filter(|mode| mode.fits(test)).unwrap_or(SendMode::usual(test)),
             receive: self.receive.filter(|mode| mode.fits(test)).unwrap_or(ReceiveMode::usual(test)),
             tuning: self.tuning.clone(),
+            frames: traffic::FrameEnds::default(),
         }
     }
 }

@@ -86,6 +86,7 @@ pub fn bound(path: &FlowPath, rates: &Rates, spec: &Spec, sender: Option<&Side>)
     let flow = &path.flow;
     let packet = match spec.test {
         Test::UdpStream => Packet::udp(flow.mtu, flow.to_address, spec.length.0),
+        Test::FrameStream => return None,
         test if test.is_rr() => return None,
         _ => {
             let mss = sender.and_then(|side| side.streams.first()?.socket.mss);

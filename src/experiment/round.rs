@@ -14,7 +14,7 @@ use crate::{
     },
     measured::{Interval, Side, Stream},
     plan::desired::FlowPath,
-    traffic::{SenderTotals, Spec},
+    traffic::{FrameEnds, SenderTotals, Spec},
 };
 
 /// For a step of the preparation, beyond what the worker's own time-outs take.
@@ -171,16 +171,19 @@ impl Round<'_> {
         let (client_ns, server_ns) = (&self.path.from_ns.0, &self.path.to_ns.0);
         let Pair { client_job, server_job, .. } = *pair;
         let flow = &self.path.flow;
+        // Frames of another round, or of anybody else, are none of this one's.
+        let token = std::process::id() ^ self.job.rotate_left(16) ^ pair.client_job;
+        let named = |spec: &Spec, peer| Spec { frames: FrameEnds { token, peer, source: None }, ..spec.clone() };
         let prepare =
-            FromDriver::PrepareServer { job: server_job, spec: pair.server.clone(), address: flow.to_address };
+            FromDriver::PrepareServer { job: server_job, spec: named(pair.server, None), address: flow.to_address };
         workers.send(server_ns, &prepare)?;
-        let ports = workers.expect(server_ns, PREPARE, "bind", |message| match message {
-            FromWorker::Bound { job, ports } if *job == server_job => Some(ports.clone()),
+        let (ports, mac) = workers.expect(server_ns, PREPARE, "bind", |message| match message {
+            FromWorker::Bound { job, ports, mac } if *job == server_job => Some((ports.clone(), *mac)),
             _ => None,
         })?;
         let targets = ports.iter().map(|&port| SocketAddr::new(flow.to_address, port)).collect();
         let prepare =
-            FromDriver::PrepareClient { job: client_job, spec: pair.client.clone(), from: flow.from_address, targets };
+            FromDriver::PrepareClient { job: client_job, spec: named(pair.client, mac), from: flow.from_address, targets };
         workers.send(client_ns, &prepare)?;
         // Streams connect one after the other, each with its own time-out.
         workers.expect(client_ns, PREPARE * 2, "connect", |message| match message {

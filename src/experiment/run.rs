@@ -225,7 +225,7 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, optio
         Carried::Stream {
             sent: sender.all_bytes() + resent(sender) + acknowledgements(client.back.as_deref()),
             received: receiver.all_bytes(),
-            per_packet: if spec.test.is_udp() {
+            per_packet: if spec.test.is_connectionless() {
                 spec.length.0.min(u64::from(path.flow.mtu.max(576)))
             } else {
                 u64::from(sender.streams.first().and_then(|s| s.socket.mss).unwrap_or(536))
@@ -254,11 +254,15 @@ fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, optio
         bound.as_ref().zip(client.back.as_deref()).and_then(|(bound, back)| profile::impossible(bound, back)),
     );
     result.verdict.reasons.extend(doubts.into_iter().map(|doubt| format!("round {round}: {doubt}")));
-    let headline = if spec.test.is_rr() { client.units_per_second() } else { receiver.bits_per_second() }
+    let headline = match spec.test {
+        Test::FrameStream => receiver.units_per_second(),
+        test if test.is_rr() => client.units_per_second(),
+        _ => receiver.bits_per_second(),
+    }
         + client.back.as_deref().map_or(0.0, Side::bits_per_second);
     let bottleneck = bottleneck::judge(&inputs(spec, sender, receiver, &evidence, bound.as_ref()));
     let losses = match spec.test {
-        Test::UdpStream => loss::charge(sender, receiver, &evidence.hops),
+        Test::UdpStream | Test::FrameStream => loss::charge(sender, receiver, &evidence.hops),
         _ => Vec::new(),
     };
     result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, losses, bottleneck, other_way });

@@ -30,7 +30,7 @@ fn summarise(test: &TestRecord) -> Option<Summary> {
         missed: a.missed + b.missed,
         unanswered: a.unanswered + b.unanswered,
     });
-    let datagrams = (test.test == Test::UdpStream).then(|| {
+    let datagrams = test.test.is_numbered().then(|| {
         let mut sum = DatagramSummary::default();
         let mut jitters = Vec::new();
         for seen in rounds.iter().flat_map(|r| &r.server.streams).filter_map(|s| s.datagrams.as_ref()) {
@@ -47,7 +47,11 @@ fn summarise(test: &TestRecord) -> Option<Summary> {
     });
     let costs = cost::Costs::of(test);
     Some(Summary {
-        unit: if test.test.is_rr() { Unit::TransactionsPerSecond } else { Unit::BitsPerSecond },
+        unit: match test.test {
+            Test::FrameStream => Unit::FramesPerSecond,
+            test if test.is_rr() => Unit::TransactionsPerSecond,
+            _ => Unit::BitsPerSecond,
+        },
         headline,
         directions: directions(test),
         retransmits: senders().filter_map(|s| s.tcp.as_ref()?.retransmits).map(u64::from).reduce(|a, b| a + b),
@@ -105,7 +109,7 @@ pub fn doubts(test: Test, client: &Side, server: &Side) -> Vec<String> {
                 doubts.push(format!("{sent} bytes were sent back and {received} received"));
             }
         }
-        Test::UdpStream => {
+        test if test.is_numbered() => {
             let late: u64 = server.streams.iter().filter_map(|s| s.datagrams.as_ref()).map(|d| d.beyond_window).sum();
             if late > 0 {
                 doubts.push(format!("{late} datagrams came too late to be told from repeats"));
@@ -127,7 +131,8 @@ pub fn doubts(test: Test, client: &Side, server: &Side) -> Vec<String> {
     }
     let back = client.back.iter().flat_map(|back| &back.streams);
     if headline_side.streams.iter().chain(back).any(|s| s.bytes == 0 && s.units == 0) {
-        doubts.push("a stream carried nothing".to_owned());
+        let hint = if test == Test::FrameStream { ": frames are not routed, both ends must share a link" } else { "" };
+        doubts.push(format!("a stream carried nothing{hint}"));
     }
     doubts
 }

@@ -8,7 +8,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 
 use crate::{
-    measured::{Latency, ReceiveMode, SendMode, Side, Stream},
+    measured::{CHECK_SEQUENCE, Latency, ReceiveMode, SendMode, Side, Stream, Test},
     plan::ceiling::RateSource,
     record::{
         Ceiling, Directions, FlowRecord, IoTry, LossShare, PathEvidence, PathVerdict, RunRecord, SideCost, Summary, TestRecord,
@@ -204,6 +204,7 @@ fn each_way(directions: &Directions, unit: Unit) -> Vec<String> {
 fn scaled(value: f64, unit: Unit) -> (f64, &'static str, usize) {
     match unit {
         Unit::TransactionsPerSecond => (1.0, "trans/s", if value < 100.0 { 1 } else { 0 }),
+        Unit::FramesPerSecond => (1.0, "frames/s", 0),
         Unit::BitsPerSecond if value >= 1e9 => (1e9, "Gbit/s", 2),
         Unit::BitsPerSecond if value >= 1e6 => (1e6, "Mbit/s", 2),
         Unit::BitsPerSecond => (1e3, "kbit/s", 2),
@@ -332,6 +333,7 @@ fn in_force(test: &TestRecord) -> Vec<String> {
     }
     match test.test.is_rr() {
         true => said.push(format!("request {} B, response {} B", settings.length.0, settings.response.0)),
+        false if test.test == Test::FrameStream => said.extend(frames(test)),
         false if test.test.is_udp() => said.push(format!("datagrams of {} bytes", settings.length.0)),
         false => said.push(format!("blocks of {}", settings.length)),
     }
@@ -367,6 +369,22 @@ fn verified(sender: &Stream, receiver: &Stream) -> Option<String> {
     let (made, checked) = (sender.verified.as_ref()?, receiver.verified.as_ref()?);
     let (make, check) = (made.ns_per_byte, checked.ns_per_byte);
     Some(format!("payload checked (CRC32C): {make:.3} ns/B to make, {check:.3} to check"))
+}
+
+/// `frames of 64 bytes`, `0.84 Gbit/s on the wire`
+fn frames(test: &TestRecord) -> Vec<String> {
+    // The check sequence is the device's; preamble, delimiter and gap are the wire's.
+    const WIRE: u64 = 20;
+    let size = test.settings.length.0 + CHECK_SEQUENCE;
+    let mut said = vec![format!("frames of {size} bytes")];
+    if let Some(summary) = &test.summary {
+        let (scale, unit, digits) = scaled(summary.headline.median * ((size + WIRE) * 8) as f64, Unit::BitsPerSecond);
+        let rate = summary.headline.median * ((size + WIRE) * 8) as f64 / scale;
+        said.push(format!("{rate:.digits$} {unit} on the wire"));
+    }
+    let bypass = test.settings.tuning.qdisc_bypass;
+    said.push(if bypass { "past the queueing discipline" } else { "through the queueing discipline" }.to_owned());
+    said
 }
 
 /// `sent by gso × 44`, `payload not copied`: how the bytes were moved, where it is not the plain way.

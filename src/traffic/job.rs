@@ -21,11 +21,14 @@ pub use self::lane::{Control, Ended, Histograms, Lane};
 use super::{
     Error, clock,
     counters::{Sample, StreamCounters, Tally, sample},
-    cpus, os, socket,
+    cpus, frames, os, socket,
     spec::Spec,
     udp_stream,
 };
-use crate::measured::Side;
+use crate::{
+    measured::{Side, Test},
+    units::MacAddr,
+};
 
 /// How long a server waits for the connections it was told of.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,6 +48,7 @@ pub struct Server {
     /// Listeners, or the sockets of datagram streams.
     sockets: Vec<Socket>,
     ports: Vec<u16>,
+    mac: Option<MacAddr>,
 }
 
 impl Server {
@@ -52,6 +56,13 @@ impl Server {
     /// socket per stream for UDP.
     pub fn bind(spec: Spec, address: IpAddr) -> Result<Self, Error> {
         spec.validate()?;
+        if spec.test == Test::FrameStream {
+            let at = frames::interface(address)?;
+            let sockets = (0..spec.streams).map(|i| frames::receiver(&spec, &at, i)).collect::<Result<Vec<_>, _>>()?;
+            // A number for each, as of ports: frames have none.
+            let ports = (0..spec.streams).map(|i| i as u16 + 1).collect();
+            return Ok(Self { spec, sockets, ports, mac: Some(at.mac) });
+        }
         let count = if spec.test.is_udp() || spec.test.is_per_connection() { spec.streams } else { 1 };
         let sockets = (0..count).map(|_| socket::bound(&spec, address)).collect::<Result<Vec<_>, _>>()?;
         if !spec.test.is_udp() {
@@ -61,12 +72,17 @@ impl Server {
         }
         let bound = sockets.iter().map(|s| Ok(socket::local(s)?.port())).collect::<Result<Vec<_>, Error>>()?;
         let ports = (0..spec.streams as usize).map(|i| bound[i.min(bound.len() - 1)]).collect();
-        Ok(Self { spec, sockets, ports })
+        Ok(Self { spec, sockets, ports, mac: None })
     }
 
     /// The port of each stream.
     pub fn ports(&self) -> &[u16] {
         &self.ports
+    }
+
+    /// Of frames: the hardware address that the client sends to.
+    pub fn mac(&self) -> Option<MacAddr> {
+        self.mac
     }
 
     /// Lets in the peers, stream by stream, and nobody else; then starts the data threads.
@@ -75,7 +91,9 @@ impl Server {
             return Err(Error::Spec(format!("{} peers for {} streams", peers.len(), self.spec.streams)));
         }
         let mut listeners = Vec::new();
-        let sockets = if self.spec.test.is_udp() {
+        let sockets = if self.spec.test == Test::FrameStream {
+            self.sockets
+        } else if self.spec.test.is_udp() {
             for (socket, &peer) in self.sockets.iter().zip(peers) {
                 socket::connect(&self.spec, socket, peer)?;
                 udp_stream::discard_queued(socket)?;
@@ -125,12 +143,21 @@ pub struct Client {
 
 impl Client {
     /// Connects each stream to its target, from an address of this namespace.
-    pub fn connect(spec: Spec, from: IpAddr, targets: &[SocketAddr]) -> Result<Self, Error> {
+    pub fn connect(mut spec: Spec, from: IpAddr, targets: &[SocketAddr]) -> Result<Self, Error> {
         spec.validate()?;
         if targets.len() != spec.streams as usize {
             return Err(Error::Spec(format!("{} targets for {} streams", targets.len(), spec.streams)));
         }
         let mut sockets = Vec::with_capacity(targets.len());
+        if spec.test == Test::FrameStream {
+            let at = frames::interface(from)?;
+            spec.frames.source = Some(at.mac);
+            for _ in targets {
+                sockets.push(frames::sender(&spec, &at)?);
+            }
+            let locals = targets.iter().map(|target| SocketAddr::new(from, target.port())).collect();
+            return Ok(Self { spec, sockets, locals });
+        }
         for &target in targets {
             let socket = socket::bound(&spec, from)?;
             socket::connect(&spec, &socket, target)?;
@@ -238,7 +265,7 @@ impl Running {
     /// Ends every stream now, wherever it waits.
     pub fn stop(&self) {
         self.control.stop();
-        if !self.spec.test.is_udp() {
+        if !self.spec.test.is_connectionless() {
             for socket in self.sockets.iter() {
                 // Wakes a blocked call; an error says that the connection is gone already.
                 let _ = socket.shutdown(Shutdown::Both);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use crate::{
     measured::{ReceiveMode, SendMode, Test, Tuning},
-    units::{BitRate, ByteSize, CpuList, Span},
+    units::{BitRate, ByteSize, CpuList, MacAddr, Span},
 };
 
 /// Bytes in front of each datagram of UDP_STREAM: sequence number and sender's clock.
@@ -50,6 +50,20 @@ pub struct Spec {
     pub receive: ReceiveMode,
     /// Options of the sockets.
     pub tuning: Tuning,
+    /// FRAME_STREAM: what its frames are known by.
+    #[serde(default)]
+    pub frames: FrameEnds,
+}
+
+/// What the frames of a job are known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FrameEnds {
+    /// In every frame of the job.
+    pub token: u32,
+    /// The receiver's hardware address; at the sender.
+    pub peer: Option<MacAddr>,
+    /// The sender's own, which it finds itself.
+    pub source: Option<MacAddr>,
 }
 
 /// Limits of a job: a worker is driven by frames and must not be made to eat the machine.
@@ -62,6 +76,8 @@ impl Limits {
     pub const BLOCK: u64 = 1 << 20;
     /// UDP payload over IPv4.
     pub const DATAGRAM: u64 = 65507;
+    /// A frame from its first address to before its check sequence: 64 and 9018 bytes on the wire.
+    pub const FRAME: (u64, u64) = (60, 9014);
     /// Transactions of a stream in a second.
     pub const TRANSACTIONS: u64 = 10_000_000;
     /// Requests in flight beside the first.
@@ -82,8 +98,12 @@ impl Spec {
     /// Refuses what is senseless or beyond the limits.
     pub fn validate(&self) -> Result<(), Error> {
         let no = |what: String| Err(Error::Spec(what));
-        let (length, longest) = (self.length.0, if self.test.is_udp() { Limits::DATAGRAM } else { Limits::BLOCK });
-        let shortest = if self.test == Test::UdpStream { DATAGRAM_HEADER as u64 } else { 1 };
+        let (length, (shortest, longest)) = (self.length.0, match self.test {
+            Test::FrameStream => (Limits::FRAME.0, Limits::FRAME.1),
+            Test::UdpStream => (DATAGRAM_HEADER as u64, Limits::DATAGRAM),
+            Test::UdpRr => (1, Limits::DATAGRAM),
+            _ => (1, Limits::BLOCK),
+        });
         if self.streams == 0 || self.streams > Limits::STREAMS {
             return no(format!("{} streams: allowed are 1 to {}", self.streams, Limits::STREAMS));
         }
@@ -182,6 +202,7 @@ pub fn example(test: Test) -> Spec {
         length: ByteSize(match test {
             test if test.is_byte_stream() => Spec::BLOCK,
             Test::UdpStream => 1400,
+            Test::FrameStream => 60,
             _ => 1,
         }),
         response: ByteSize(1),
@@ -195,6 +216,7 @@ pub fn example(test: Test) -> Spec {
         send: SendMode::usual(test),
         receive: ReceiveMode::usual(test),
         tuning: Tuning::default(),
+        frames: FrameEnds::default(),
     }
 }
 

@@ -2,13 +2,18 @@
 
 mod batch;
 mod errors;
+mod packet;
 
 use std::{
     io, mem,
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-pub use self::{batch::Batch, errors::next_completion};
+pub use self::{
+    batch::Batch,
+    errors::next_completion,
+    packet::{TxRing, accept_words, bind_packet, interface_of},
+};
 
 /// Reads a socket option into `buffer`; how many bytes the kernel filled.
 pub fn get_option(fd: BorrowedFd<'_>, level: i32, name: i32, buffer: &mut [u8]) -> io::Result<usize> {

@@ -12,7 +12,7 @@ use socket2::Socket;
 use super::SenderTotals;
 use crate::{
     measured::{Datagrams, Latency, Schedule, Stream, StreamIo, TcpInfo, Test, ThreadCpu, Verified},
-    traffic::{Error, burst, counters::Tally, cpus, crr, open_loop, os, rr, socket, spec::Spec, sys, tcp_stream, udp_stream},
+    traffic::{Error, burst, counters::Tally, cpus, crr, frames, open_loop, os, rr, socket, spec::Spec, sys, tcp_stream, udp_stream},
     units::CpuList,
 };
 
@@ -181,6 +181,8 @@ pub fn run(role: Role, mut lane: Lane<'_>, listener: Option<Socket>, together: &
         (Test::TcpMaerts, Role::Server) => tcp_stream::send(&mut lane),
         (Test::UdpStream, Role::Client) => udp_stream::send(&mut lane),
         (Test::UdpStream, Role::Server) => udp_stream::receive(&mut lane),
+        (Test::FrameStream, Role::Client) => frames::send(&mut lane),
+        (Test::FrameStream, Role::Server) => udp_stream::receive(&mut lane),
         (Test::TcpRr | Test::UdpRr, Role::Client) if lane.spec.transactions.is_some() => {
             let per_second = lane.spec.transactions.unwrap_or(1);
             open_loop::client(&mut lane, per_second)
@@ -220,7 +222,7 @@ pub fn run(role: Role, mut lane: Lane<'_>, listener: Option<Socket>, together: &
             pinned,
             last_cpu: u32::try_from(sched_getcpu()).ok(),
         },
-        socket: socket::facts(lane.socket, !lane.spec.test.is_udp()),
+        socket: socket::facts(lane.socket, !lane.spec.test.is_connectionless()),
         tcp: ended.tcp,
         datagrams: ended.datagrams,
         verified: ended.verified,

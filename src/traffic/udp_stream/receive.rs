@@ -9,10 +9,11 @@ use socket2::Socket;
 
 use super::{PROBE, WARM_UP, jitter::Jitter};
 use crate::{
-    measured::{Datagrams, ReceiveMode, StreamIo},
+    measured::{Datagrams, ReceiveMode, StreamIo, Test},
     traffic::{
         Error,
         clock::now_ns,
+        frames,
         job::{Ended, Lane, SenderTotals},
         os,
         payload::DatagramChecker,
@@ -38,6 +39,8 @@ struct Books {
     jitter: Jitter,
     malformed: u64,
     checker: Option<DatagramChecker>,
+    /// Bytes in front of a number.
+    offset: usize,
     /// When the last datagram of the window came.
     last: u64,
 }
@@ -60,8 +63,9 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     };
     let (mut bundle, mut largest) = (1, 1);
     let checker = lane.spec.verify.map(|seed| DatagramChecker::new(seed, lane.stream, DATAGRAM_HEADER, length));
+    let offset = if lane.spec.test == Test::FrameStream { frames::HEADER } else { 0 };
     let mut books =
-        Books { window: SequenceWindow::default(), jitter: Jitter::default(), malformed: 0, checker, last: 0 };
+        Books { window: SequenceWindow::default(), jitter: Jitter::default(), malformed: 0, checker, offset, last: 0 };
     let (mut heard, mut totals) = (now_ns(), None);
     let mut socket = lane.socket;
     loop {
@@ -111,7 +115,7 @@ impl Books {
     fn take(&mut self, lane: &mut Lane<'_>, message: &[u8], segment: usize, now: u64) {
         let (mut bytes, mut count, mut newest) = (0, 0, None);
         for datagram in message.chunks(segment) {
-            let Some((number, stamp)) = split(datagram) else {
+            let Some((number, stamp)) = datagram.get(self.offset..).and_then(split) else {
                 self.malformed += 1;
                 continue;
             };
