@@ -28,11 +28,14 @@ complete -c netbench -n "__fish_netbench_needs_command" -s h -l help -d 'Print h
 complete -c netbench -n "__fish_netbench_needs_command" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "topo" -d 'Make, look at and remove topologies'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved [default: 3]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l budget -d 'With --rounds auto: the time for all rounds [default: 2m]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l streams -d 'Parallel streams [default: 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l length -d 'Bytes of a block (streams), datagram or request' -r
@@ -130,13 +133,58 @@ complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "destroy" -d 'Remove a topology: by name, by file, or all of ours'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "gc" -d 'Remove what interrupted commands left; topologies that are up stay'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l bind -d 'Address to listen on; may be repeated. `any` is every address of this host [default: loopback]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l port -d 'Port, TCP and UDP; 0 takes a free one' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l token -d 'Token that clients must give, instead of a new one; NETBENCH_TOKEN in the environment does the same, and hides it from lists of processes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-duration -d 'Longest test, warm-up included' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-streams -d 'Most parallel streams of a client' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-clients -d 'Most clients at a time' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-length -d 'Longest block, request or response' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-socket-buffer -d 'Largest socket buffer; more is cut' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-rate -d 'Highest payload rate of a client over its streams; a client must then ask for a rate [default: none]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l cpus -d 'CPUs of the data threads, such as 2-5; stream i gets the i-th' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l open -d 'Let in everybody, without a token'
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l once -d 'End when the first client has gone'
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l port -d 'Its port' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l token -d 'The token that it printed; NETBENCH_TOKEN in the environment does the same, and hides it from lists of processes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rounds -d 'Rounds of each test, interleaved [default: 3]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l omit -d 'Warm-up before each round, left out of every figure' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s P -l streams -d 'Parallel streams [default: 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l length -d 'Bytes of a block (streams), datagram or request' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l response -d 'Bytes of a response' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l mss -d 'TCP_MAXSEG, bytes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l pacing-rate -d 'SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv-lowat -d 'SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l sndbuf -d 'SO_SNDBUF of the sockets, over --socket-buffer' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l busy-poll -d 'SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l cpus -d 'CPUs of this side\'s data threads, such as 2-5; stream i gets the i-th' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s 4 -l ipv4 -d 'Use only IPv4'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s 6 -l ipv6 -d 'Use only IPv6'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l nodelay -d 'TCP_NODELAY for streams too'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l spin -d 'Request/response threads never sleep in a receive'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l json -d 'Print the record as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -l markdown -d 'Print the whole reference page (docs/errors.md)'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "topo" -d 'Make, look at and remove topologies'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "topo" -d 'Make, look at and remove topologies'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "check" -d 'Check a topology file offline: all mistakes at once'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "new" -d 'Print a shipped topology, as a file to edit'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "graph" -d 'Draw a topology as Mermaid, Graphviz or SVG'

@@ -184,6 +184,10 @@ fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Vec<Ste
     let steps = difference(&mut world, desired, &history)?;
     for step in &steps {
         refuse_lifeline(step)?;
+        if matches!(step, Step::StartOvs(daemon) if daemon.system) {
+            // It only looks whether the host's own can be used: better before anything is made.
+            ovs::step(&world, step)?;
+        }
     }
     let unchanged = history.committed.as_ref() == Some(desired) && !history.unfinished;
     if steps.is_empty() && unchanged {

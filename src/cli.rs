@@ -4,10 +4,13 @@ mod agent;
 mod declared;
 mod explain;
 mod generate;
+mod iperf3;
 mod load;
 mod outcome;
 mod rates;
 mod run;
+mod serve;
+mod stream;
 mod topo;
 mod tuning;
 
@@ -71,6 +74,8 @@ enum Command {
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
+    Serve(serve::Args),
+    Stream(Box<stream::Args>),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -85,6 +90,8 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Topo(topo) => topo.run(),
+            Command::Serve(args) => serve::run(args),
+            Command::Stream(args) => stream::run(*args),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

@@ -1,10 +1,13 @@
 //! What to run, in which order, when to stop, and whether the result may be believed.
 
+pub mod between;
 pub mod bottleneck;
 pub mod cost;
+pub mod doubtful;
 pub mod evidence;
 pub mod io_probe;
 pub mod loss;
+pub mod manifest;
 pub mod options;
 pub mod profile;
 pub mod round;

@@ -26,6 +26,24 @@ pub struct LinkCounters {
     pub qdisc_dropped: u64,
 }
 
+impl LinkCounters {
+    /// What was counted since an earlier reading; nothing where the interface was made again meanwhile.
+    pub fn since(&self, then: &Self) -> Self {
+        let since = |now: u64, then: u64| now.saturating_sub(then);
+        Self {
+            rx_packets: since(self.rx_packets, then.rx_packets),
+            rx_bytes: since(self.rx_bytes, then.rx_bytes),
+            tx_packets: since(self.tx_packets, then.tx_packets),
+            tx_bytes: since(self.tx_bytes, then.tx_bytes),
+            rx_errors: since(self.rx_errors, then.rx_errors),
+            tx_errors: since(self.tx_errors, then.tx_errors),
+            rx_dropped: since(self.rx_dropped, then.rx_dropped),
+            tx_dropped: since(self.tx_dropped, then.tx_dropped),
+            qdisc_dropped: since(self.qdisc_dropped, then.qdisc_dropped),
+        }
+    }
+}
+
 /// The machine a result was measured on.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Machine {
@@ -54,4 +72,27 @@ pub struct OvsFacts {
     pub datapath_flows: u64,
     /// Those of them that hardware does.
     pub offloaded_flows: u64,
+    /// What its tunnels carried while it was measured.
+    #[serde(default)]
+    pub tunnels: Vec<TunnelCounters>,
+}
+
+/// A tunnel of an Open vSwitch, with the switch's own counters: what is inside, without the outer headers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TunnelCounters {
+    /// Bridge it is a port of.
+    pub bridge: String,
+    /// Name of its port.
+    pub port: String,
+    /// `vxlan key 42 198.18.0.1 -> 198.18.0.2 port 4789`
+    pub tunnel: String,
+    /// Inner packets and bytes, as the bridge counts its port (OpenFlow 1.3, `ofp_port_stats`).
+    pub counters: LinkCounters,
+}
+
+impl TunnelCounters {
+    /// Is this the same port of the same bridge?
+    pub fn same_port(&self, other: &Self) -> bool {
+        (&self.bridge, &self.port, &self.tunnel) == (&other.bridge, &other.port, &other.tunnel)
+    }
 }

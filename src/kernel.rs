@@ -19,12 +19,13 @@ pub mod numa;
 pub mod container;
 pub mod rootless;
 
+pub mod capture;
 pub mod df_probe;
 pub mod quiet;
 
 pub use error::Error;
 pub use netns::Netns;
-pub use observe::{Wanted, counters, machine, observe};
+pub use observe::{Wanted, congestion_controls, counters, machine, observe};
 
 /// Results of this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

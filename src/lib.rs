@@ -3,6 +3,7 @@
 //! Modules in the order in which data flows through them; a module uses only what stands above it or beside it.
 //! ARCHITECTURE.md draws the map.
 
+pub mod packet;
 pub mod units;
 
 pub mod facts;
@@ -20,9 +21,12 @@ pub mod apply;
 pub mod traffic;
 
 pub mod agent;
+pub mod remote;
 
 pub mod record;
 pub mod report;
+
+pub mod iperf;
 
 pub mod experiment;
 

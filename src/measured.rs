@@ -333,6 +333,9 @@ pub struct CpuLoad {
     pub softnet_dropped: u64,
     /// Times its softirq had to stop with work left.
     pub softnet_squeezed: u64,
+    /// Its frequency at the end of the window, MHz, where the kernel tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mhz: Option<f64>,
 }
 
 /// Effective socket options.

@@ -2,14 +2,17 @@
 //!
 //! No `ovs-vsctl` and no `ovs-ofctl`: a whole topology is one transaction, and errors keep the database's own words.
 
+mod bond;
 pub mod bridge;
 pub mod client;
 pub mod daemon;
 pub mod decode;
 pub mod error;
+pub mod flows;
 pub mod observe;
 pub mod openflow;
 mod process;
+pub mod system;
 pub mod unixctl;
 mod wire;
 

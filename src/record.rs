@@ -4,13 +4,21 @@
 //! Figures are as measured, with their unit in the field's name; what a reader may want to compute (medians, intervals) is
 //! in the summaries.
 
+mod beside;
+pub mod manifest;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::beside::{Directions, LoadedRound, LoadedSummary, OtherWay, UnderLoad};
 use crate::{
     facts::{Machine, OvsFacts},
     measured::{Latency, ReceiveMode, Schedule, SendMode, Side, Test, Tuning},
     plan::ceiling::RateSource,
-    stats::Spread,
+    stats::{
+        Spread,
+        sequential::{Rule, Stop},
+        warning::Warning,
+    },
     units::{BitRate, ByteSize, CpuList, Span},
 };
 
@@ -32,8 +40,11 @@ pub struct RunRecord {
     pub topology: TopologyRef,
     /// Ran without root, in namespaces of an own user namespace.
     pub rootless: bool,
-    /// The machine.
+    /// The machine; of `netbench stream` the client's.
     pub machine: Machine,
+    /// `netbench stream`: the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerRecord>,
     /// The MTU of every path, proved with packets before the measurement.
     pub proofs: Vec<MtuProof>,
     /// How long the kernel took to become quiet after the topology was made, milliseconds.
@@ -42,6 +53,12 @@ pub struct RunRecord {
     pub elapsed_s: f64,
     /// By flow, in order of declaration.
     pub flows: Vec<FlowRecord>,
+    /// In what it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<manifest::Manifest>,
+    /// With `--rounds auto`: the rule, and what ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequential: Option<Sequential>,
     /// Each Open vSwitch that the traffic went through, as it was right after the measurement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub switches: Vec<OvsFacts>,
@@ -62,10 +79,13 @@ impl RunRecord {
             topology,
             rootless: false,
             machine,
+            peer: None,
             proofs: Vec::new(),
             quiet_ms: 0.0,
             elapsed_s: 0.0,
             flows: Vec::new(),
+            manifest: None,
+            sequential: None,
             switches: Vec::new(),
             warnings: Vec::new(),
             interrupted: false,
@@ -92,6 +112,28 @@ impl RunRecord {
         self.proofs.iter().all(|proof| proof.holds)
             && self.flows.iter().flat_map(|flow| &flow.tests).all(|test| test.verdict.valid)
     }
+}
+
+/// The server of `netbench stream`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct PeerRecord {
+    /// Address and port.
+    pub address: String,
+    /// Its version of netbench.
+    pub netbench: String,
+    /// Version of the protocol that both spoke.
+    pub protocol: u8,
+    /// Its machine.
+    pub machine: Machine,
+}
+
+/// How the number of rounds came about.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Sequential {
+    /// The rule.
+    pub rule: Rule,
+    /// Why it ended; absent when it was interrupted.
+    pub stopped: Option<Stop>,
 }
 
 /// A path whose MTU was probed: packets with DF of exactly the MTU must arrive, longer ones must not.
@@ -154,6 +196,9 @@ pub struct TestRecord {
     pub under: Option<UnderLoad>,
     /// May the figures be believed?
     pub verdict: Verdict,
+    /// Why the figures may not come again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// The most that the path can carry; absent where no link of it has a known rate, and for request/response tests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<Ceiling>,
@@ -209,50 +254,6 @@ pub struct IoTry {
     pub rcvlowat: Option<i32>,
     /// Its better goodput, payload bits per second.
     pub bits_per_second: f64,
-}
-
-/// Requests beside a stream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct UnderLoad {
-    /// The stream.
-    pub load: Test,
-    /// Every loaded round.
-    pub rounds: Vec<LoadedRound>,
-    /// Over the rounds.
-    pub summary: Option<LoadedSummary>,
-}
-
-/// A round of requests beside a stream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct LoadedRound {
-    /// Number, from 1: that of the idle round before it.
-    pub round: u32,
-    /// Transactions per second.
-    pub headline: f64,
-    /// Payload of the stream at its receiver, bits per second, over its window: that begins before the first request and ends
-    /// after the last.
-    pub goodput: f64,
-    /// The client of the requests.
-    pub client: Side,
-    /// Their server.
-    pub server: Side,
-    /// The client of the stream.
-    pub load_client: Side,
-    /// Its server.
-    pub load_server: Side,
-    /// Did both cross the declared path?
-    pub path: PathEvidence,
-}
-
-/// Over the loaded rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct LoadedSummary {
-    /// Transactions per second.
-    pub headline: Spread,
-    /// The stream's payload, bits per second.
-    pub goodput: Spread,
-    /// Medians over the rounds.
-    pub latency: Latency,
 }
 
 /// What was asked of a test.
@@ -312,24 +313,6 @@ pub struct RoundRecord {
     /// From the server to the client, of a test in both directions; `path` and `bottleneck` above are of the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_way: Option<OtherWay>,
-}
-
-/// The direction from the server to the client.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct OtherWay {
-    /// Did the bytes take the declared path, backwards?
-    pub path: PathEvidence,
-    /// What kept it from going faster.
-    pub bottleneck: Option<Bottleneck>,
-}
-
-/// The goodput of each direction of a test with two; the headline is their sum.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Directions {
-    /// From client to server, bits per second over the rounds.
-    pub forward: Spread,
-    /// From server to client.
-    pub back: Spread,
 }
 
 /// The headline of a test.
@@ -608,4 +591,6 @@ pub enum PathVerdict {
     },
     /// No hop is declared: there is nothing to prove.
     NoHops,
+    /// Two plain hosts: what lies between them is not known, and not proved.
+    NoTopology,
 }

@@ -1,5 +1,6 @@
 //! A record for readers: terminal text and JSON.
 
+pub mod iperf3;
 mod text;
 
 use std::io::{self, Write};

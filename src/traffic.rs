@@ -1,7 +1,8 @@
 //! The load engine: one pinned, blocking thread per stream, ends decided in that thread, counters on their own cache lines.
 //!
 //! A job has two sides. A [`Server`] is bound and says its ports, a [`Client`] connects to them and says its own addresses,
-//! the server starts with those addresses (nobody else gets in), the client starts, and both give a [`Side`] back.
+//! the server starts with those addresses (nobody else gets in), the client starts, and both give a [`Side`] back. Who has
+//! connected sockets already begins with [`Running::with_sockets`].
 //!
 //! [`Side`]: crate::measured::Side
 
@@ -11,10 +12,12 @@ mod counters;
 mod cpus;
 mod crr;
 mod frames;
+pub mod guest;
 mod job;
 mod open_loop;
 mod payload;
 mod rr;
+mod sampler;
 mod sequence;
 mod socket;
 mod spec;
@@ -25,10 +28,16 @@ mod udp_stream;
 
 pub use self::{
     counters::Sample,
-    job::{Client, Done, Running, SenderTotals, Server},
+    job::{Client, Done, Role, Running, SenderTotals, Server},
+    sampler::Sampler,
     sequence::SequenceWindow,
+    socket::{adopt, datagrams, listener, path_mtu},
     spec::{FrameEnds, Limits, Spec},
+    udp_stream::discard_queued,
 };
+
+#[cfg(test)]
+pub use self::spec::example as spec_example;
 
 /// What can go wrong with a job: the operation, what it was done to, and the system's text.
 #[derive(Debug, thiserror::Error)]

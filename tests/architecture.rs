@@ -11,23 +11,26 @@ use std::{
 /// the sources use is not an error: the table is the design, the sources are held to it.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("units", &[]),
+    ("packet", &[]),
     ("facts", &["units"]),
     ("topology", &["units"]),
     ("plan", &["units", "facts", "topology"]),
-    ("kernel", &["units", "facts", "topology", "plan"]),
+    ("kernel", &["units", "packet", "facts", "topology", "plan"]),
     ("ovs", &["units", "facts", "topology", "plan"]),
     ("apply", &["units", "facts", "topology", "plan", "kernel", "ovs"]),
     ("stats", &["units"]),
     ("measured", &["units", "facts", "stats"]),
-    ("record", &["units", "facts", "topology", "plan", "stats", "measured"]),
+    ("record", &["units", "packet", "facts", "topology", "plan", "stats", "measured"]),
     ("report", &["units", "facts", "topology", "plan", "stats", "measured", "record"]),
     ("traffic", &["units", "facts", "stats", "measured"]),
     ("agent", &["units", "facts", "plan", "kernel", "stats", "measured", "record", "traffic"]),
+    ("iperf", &["units", "facts", "stats", "measured", "report", "traffic"]),
+    ("remote", &["units", "facts", "measured", "traffic", "agent"]),
     (
         "experiment",
         &[
-            "units", "facts", "topology", "plan", "kernel", "ovs", "apply", "stats", "measured", "record", "traffic",
-            "agent",
+            "units", "packet", "facts", "topology", "plan", "kernel", "ovs", "apply", "stats", "measured", "record",
+            "traffic", "agent", "remote",
         ],
     ),
     ("doctor", &["units", "facts", "topology", "plan", "kernel", "ovs"]),
@@ -37,6 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "units",
+            "packet",
             "facts",
             "topology",
             "plan",
@@ -49,6 +53,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "report",
             "traffic",
             "agent",
+            "iperf",
+            "remote",
             "experiment",
             "doctor",
             "ui",
@@ -57,7 +63,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Pure modules: no sockets, files, clocks, threads or processes.
-const PURE: &[&str] = &["units", "facts", "topology", "plan", "stats", "measured", "report"];
+const PURE: &[&str] = &["units", "packet", "facts", "topology", "plan", "stats", "measured", "report"];
 
 /// What a pure module does not name.
 const IMPURE: &[&str] = &[

@@ -85,6 +85,7 @@ fn plain(name: &str, ports: Vec<OvsPort>) -> OvsBridge {
         mtu: 1500,
         mac: None,
         ports,
+        flows: Vec::new(),
     }
 }
 

@@ -15,9 +15,9 @@ use netbench::{
         step::Step,
     },
     topology::model::{
-        BridgeOptions, Datapath, End, EndAt, Fabric, FailMode, Host, MacvlanMode, Nic, Node, OvsOptions, Port,
-        PortSettings, Route, Shaper, ShaperKind, Switch, SwitchKind, TestDefaults, Topology, Tunnel, TunnelEnd,
-        TunnelKind, Wire,
+        BridgeOptions, Datapath, End, EndAt, Fabric, FailMode, FlowOutput, Host, MacvlanMode, Nic, Node, OvsOptions,
+        Port, PortSettings, Route, Shaper, ShaperKind, Switch, SwitchFlow, SwitchKind, TestDefaults, Topology, Tunnel,
+        TunnelEnd, TunnelKind, Wire,
     },
     units::{BitRate, IfName},
 };
@@ -93,7 +93,7 @@ fn bridge(name: &str, host: Option<&str>, mtu: u32, stp: bool, ports: Vec<Port>)
 }
 
 fn port(node: &str, eth: &str, settings: PortSettings) -> Port {
-    Port { node: node.into(), ifname: ifname(eth), vlan: None, trunks: Vec::new(), settings }
+    Port { node: node.into(), ifname: ifname(eth), vlan: None, trunks: Vec::new(), qos: None, settings }
 }
 
 fn build(recipe: &Recipe) -> Desired {
@@ -135,7 +135,7 @@ fn build(recipe: &Recipe) -> Desired {
             ifname: ifname(eth),
             settings: settings(1, host, recipe.mtu),
         };
-        topology.links.push(Wire { ends: [end("n0", "eth1", 1), end("w", "eth0", 2)] });
+        topology.links.push(Wire { ends: [end("n0", "eth1", 1), end("w", "eth0", 2)], bond: None });
     }
     if recipe.macvlan {
         topology.nics.push(Nic {
@@ -164,7 +164,23 @@ fn build(recipe: &Recipe) -> Desired {
         for switch in topology.switches.iter_mut().filter(|switch| matches!(switch.kind, SwitchKind::Bridge(_))) {
             let (datapath, fail_mode) = (Datapath::User, FailMode::Standalone);
             let tso = !(recipe.tunnel && switch.host.is_some());
-            switch.kind = SwitchKind::Ovs(OvsOptions { datapath, fail_mode, stp: false, rstp: recipe.stp, tso });
+            let flow = SwitchFlow {
+                priority: 1,
+                in_port: None,
+                eth_dst: None,
+                eth_type: Some(0x0806),
+                output: FlowOutput::Normal,
+            };
+            let flows = if recipe.stp { vec![flow] } else { Vec::new() };
+            switch.kind = SwitchKind::Ovs(OvsOptions {
+                datapath,
+                fail_mode,
+                stp: false,
+                rstp: recipe.stp,
+                tso,
+                system: false,
+                flows,
+            });
         }
     }
     lower(&topology).unwrap()
@@ -177,7 +193,7 @@ fn tunnel(topology: &mut Topology, recipe: &Recipe) {
         ifname: ifname("wire"),
         settings: settings(3, number, recipe.mtu),
     };
-    topology.links.push(Wire { ends: [wire("a", 1), wire("b", 2)] });
+    topology.links.push(Wire { ends: [wire("a", 1), wire("b", 2)], bond: None });
     for (number, (host, switch, end)) in [("a", "left", "ta"), ("b", "right", "tb")].into_iter().enumerate() {
         topology.hosts.push(Host { name: host.into(), sysctl: BTreeMap::new(), routes: Vec::new() });
         topology.nodes.push(node(end, Some(host)));

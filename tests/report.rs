@@ -161,6 +161,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: valid.clone(),
+        warnings: Vec::new(),
         ceiling: None,
     };
     let latency = Latency {
@@ -202,6 +203,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: valid,
+        warnings: Vec::new(),
         ceiling: None,
     };
     let received = 350_000;
@@ -254,6 +256,7 @@ fn record() -> RunRecord {
             rfc6349: None,
         }),
         verdict: Verdict { valid: false, reasons: vec![format!("round 1: path not proved: {reason}")] },
+        warnings: Vec::new(),
         ceiling: None,
     };
     record.flows = vec![FlowRecord {

@@ -13,8 +13,8 @@ pub enum FrameError {
     /// The pipe failed.
     #[error("the pipe: {0}")]
     Pipe(#[from] io::Error),
-    /// Longer than [`LONGEST`]: garbage on the pipe, or a message that must be split.
-    #[error("a frame of {0} bytes, allowed are 1 to {LONGEST}")]
+    /// Longer than allowed: garbage on the pipe, or a message that must be split.
+    #[error("a frame of {0} bytes, which is not allowed")]
     Length(usize),
     /// The pipe ended inside a frame.
     #[error("the pipe ended inside a frame, after {got} of {wanted} bytes")]
@@ -31,6 +31,11 @@ pub enum FrameError {
 
 /// Reads a frame; `None` when the pipe ended between two frames.
 pub fn read<T: DeserializeOwned>(pipe: &mut impl Read) -> Result<Option<T>, FrameError> {
+    read_within(pipe, LONGEST)
+}
+
+/// Reads a frame of at most so many bytes.
+pub fn read_within<T: DeserializeOwned>(pipe: &mut impl Read, longest: usize) -> Result<Option<T>, FrameError> {
     let mut length = [0; 4];
     match fill(pipe, &mut length)? {
         0 => return Ok(None),
@@ -38,7 +43,7 @@ pub fn read<T: DeserializeOwned>(pipe: &mut impl Read) -> Result<Option<T>, Fram
         got => return Err(FrameError::Truncated { got, wanted: 4 }),
     }
     let wanted = u32::from_be_bytes(length) as usize;
-    if wanted == 0 || wanted > LONGEST {
+    if wanted == 0 || wanted > longest.min(LONGEST) {
         return Err(FrameError::Length(wanted));
     }
     // Grows with what comes, so that an announced length alone takes no memory.

@@ -7,12 +7,16 @@ use crate::{
     apply::{ApplyError, journal::JournalError},
     experiment,
     kernel::{self, rootless},
+    remote::RemoteError,
 };
 
 /// The exit code of an error.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     if let Some(error) = error.downcast_ref::<ApplyError>() {
         return of_apply(error);
+    }
+    if let Some(error) = error.downcast_ref::<RemoteError>() {
+        return if error.is_usage() { Exit::Usage } else { Exit::CannotHere };
     }
     // What is left is about what was typed, unless the machine said no.
     let cannot_here = match error.downcast_ref::<JournalError>() {

@@ -11,6 +11,7 @@ use rustix::thread::CapabilitySet;
 use super::{
     Exit, declared,
     declared::Loaded,
+    iperf3::Format,
     outcome::CannotHere,
     rates::{self, RateArgs},
     talk,
@@ -31,6 +32,7 @@ use crate::{
     },
     record::{MtuProof, RunRecord, TopologyRef},
     report,
+    stats::sequential::Rule,
     topology::model::{Attach, Node, Topology},
     ui::{self, ProgressLine},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
@@ -48,9 +50,12 @@ pub struct Args {
     /// Length of one round, such as 3s or 500ms [default: 1s].
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
-    /// Rounds of each test, interleaved [default: 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    rounds: Option<u32>,
+    /// Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3].
+    #[arg(long, value_name = "N|auto", value_parser = parse_rounds)]
+    rounds: Option<Rounds>,
+    /// With --rounds auto: the time for all rounds [default: 2m].
+    #[arg(long, value_name = "TIME")]
+    budget: Option<Span>,
     /// Warm-up before each round, left out of every figure.
     #[arg(long, value_name = "TIME")]
     omit: Option<Span>,
@@ -91,8 +96,11 @@ pub struct Args {
     #[arg(long)]
     keep: bool,
     /// Print the record as JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// How to print: text, json (the record), or iperf3, as `iperf3 -J` does (one document a round of a stream test).
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
 }
 
 /// What `--io` takes.
@@ -106,14 +114,31 @@ enum Io {
 
 /// What `--rate` takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Rate {
+pub(super) enum Rate {
     /// Payload bits, for streams.
     Bits(BitRate),
     /// Requests in a second.
     Requests(u64),
 }
 
-fn parse_rate(text: &str) -> Result<Rate, String> {
+/// What `--rounds` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rounds {
+    /// So many.
+    Count(u32),
+    /// As many as it takes.
+    Auto,
+}
+
+fn parse_rounds(text: &str) -> Result<Rounds, String> {
+    match text.parse() {
+        Ok(count @ 1..=10_000) => Ok(Rounds::Count(count)),
+        _ if text == "auto" => Ok(Rounds::Auto),
+        _ => Err("it is a number from 1 to 10000, or `auto`".to_owned()),
+    }
+}
+
+pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
     match text.strip_suffix("/s").map(str::parse::<u64>) {
         Some(Ok(count @ 1..)) => Ok(Rate::Requests(count)),
         _ => text.parse().map(Rate::Bits).map_err(|error| format!("{error}; requests per second are written 20000/s")),
@@ -121,9 +146,9 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
 }
 
 #[derive(Debug, Clone)]
-struct TestList(Vec<Test>);
+pub(super) struct TestList(pub(super) Vec<Test>);
 
-fn parse_tests(text: &str) -> Result<TestList, String> {
+pub(super) fn parse_tests(text: &str) -> Result<TestList, String> {
     Test::parse_list(text).map(TestList).map_err(|error| error.to_string())
 }
 
@@ -142,6 +167,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         rootless::enter().map_err(ApplyError::from)?;
     }
     let interrupt = interrupt::watch();
+    let format = if args.json { Format::Json } else { args.format.unwrap_or_default() };
     let mut loaded = match declared::load(&args.file)? {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
@@ -174,6 +200,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
     let (world, applied) = apply::apply(declared, &root)?;
     let mut record = new_record(&loaded, is_rootless);
+    record.manifest =
+        Some(experiment::manifest::read(&world, &loaded.desired, &flows, &loaded.text, &record.command, &options.cpus));
+    let tunnelled = apply::ovs::tunnels(&world, &loaded.desired);
     let measured = rates::known(&world, &loaded.desired).map_err(anyhow::Error::from).and_then(|known| {
         if let Some(profile) = options.profile {
             record.warnings.extend(rates::check(profile, &flows, &known)?);
@@ -182,7 +211,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         measure(&mut record, &world, &flows, &options, &mut line, &interrupt)
     });
     line.clear();
-    record.switches = apply::ovs::evidence(&world, &loaded.desired);
+    record.switches = apply::ovs::evidence(&world, &loaded.desired, &tunnelled);
     let ended = apply::ovs::ended(&world, &loaded.desired);
     record.warnings.extend(ended.iter().map(|ns| {
         format!("the Open vSwitch in {ns} ended while this was measured: the figures say nothing; `netbench topo apply` starts it again")
@@ -191,10 +220,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
         ui::text::quiet_when_closed(|mut out| {
-            if args.json { report::json(&record, &mut out) } else { report::text(&record, &mut out) }
+            match format {
+                Format::Json => report::json(&record, &mut out),
+                Format::Iperf3 => report::iperf3::documents(&record, &mut out),
+                Format::Text => report::text(&record, &mut out),
+            }
         })?;
     }
-    if !args.json && (args.keep || was_up) {
+    if format == Format::Text && (args.keep || was_up) {
         talk(&format!(
             "{} stays up ({} steps were needed); `netbench topo destroy {0}` removes it",
             loaded.desired.topology,
@@ -241,10 +274,17 @@ fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
 }
 
 fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
+    if args.budget.is_some() && args.rounds != Some(Rounds::Auto) {
+        bail!("--budget is for --rounds auto; without it the number of rounds decides how long it takes");
+    }
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
-        rounds: args.rounds,
+        rounds: args.rounds.and_then(|rounds| if let Rounds::Count(count) = rounds { Some(count) } else { None }),
+        rule: (args.rounds == Some(Rounds::Auto)).then(|| {
+            let rule = Rule::default();
+            Rule { budget_s: args.budget.map_or(rule.budget_s, |budget| budget.0.as_secs_f64()), ..rule }
+        }),
         omit: args.omit,
         interval: None,
         streams: args.streams,

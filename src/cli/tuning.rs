@@ -9,10 +9,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct TuningArgs {
     /// TCP_MAXSEG, bytes.
-    #[arg(long, value_name = "BYTES")]
+    #[arg(short = 'M', long, value_name = "BYTES")]
     mss: Option<u32>,
     /// TCP congestion control, such as cubic or bbr.
-    #[arg(long, value_name = "NAME")]
+    #[arg(short = 'C', long, value_name = "NAME")]
     congestion: Option<String>,
     /// Differentiated services code point of what is sent, 0 to 63.
     #[arg(long, value_name = "N")]

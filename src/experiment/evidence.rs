@@ -45,7 +45,7 @@ pub enum Carried {
 
 /// Judges one round.
 pub fn judge(path: &FlowPath, before: &Counters, after: &Counters, carried: Carried) -> PathEvidence {
-    let deltas = deltas(before, after);
+    let deltas = bonds_as_one(path, deltas(before, after));
     let hops: Vec<HopEvidence> = path.hops.iter().map(|hop| hop_evidence(hop, &deltas, carried)).collect();
     let strays = strays(path, &deltas, carried);
     let verdict = conclude(path, &hops, &strays, &deltas, carried);
@@ -53,25 +53,29 @@ pub fn judge(path: &FlowPath, before: &Counters, after: &Counters, carried: Carr
 }
 
 fn deltas(before: &Counters, after: &Counters) -> Counters {
-    let since = |now: u64, then: u64| now.saturating_sub(then);
-    after
-        .iter()
-        .map(|(at, now)| {
-            let then = before.get(at).copied().unwrap_or_default();
-            let delta = LinkCounters {
-                rx_packets: since(now.rx_packets, then.rx_packets),
-                rx_bytes: since(now.rx_bytes, then.rx_bytes),
-                tx_packets: since(now.tx_packets, then.tx_packets),
-                tx_bytes: since(now.tx_bytes, then.tx_bytes),
-                rx_errors: since(now.rx_errors, then.rx_errors),
-                tx_errors: since(now.tx_errors, then.tx_errors),
-                rx_dropped: since(now.rx_dropped, then.rx_dropped),
-                tx_dropped: since(now.tx_dropped, then.tx_dropped),
-                qdisc_dropped: since(now.qdisc_dropped, then.qdisc_dropped),
-            };
-            (at.clone(), delta)
-        })
-        .collect()
+    let since =
+        |(at, now): (&LinkRef, &LinkCounters)| (at.clone(), now.since(&before.get(at).copied().unwrap_or_default()));
+    after.iter().map(since).collect()
+}
+
+/// What the members of a bond counted, as if the one that the path names had counted it all.
+fn bonds_as_one(path: &FlowPath, mut deltas: Counters) -> Counters {
+    for hop in &path.hops {
+        for member in &hop.beside {
+            let Some(other) = deltas.remove(member) else { continue };
+            let sum = deltas.entry(hop.at.clone()).or_default();
+            sum.rx_packets += other.rx_packets;
+            sum.rx_bytes += other.rx_bytes;
+            sum.tx_packets += other.tx_packets;
+            sum.tx_bytes += other.tx_bytes;
+            sum.rx_errors += other.rx_errors;
+            sum.tx_errors += other.tx_errors;
+            sum.rx_dropped += other.rx_dropped;
+            sum.tx_dropped += other.tx_dropped;
+            sum.qdisc_dropped += other.qdisc_dropped;
+        }
+    }
+    deltas
 }
 
 fn hop_evidence(hop: &Hop, deltas: &Counters, carried: Carried) -> HopEvidence {
@@ -185,7 +189,8 @@ mod tests {
 
     /// client/eth0 -> fabric/client-0 -> fabric/server-0 -> server/eth0
     fn path() -> FlowPath {
-        let hop = |ns, name, direction| Hop { at: link(ns, name), direction, mtu: 1500, overhead: 0 };
+        let hop =
+            |ns, name, direction| Hop { at: link(ns, name), direction, mtu: 1500, overhead: 0, beside: Vec::new() };
         FlowPath {
             flow: Flow {
                 from: "client".into(),

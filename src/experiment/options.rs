@@ -6,6 +6,7 @@ use super::profile::Profile;
 use crate::{
     measured::{CHECK_SEQUENCE, ReceiveMode, SendMode, Test, Tuning, UnknownTest},
     plan::{ceiling::Rates, desired::FlowPath},
+    stats::sequential::Rule,
     topology::model::{Flow, TestDefaults},
     traffic::{self, Spec},
     units::{BitRate, ByteSize, CpuList, Span},
@@ -20,6 +21,8 @@ pub struct Asked {
     pub duration: Option<Span>,
     /// `--rounds`
     pub rounds: Option<u32>,
+    /// `--rounds auto`
+    pub rule: Option<Rule>,
     /// `--omit`
     pub omit: Option<Span>,
     /// `--interval`
@@ -63,6 +66,8 @@ pub struct Options {
     pub duration: Span,
     /// Rounds of each test.
     pub rounds: u32,
+    /// With `--rounds auto`: when there are enough; `rounds` then does not count.
+    pub rule: Option<Rule>,
     /// Warm-up before each window.
     pub omit: Span,
     /// Intervals of progress.
@@ -121,6 +126,7 @@ impl Options {
             tests,
             duration,
             rounds: asked.rounds.or(file.rounds).unwrap_or(3),
+            rule: asked.rule,
             omit: asked.omit.unwrap_or(Span(Duration::ZERO)),
             interval: asked.interval.unwrap_or(Span(interval)),
             streams: asked.streams.or(file.streams).unwrap_or(1),
@@ -171,7 +177,9 @@ impl Options {
             flows.iter().map(|flow| self.spec(load, flow).validate()).find(Result::is_err).unwrap_or(Ok(()))?;
         }
         if self.burst > 0 && idle(&Test::has_schedule) {
-            return Err(traffic::Error::Spec("none of the tests keeps requests in flight: a burst is for tcp_rr and udp_rr".to_owned()));
+            return Err(traffic::Error::Spec(
+                "none of the tests keeps requests in flight: a burst is for tcp_rr and udp_rr".to_owned(),
+            ));
         }
         if let Some(mode) = self.send.filter(|mode| idle(&|test| mode.fits(test))) {
             return Err(traffic::Error::Spec(format!("none of the tests can send by {mode}")));

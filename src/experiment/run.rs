@@ -1,7 +1,10 @@
 //! The driver of `netbench run`: every flow × test × round, rounds outermost, so that a change of the machine's mood
 //! during the run falls on all tests alike.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Instant,
+};
 
 use super::{
     bottleneck,
@@ -20,7 +23,10 @@ use crate::{
         ceiling::Bound,
         desired::{Direction, FlowPath},
     },
-    record::{FlowRecord, OtherWay, PathEvidence, PathVerdict, RoundRecord, RunRecord, Settings, TestRecord, Verdict},
+    record::{
+        FlowRecord, OtherWay, PathEvidence, PathVerdict, RoundRecord, RunRecord, Sequential, Settings, TestRecord, Verdict,
+    },
+    stats::{sequential::Stop, warning::Warning},
     traffic::Spec,
 };
 
@@ -80,10 +86,13 @@ pub fn run(
         flows.iter().enumerate().flat_map(|(i, path)| options.tests.iter().map(move |&test| (i, path, test))).collect();
     record.flows = flows.iter().map(|path| flow_record(path, options)).collect();
     let loaded = |test: Test| options.under.filter(|_| test.is_rr());
-    let each = jobs.iter().map(|&(_, _, test)| 1 + u32::from(loaded(test).is_some())).sum();
-    let of = options.rounds.saturating_mul(each);
+    let each: u32 = jobs.iter().map(|&(_, _, test)| 1 + u32::from(loaded(test).is_some())).sum();
+    record.sequential = options.rule.map(|rule| Sequential { rule, stopped: None });
+    let (least, most) = options.rule.map_or((options.rounds, options.rounds), |rule| (rule.at_least, rule.at_most));
+    let began = Instant::now();
     let (mut number, mut job) = (0, 0);
-    for round in 1..=options.rounds {
+    for round in 1..=most {
+        let of = least.max(round).saturating_mul(each);
         for &(flow, path, test) in &jobs {
             number += 1;
             if interrupt.load(Relaxed) {
@@ -166,13 +175,21 @@ pub fn run(
             job += 2;
             summary::refresh(result);
         }
+        if let Some(sequential) = &mut record.sequential {
+            let tests = record.flows.iter().flat_map(|flow| &flow.tests);
+            let sets: Vec<Vec<f64>> = tests.map(|test| test.rounds.iter().map(|r| r.headline).collect()).collect();
+            sequential.stopped = sequential.rule.stop(sets.iter().map(Vec::as_slice), began.elapsed().as_secs_f64());
+            if sequential.stopped.is_some() {
+                break;
+            }
+        }
     }
     record.interrupted = interrupt.load(Relaxed);
     conclude(record);
     Ok(())
 }
 
-fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
+pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
     let flow = &path.flow;
     let test_record = |&test: &Test| {
         let spec = options.job(test, path);
@@ -199,6 +216,7 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
             summary: None,
             under: None,
             verdict: Verdict { valid: false, reasons: Vec::new() },
+            warnings: Vec::new(),
             ceiling: None,
         }
     };
@@ -213,14 +231,23 @@ fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
 }
 
 /// Judges a round and adds it to its test.
-fn book(result: &mut TestRecord, round: u32, path: &FlowPath, spec: &Spec, options: &Options, measured: Measured) {
+pub(super) fn book(
+    result: &mut TestRecord,
+    round: u32,
+    path: &FlowPath,
+    spec: &Spec,
+    options: &Options,
+    measured: Measured,
+) {
     let Measured { client, server, before, after, load: _ } = measured;
     let other_way = other_way(path, spec, options, &client, &server, (&before, &after));
     let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
     let carried = if spec.test.is_rr() {
         // Over TCP many transactions can share a packet only if they are pipelined: in bursts, or on a schedule.
         let count = client.all_units();
-        Carried::Transactions { count: if spec.transactions.is_some() || spec.burst > 0 { count.min(1) } else { count } }
+        Carried::Transactions {
+            count: if spec.transactions.is_some() || spec.burst > 0 { count.min(1) } else { count },
+        }
     } else {
         Carried::Stream {
             sent: sender.all_bytes() + resent(sender) + acknowledgements(client.back.as_deref()),
@@ -338,7 +365,7 @@ fn resent(client: &Side) -> u64 {
 }
 
 /// Gives every test its final word and the record its warnings.
-fn conclude(record: &mut RunRecord) {
+pub(super) fn conclude(record: &mut RunRecord) {
     let mut warnings = Vec::new();
     for flow in &mut record.flows {
         // Tests that Ctrl-C left without a round are no results.
@@ -347,6 +374,10 @@ fn conclude(record: &mut RunRecord) {
         }
         for test in &mut flow.tests {
             summary::refresh(test);
+            let wide = record.sequential.filter(|sequential| sequential.stopped != Some(Stop::Steady));
+            let half = test.summary.as_ref().and_then(|summary| summary.headline.half_width());
+            let half = half.filter(|&half| wide.is_some_and(|sequential| half > sequential.rule.half_width));
+            test.warnings.extend(half.map(|half_width| Warning::NotSteady { half_width }));
             warnings.extend(
                 summary::warnings(test).into_iter().map(|w| format!("{} {} → {}: {w}", test.test, flow.from, flow.to)),
             );

@@ -1,18 +1,16 @@
 //! From rounds to a test's summary, and what makes a round or a test doubtful. Pure.
 
-use super::{cost, loss};
+use super::{cost, doubtful, loss};
 use crate::{
     measured::{Latency, Schedule, Side, Test},
     record::{DatagramSummary, Directions, RoundRecord, Summary, TestRecord, Unit},
     stats,
 };
 
-/// Spread between rounds, over the median, from which a reader is warned.
-const UNSTEADY: f64 = 0.1;
-
 /// Brings summary and verdict up to date with the rounds.
 pub fn refresh(test: &mut TestRecord) {
     test.summary = summarise(test);
+    test.warnings = doubtful::warnings(test);
     test.verdict.valid = test.summary.is_some() && test.verdict.reasons.is_empty();
 }
 
@@ -139,16 +137,9 @@ pub fn doubts(test: Test, client: &Side, server: &Side) -> Vec<String> {
 
 /// What a reader should know of a test whose figures stand.
 pub fn warnings(test: &TestRecord) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = test.warnings.iter().map(ToString::to_string).collect();
     let Some(summary) = &test.summary else { return warnings };
     let clients = || test.rounds.iter().flat_map(|round| &round.client.streams);
-    let spread = &summary.headline;
-    if let Some(cv) = spread.cv.filter(|&cv| cv > UNSTEADY) {
-        warnings.push(format!(
-            "rounds differ by {:.0} % (CV): other load, or no pinning? try more --rounds, or cpus in the topology",
-            cv * 100.0
-        ));
-    }
     let streams = test.rounds.iter().flat_map(|r| r.client.streams.iter().chain(&r.server.streams));
     let mut fallbacks: Vec<&String> = streams.filter_map(|s| s.io.as_ref()?.fallback.as_ref()).collect();
     fallbacks.sort();

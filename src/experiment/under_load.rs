@@ -35,14 +35,10 @@ pub fn jobs(load: Test, test: &Spec, path: &FlowPath, options: &Options) -> (Spe
     (on(&path.flow.from), on(&path.flow.to))
 }
 
-/// The CPUs after those that the requests have, so that threads share one only where there are too few.
+/// The CPUs that the requests leave, so that threads share one only where there are too few.
 fn next(cpus: &CpuList, taken: u32) -> CpuList {
-    let mut list = cpus.0.clone();
-    if !list.is_empty() {
-        let by = taken as usize % list.len();
-        list.rotate_left(by);
-    }
-    CpuList(list)
+    let left = cpus.0.get(taken as usize..).filter(|left| !left.is_empty());
+    CpuList(left.unwrap_or(&cpus.0).to_vec())
 }
 
 /// Judges a loaded round and adds it to its test.
@@ -83,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_stream_takes_the_cpus_after_those_of_the_requests() {
-        assert_eq!(next(&CpuList(vec![2, 5, 7]), 1).0, [5, 7, 2]);
+        assert_eq!(next(&CpuList(vec![2, 5, 7]), 1).0, [5, 7]);
         assert_eq!(next(&CpuList(vec![2]), 3).0, [2]);
         assert_eq!(next(&CpuList(vec![]), 3).0, Vec::<usize>::new());
     }

@@ -5,6 +5,7 @@
 //! acknowledgements that do not fit the receive buffer.
 
 pub mod nla;
+pub(crate) mod packet;
 mod parse;
 pub(crate) mod sys;
 

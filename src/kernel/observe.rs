@@ -157,6 +157,12 @@ pub fn machine() -> Machine {
     }
 }
 
+/// Congestion controls that are ready: naming another, a privileged process has the kernel load a module.
+pub fn congestion_controls() -> Vec<String> {
+    let list = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control").unwrap_or_default();
+    list.split_whitespace().map(str::to_owned).collect()
+}
+
 /// CPUs in `/sys/devices/system/cpu/online`, whatever this process is bound to.
 fn online_cpus() -> usize {
     let list = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();

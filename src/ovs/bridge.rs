@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Map, Value, json};
 
-use super::{Error, Result, client::Client};
+use super::{Error, Result, client::Client, observe::InterfaceState};
 use crate::plan::ovs::{OvsBridge, OvsInterface, OvsPort, OvsTunnel};
 
 /// `external_ids` key with the topology's name, on every row of ours.
@@ -84,7 +84,9 @@ pub fn create(database: &Path, topology: &str, bridges: &[OvsBridge]) -> Result<
     })?;
     let count = bridges.iter().map(|bridge| bridge.ports.len()).sum();
     client.wait_applied(wanted(&client, &results)?, patience(count))?;
-    require_ports(&mut client, bridges).map_err(|error| with_log(error, database))
+    let states = require_ports(&mut client, bridges).map_err(|error| with_log(error, database))?;
+    super::bond::wait(database, bridges)?;
+    bridges.iter().try_for_each(|bridge| super::flows::add(database, topology, bridge, &states))
 }
 
 /// Removes the named bridges (all of the topology without names) where they are ours; what is gone is fine.
@@ -126,7 +128,7 @@ fn with_log(error: Error, database: &Path) -> Error {
 }
 
 /// `cur_cfg` advancing says that the switch looked at the configuration; a device that is missing shows here only.
-fn require_ports(client: &mut Client, bridges: &[OvsBridge]) -> Result<()> {
+fn require_ports(client: &mut Client, bridges: &[OvsBridge]) -> Result<Vec<InterfaceState>> {
     let states = super::observe::interfaces(client)?;
     for bridge in bridges {
         let own = bridge.name.as_str();
@@ -141,7 +143,7 @@ fn require_ports(client: &mut Client, bridges: &[OvsBridge]) -> Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(states)
 }
 
 /// `next_cfg` of a transaction that ended with [`next_cfg`].
@@ -236,9 +238,9 @@ impl Batch<'_> {
         }
         if let Some(mode) = port.bond {
             row.insert("bond_mode".into(), mode.word().into());
-            if mode == crate::plan::ovs::BondMode::BalanceTcp {
-                row.insert("lacp".into(), "active".into());
-            }
+            // Without it each end chooses for itself which member is the active one, and drops what comes by the others.
+            row.insert("lacp".into(), "active".into());
+            row.insert("other_config".into(), map(&[("lacp-time", "fast".to_owned())]));
         }
         if let Some(rate) = port.rate {
             let limit = [("max-rate", rate.0.to_string())];
@@ -317,6 +319,7 @@ mod tests {
             mtu: 8950,
             mac: None,
             ports: vec![client, tunnel],
+            flows: Vec::new(),
         }
     }
 

@@ -18,6 +18,30 @@ pub enum Error {
         /// Where it was looked for.
         searched: String,
     },
+    /// The host runs no Open vSwitch.
+    #[error(
+        "`ovs = \"system\"`: this host runs no Open vSwitch (no db.sock in {searched}); start its service \
+         (`systemctl start openvswitch-switch`), or leave `ovs` out"
+    )]
+    NoSystem {
+        /// Where it was looked for.
+        searched: String,
+    },
+    /// The host's Open vSwitch works in another network namespace.
+    #[error(
+        "`ovs = \"system\"`: the Open vSwitch of {path} works in another network namespace and cannot see ports \
+         made here; run netbench in that one, or leave `ovs` out"
+    )]
+    SystemElsewhere {
+        /// Socket of its database.
+        path: PathBuf,
+    },
+    /// Segmentation offload is asked for and off in the host's Open vSwitch, whose configuration is not ours.
+    #[error(
+        "`tso = true`, and the host's Open vSwitch has it off, which netbench never changes: \
+         `ovs-vsctl set Open_vSwitch . other_config:userspace-tso-enable=true`, restart it, or leave `tso` out"
+    )]
+    SystemTso,
     /// Nothing listens at the socket.
     #[error("connect to {what} at {path}: {source}{}", connect_hint(.source))]
     Connect {

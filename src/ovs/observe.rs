@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     facts::LinkCounters,
-    plan::ovs::{BondMode, ObservedOvs, OvsBridge, OvsInterface, OvsPort, OvsTunnel},
-    topology::model::{Datapath, FailMode, TunnelKind},
+    plan::ovs::{ObservedOvs, OvsBridge, OvsInterface, OvsPort, OvsTunnel},
+    topology::model::{BondMode, Datapath, FailMode, TunnelKind},
     units::BitRate,
 };
 
@@ -103,6 +103,9 @@ pub fn read(database: &Path, topology: &str) -> Result<ObservedOvs> {
     let config = rows(&found[4]).next().map(|row| &row["other_config"]);
     let tso = config.and_then(|config| map_entry(config, "userspace-tso-enable")) == Some("true");
     let states = interfaces(&mut client)?;
+    for bridge in &mut bridges {
+        bridge.flows = super::flows::read(database, topology, bridge.name.as_str(), &states)?;
+    }
     let broken = states.iter().filter_map(|state| Some((state.name.clone(), state.fault()?))).collect();
     Ok(ObservedOvs { running: true, tso, bridges, broken })
 }
@@ -125,6 +128,7 @@ impl Tables<'_> {
             mtu: 0,
             mac: map_entry(&row["other_config"], "hwaddr").and_then(|mac| mac.parse().ok()),
             ports: Vec::new(),
+            flows: Vec::new(),
         };
         for uuid in uuids(&row["ports"]) {
             let Some(port) = self.ports.get(uuid).and_then(|row| self.port(row)) else { continue };
@@ -139,8 +143,9 @@ impl Tables<'_> {
     }
 
     fn port(&self, row: &Value) -> Option<OvsPort> {
-        let interfaces: Vec<OvsInterface> =
+        let mut interfaces: Vec<OvsInterface> =
             uuids(&row["interfaces"]).filter_map(|uuid| interface(self.interfaces.get(uuid)?)).collect();
+        interfaces.sort_by(|a, b| a.name.cmp(&b.name));
         let rate = uuids(&row["qos"]).find_map(|uuid| {
             let qos = self.qos.get(uuid)?;
             map_entry(&qos["other_config"], "max-rate")?.parse().ok().map(BitRate)

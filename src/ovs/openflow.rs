@@ -2,12 +2,15 @@
 //!
 //! Numbers and layouts are those of the OpenFlow Switch Specification 1.3.5. Flows of ours carry our cookie.
 
+mod decode;
+
 use std::{path::Path, time::Duration};
 
 use super::{
     Error, Result,
     wire::{Deadline, Wire},
 };
+use crate::facts::LinkCounters;
 
 /// `OFP13_VERSION`
 const VERSION: u8 = 4;
@@ -18,6 +21,16 @@ const ECHO_REPLY: u8 = 3;
 const FLOW_MOD: u8 = 14;
 const BARRIER_REQUEST: u8 = 20;
 const BARRIER_REPLY: u8 = 21;
+const MULTIPART_REQUEST: u8 = 18;
+const MULTIPART_REPLY: u8 = 19;
+/// `OFPMP_FLOW`
+const FLOW_STATS: u16 = 1;
+/// `OFPMP_PORT_STATS`
+const PORT_STATS: u16 = 4;
+/// `OFPMPF_REPLY_MORE`
+const MORE: u16 = 1;
+/// `OFPP_NORMAL`
+const NORMAL: u32 = 0xffff_fffa;
 /// `OFP_NO_BUFFER`, `OFPP_ANY`, `OFPG_ANY`
 const NONE: u32 = 0xffff_ffff;
 /// `OFPTT_ALL`
@@ -42,6 +55,15 @@ pub enum Output {
     Normal,
     /// Nowhere.
     Drop,
+}
+
+/// A flow as the switch holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dumped {
+    /// The flow; `None` when it has a match or an action that none of ours has.
+    pub flow: Option<Flow>,
+    /// Packets that met it.
+    pub packets: u64,
 }
 
 /// What a flow matches; everything where nothing is said.
@@ -106,6 +128,53 @@ impl Connection {
     pub fn delete(&mut self, cookie: u64) -> Result<()> {
         self.send(FLOW_MOD, &flow_delete(cookie, COOKIE_MASK))?;
         self.barrier()
+    }
+
+    /// The flows of this cookie, in table 0 and every other; what cannot be said as a [`Flow`] counts as changed by somebody.
+    pub fn dump(&mut self, cookie: u64) -> Result<Vec<Dumped>> {
+        let mut body = vec![ALL_TABLES, 0, 0, 0];
+        body.extend(NONE.to_be_bytes());
+        body.extend(NONE.to_be_bytes());
+        body.extend([0; 4]);
+        body.extend(cookie.to_be_bytes());
+        body.extend(COOKIE_MASK.to_be_bytes());
+        body.extend(encode_match(&Match::default()));
+        self.ask(FLOW_STATS, &body, decode::flows)
+    }
+
+    /// What each port counted, by number.
+    pub fn ports(&mut self) -> Result<Vec<(u32, LinkCounters)>> {
+        let mut body = Vec::from(NONE.to_be_bytes());
+        body.extend([0; 4]);
+        self.ask(PORT_STATS, &body, decode::ports)
+    }
+
+    /// A multipart request and all parts of its answer.
+    fn ask<T>(&mut self, what: u16, body: &[u8], decode: fn(&[u8]) -> Option<Vec<T>>) -> Result<Vec<T>> {
+        let mut request = Vec::from(what.to_be_bytes());
+        request.extend([0; 6]);
+        request.extend_from_slice(body);
+        let id = self.send(MULTIPART_REQUEST, &request)?;
+        let mut found = Vec::new();
+        loop {
+            let (kind, answers, body) = self.receive()?;
+            match kind {
+                MULTIPART_REPLY if answers == id => {
+                    let flags = decode::u16_at(&body, 2);
+                    let parsed = decode(body.get(8..).unwrap_or_default());
+                    found.extend(parsed.ok_or_else(|| {
+                        let (path, why) = (self.wire.path().to_owned(), "statistics of a wrong length".into());
+                        Error::Malformed { path, during: "OpenFlow".into(), why }
+                    })?);
+                    if flags.is_none_or(|flags| flags & MORE == 0) {
+                        return Ok(found);
+                    }
+                }
+                ERROR => return Err(self.refused(&body)),
+                ECHO_REQUEST => self.reply(ECHO_REPLY, answers, &body)?,
+                _ => {}
+            }
+        }
     }
 
     /// Waits until the switch has done everything before; the first error of it is returned.
@@ -206,7 +275,7 @@ fn flow_mod(cookie: u64, flow: &Flow) -> Vec<u8> {
     bytes.extend(encode_match(&flow.matches));
     let port = match flow.output {
         Output::Port(port) => port,
-        Output::Normal => 0xffff_fffa,
+        Output::Normal => NORMAL,
         Output::Drop => return bytes,
     };
     // One instruction, `OFPIT_APPLY_ACTIONS`, of one action, `OFPAT_OUTPUT`.

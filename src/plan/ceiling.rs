@@ -10,8 +10,11 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::desired::{Desired, Direction, FlowPath, Hop, LinkRef, Qdisc};
-use crate::units::BitRate;
+use super::{
+    desired::{Desired, Direction, FlowPath, Hop, LinkRef, Qdisc},
+    ovs::Ovs,
+};
+use crate::units::{BitRate, IfName};
 
 /// Ethernet header.
 const ETHERNET: u64 = 14;
@@ -56,7 +59,17 @@ pub fn shapers(desired: &Desired) -> Rates {
         }
         _ => None,
     });
-    shaped.collect()
+    shaped.chain(desired.ovs.iter().flat_map(limited_by_ovs)).collect()
+}
+
+/// Ports of an Open vSwitch with a rate: `linux-htb`, a shaper like the others.
+fn limited_by_ovs(ovs: &Ovs) -> impl Iterator<Item = (LinkRef, LinkRate)> + '_ {
+    let ports = ovs.bridges.iter().flat_map(|bridge| &bridge.ports);
+    ports.filter_map(|port| Some((port, port.rate?))).flat_map(|(port, rate)| {
+        let at = |name: &IfName| LinkRef { ns: ovs.daemon.ns.clone(), name: name.clone() };
+        let rate = LinkRate { rate, source: RateSource::Shaper };
+        port.interfaces.iter().map(move |interface| (at(&interface.name), rate))
+    })
 }
 
 /// A full packet of a flow.
@@ -148,10 +161,11 @@ impl Bound {
     }
 }
 
-/// The narrowest hop of a path; `None` when none has a known rate.
+/// The narrowest hop of a path; `None` when none has a known rate. Members of a bond share the load in a way that is not
+/// known, so that their rates bound nothing.
 pub fn of_path(path: &FlowPath, rates: &Rates, packet: Packet) -> Option<Bound> {
     let bound = |hop: &Hop| {
-        let rate = *rates.get(&hop.at)?;
+        let rate = *rates.get(&hop.at).filter(|_| hop.beside.is_empty())?;
         // A shaper holds what leaves; a port has its speed both ways.
         let holds = rate.source == RateSource::Port || hop.direction == Direction::Tx;
         let wire = packet.wire(hop.overhead, false, rate.source);

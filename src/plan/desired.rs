@@ -266,6 +266,9 @@ pub struct Hop {
     pub mtu: u32,
     /// Bytes that encapsulation adds to each packet at this hop (0 outside tunnels).
     pub overhead: u32,
+    /// Other members of the bond that it is one of: any of them may carry the packet.
+    #[serde(default)]
+    pub beside: Vec<LinkRef>,
 }
 
 /// Direction at a hop, seen from its interface.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desired::NsId;
 use crate::{
-    topology::model::{Datapath, FailMode, TunnelKind},
+    topology::model::{BondMode, Datapath, FailMode, TunnelKind},
     units::{BitRate, IfName, MacAddr},
 };
 
@@ -19,13 +19,16 @@ pub struct Ovs {
     pub bridges: Vec<OvsBridge>,
 }
 
-/// ovsdb-server and ovs-vswitchd of our own in a namespace.
+/// ovsdb-server and ovs-vswitchd in a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OvsDaemon {
     /// The namespace they run in.
     pub ns: NsId,
     /// Segmentation offload through the userspace datapath (`other_config:userspace-tso-enable`), read once at start.
     pub tso: bool,
+    /// The host's own instead: used, never started, ended or configured.
+    #[serde(default)]
+    pub system: bool,
 }
 
 /// A bridge.
@@ -47,6 +50,35 @@ pub struct OvsBridge {
     pub mac: Option<MacAddr>,
     /// Its ports without the internal one.
     pub ports: Vec<OvsPort>,
+    /// Static flows of table 0 that carry the topology's cookie, sorted.
+    pub flows: Vec<OvsFlow>,
+}
+
+/// A static flow.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OvsFlow {
+    /// Higher ones are looked at first.
+    pub priority: u16,
+    /// Port it comes in by; any where nothing is said, as below.
+    pub in_port: Option<IfName>,
+    /// Ethernet destination.
+    pub eth_dst: Option<MacAddr>,
+    /// Ethernet type.
+    pub eth_type: Option<u16>,
+    /// Where it goes.
+    pub output: OvsOutput,
+}
+
+/// Where a static flow sends packets.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OvsOutput {
+    /// Out of a port.
+    Port(IfName),
+    /// As a learning switch would.
+    Normal,
+    /// Nowhere.
+    Drop,
 }
 
 /// A port: one interface, or several as a bond.
@@ -92,29 +124,6 @@ pub struct OvsTunnel {
     pub port: u16,
     /// Outer UDP checksum; `None` leaves the default.
     pub checksum: Option<bool>,
-}
-
-/// How a bond shares the load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BondMode {
-    /// One interface works, the others stand by.
-    ActiveBackup,
-    /// By source MAC and VLAN.
-    BalanceSlb,
-    /// By addresses and ports; needs LACP.
-    BalanceTcp,
-}
-
-impl BondMode {
-    /// The database's word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::ActiveBackup => "active-backup",
-            Self::BalanceSlb => "balance-slb",
-            Self::BalanceTcp => "balance-tcp",
-        }
-    }
 }
 
 impl OvsPort {
@@ -170,6 +179,12 @@ pub fn differences(want: &OvsBridge, got: &OvsBridge) -> Vec<String> {
             Some(got) => port_differences(port, got, &mut found),
         }
     }
+    for flow in want.flows.iter().filter(|flow| !got.flows.contains(flow)) {
+        found.push(format!("bridge {bridge}: flow `{flow}` is missing"));
+    }
+    for flow in got.flows.iter().filter(|flow| !want.flows.contains(flow)) {
+        found.push(format!("bridge {bridge}: flow `{flow}` is not declared"));
+    }
     let declared: std::collections::HashSet<_> = want.ports.iter().map(|port| &port.name).collect();
     for port in got.ports.iter().filter(|port| !declared.contains(&port.name)) {
         found.push(format!("bridge {bridge}: port {} is not declared", port.name));
@@ -206,6 +221,21 @@ fn port_differences(want: &OvsPort, got: &OvsPort, found: &mut Vec<String>) {
 
 fn none_or<T: std::fmt::Display>(value: Option<T>) -> String {
     value.map_or("none".to_owned(), |value| value.to_string())
+}
+
+/// As `ovs-ofctl` writes it.
+impl std::fmt::Display for OvsFlow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "priority={}", self.priority)?;
+        self.in_port.iter().try_for_each(|port| write!(f, ",in_port={port}"))?;
+        self.eth_dst.iter().try_for_each(|mac| write!(f, ",dl_dst={mac}"))?;
+        self.eth_type.iter().try_for_each(|kind| write!(f, ",dl_type={kind:#06x}"))?;
+        match &self.output {
+            OvsOutput::Port(port) => write!(f, " actions=output:{port}"),
+            OvsOutput::Normal => f.write_str(" actions=NORMAL"),
+            OvsOutput::Drop => f.write_str(" actions=drop"),
+        }
+    }
 }
 
 impl std::fmt::Display for OvsTunnel {

@@ -94,7 +94,7 @@ impl<'a> Network<'a> {
     pub fn hops(&self, from: &NsId, to: IpAddr) -> Result<Vec<Hop>, NoPath> {
         if to.is_loopback() {
             let lo = LinkRef { ns: from.clone(), name: "lo".parse().expect("`lo` is an interface name") };
-            let hop = |direction| Hop { at: lo.clone(), direction, mtu: 0, overhead: 0 };
+            let hop = |direction| Hop { at: lo.clone(), direction, mtu: 0, overhead: 0, beside: Vec::new() };
             return Ok(vec![hop(Direction::Tx), hop(Direction::Rx)]);
         }
         if !self.by_address.contains_key(&to) && self.is_attached(from) {
@@ -119,6 +119,14 @@ impl<'a> Network<'a> {
             here = next.at.ns.clone();
         }
         Err(NoPath::Loop(to))
+    }
+
+    /// The other members of the bond that an interface is in.
+    fn beside(&self, at: &LinkRef) -> Vec<LinkRef> {
+        let Some((ns, bridge)) = self.ovs.get(&(&at.ns, &at.name)) else { return Vec::new() };
+        let port = bridge.ports.iter().find(|port| port.interfaces.iter().any(|member| member.name == at.name));
+        let names = port.into_iter().flat_map(|port| &port.interfaces).map(|member| &member.name);
+        names.filter(|name| **name != at.name).map(|name| LinkRef { ns: (*ns).clone(), name: name.clone() }).collect()
     }
 
     /// Is this namespace somebody else's, with interfaces that the file does not declare?
@@ -200,7 +208,8 @@ struct Walk<'n, 'a> {
 
 impl<'a> Walk<'_, 'a> {
     fn push(&mut self, link: &Link, direction: Direction) {
-        self.hops.push(Hop { at: link.at.clone(), direction, mtu: link.mtu.unwrap_or(0), overhead: 0 });
+        let beside = self.network.beside(&link.at);
+        self.hops.push(Hop { at: link.at.clone(), direction, mtu: link.mtu.unwrap_or(0), overhead: 0, beside });
     }
 
     /// A frame leaves by `link`; true when the goal was reached behind it.

@@ -37,6 +37,7 @@ impl fmt::Display for Step {
             }
             Self::TakeNic { to, previous } => write!(f, "borrow {} as {to}", previous.ifname),
             Self::GiveBackNic { from, previous } => write!(f, "give {from} back as {}", previous.ifname),
+            Self::StartOvs(daemon) if daemon.system => f.write_str("use the Open vSwitch of this host"),
             Self::StartOvs(daemon) => {
                 let tso = if daemon.tso { ", segmentation offload on" } else { "" };
                 write!(f, "start Open vSwitch in {}{tso}", daemon.ns)

@@ -8,6 +8,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 
 use crate::{
+    facts::Machine,
     measured::{CHECK_SEQUENCE, Latency, ReceiveMode, SendMode, Side, Stream, Test},
     plan::ceiling::RateSource,
     record::{
@@ -39,6 +40,13 @@ pub fn text(record: &RunRecord, out: &mut impl Write) -> io::Result<()> {
         let text = format!("{} in {}: segmentation offload {tso}, {flows}", switch.version, switch.netns);
         writeln!(out)?;
         paragraph(out, Style::new(), "switch: ", &text, 8)?;
+        for tunnel in &switch.tunnels {
+            let (name, counted) = (&tunnel.port, &tunnel.counters);
+            let dropped = counted.rx_dropped + counted.tx_dropped;
+            let (sent, came) = (counted.tx_packets, counted.rx_packets);
+            let text = format!("{name} carried {sent} packets out, {came} in, {dropped} dropped ({})", tunnel.tunnel);
+            paragraph(out, Style::new(), "        tunnel: ", &text, 16)?;
+        }
     }
     if !record.warnings.is_empty() {
         writeln!(out)?;
@@ -59,15 +67,19 @@ fn header(record: &RunRecord, out: &mut impl Write) -> io::Result<()> {
     if record.rootless {
         first.push("rootless".to_owned());
     }
-    let memory = format!("{:.1} GiB", machine.memory_bytes as f64 / f64::from(1 << 30));
-    let second = [
-        machine.hostname.clone(),
-        format!("Linux {}", machine.kernel),
-        format!("{} CPUs {}", machine.cpus, machine.cpu),
-        memory,
-    ];
     items(out, 0, &first)?;
-    items(out, 0, &second)
+    items(out, 0, &machine_items(machine))?;
+    let Some(peer) = &record.peer else { return Ok(()) };
+    let mut server = machine_items(&peer.machine);
+    server[0].insert_str(0, "server ");
+    server.push(format!("netbench {}", peer.netbench));
+    items(out, 0, &server)
+}
+
+fn machine_items(machine: &Machine) -> Vec<String> {
+    let memory = format!("{:.1} GiB", machine.memory_bytes as f64 / f64::from(1 << 30));
+    let cpus = format!("{} CPUs {}", machine.cpus, machine.cpu);
+    vec![machine.hostname.clone(), format!("Linux {}", machine.kernel), cpus, memory]
 }
 
 fn flow_section(flow: &FlowRecord, out: &mut impl Write) -> io::Result<()> {
@@ -163,7 +175,7 @@ fn headline(test: &TestRecord, summary: &Summary, out: &mut impl Write) -> io::R
         "  {BOLD}{name:<pad$}{value:<16}{BOLD:#}{spread}{}{rounds} × {}",
         if spread.is_empty() { "" } else { ", " },
         test.settings.duration,
-        pad = INDENT - 2
+        pad = (INDENT - 2).max(name.len() + 1)
     )
 }
 
@@ -443,6 +455,9 @@ fn cpu(name: &str, side: &Side) -> String {
 fn path_line(test: &TestRecord, path: &PathEvidence, out: &mut impl Write) -> io::Result<()> {
     let unproved = test.rounds.iter().any(|round| matches!(round.path.verdict, PathVerdict::NotProved { .. }));
     let (style, verdict) = match &path.verdict {
+        PathVerdict::NoTopology => {
+            return writeln!(out, "{:INDENT$}path: not proved, there is no topology between these hosts", "");
+        }
         PathVerdict::NoHops => return writeln!(out, "{:INDENT$}path: no hop declared, nothing to prove", ""),
         _ if unproved => (BAD, "path NOT proved: "),
         _ => (GOOD, "path proved: "),

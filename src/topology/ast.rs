@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use shapes::{EndEntry, Located, OneOrMany, Ordered, PortEntry, Scalar, Text};
 
-use super::model::{Datapath, Fabric, FailMode, MacvlanMode, ShaperKind, TunnelKind};
+use super::model::{BondMode, Datapath, Fabric, FailMode, MacvlanMode, ShaperKind, TunnelKind};
 
 /// A topology file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -153,6 +153,25 @@ pub struct Switch {
     /// NICs that are ports of it (bridge).
     #[serde(default)]
     pub uplinks: Vec<Text>,
+    /// Static flows of OpenFlow (ovs).
+    #[serde(default)]
+    pub flows: Vec<Located<SwitchFlow>>,
+}
+
+/// A static flow of an Open vSwitch, in OpenFlow's words: a packet that matches all that is said goes to `output`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchFlow {
+    /// Higher ones are looked at first. Default 32768, as of `ovs-ofctl`.
+    pub priority: Option<u16>,
+    /// The port it comes in by: a node on this switch (`a`, or `a:eth1`), or the name of a link's end or a tunnel there.
+    pub in_port: Option<Text>,
+    /// Its Ethernet destination: a MAC address, or a node on this switch.
+    pub eth_dst: Option<Text>,
+    /// Its Ethernet type: `arp`, `ipv4`, `ipv6`, or a number such as `0x88b5`.
+    pub eth_type: Option<Text>,
+    /// A port, as in `in_port`; `normal`, as a learning switch would; or `drop`.
+    pub output: Text,
 }
 
 /// Declares a table that also takes the settings of an interface.
@@ -264,6 +283,8 @@ interface_table! {
         /// VLANs that pass tagged (ovs); `vlan` is then the one of untagged frames.
         #[serde(default)]
         pub trunks: Vec<Located<u16>>,
+        /// Egress rate of the switch's port, towards the node, by QoS `linux-htb` (ovs), such as `1gbit`.
+        pub qos: Option<Text>,
     }
 }
 
@@ -307,6 +328,11 @@ pub struct Link {
     pub loss: Option<Text>,
     /// Offloads of both ends on or off by ethtool's name.
     pub offload: Option<Ordered<bool>>,
+    /// Several wires between two switches of kind `ovs`, as a bond of Open vSwitch at both ends.
+    pub bond: Option<Located<BondMode>>,
+    /// Wires of the bond. Default 2.
+    #[schemars(range(min = 2, max = 16))]
+    pub members: Option<Located<u32>>,
 }
 
 /// An overlay between two switches on different hosts.

@@ -171,6 +171,9 @@ pub struct Port {
     pub vlan: Option<u16>,
     /// VLANs that pass tagged, on switches that filter.
     pub trunks: Vec<u16>,
+    /// Egress rate of the switch's port by QoS (Open vSwitch).
+    #[serde(default)]
+    pub qos: Option<BitRate>,
     /// Settings of the node's end (the switch's end shares the MTU).
     pub settings: PortSettings,
 }
@@ -235,6 +238,59 @@ pub struct OvsOptions {
     pub rstp: bool,
     /// Segmentation offload through the userspace datapath: decided for all switches of a host together.
     pub tso: bool,
+    /// It is a bridge of the host's own Open vSwitch.
+    #[serde(default)]
+    pub system: bool,
+    /// Static flows.
+    #[serde(default)]
+    pub flows: Vec<SwitchFlow>,
+}
+
+/// A static flow of an Open vSwitch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchFlow {
+    /// Higher ones are looked at first.
+    pub priority: u16,
+    /// Port it comes in by; any where nothing is said, as below.
+    pub in_port: Option<SwitchPort>,
+    /// Ethernet destination.
+    pub eth_dst: Option<EthDst>,
+    /// Ethernet type.
+    pub eth_type: Option<u16>,
+    /// Where it goes.
+    pub output: FlowOutput,
+}
+
+/// A port of a switch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SwitchPort {
+    /// Where this interface of a node is plugged in.
+    Node(String, IfName),
+    /// By its own name: the end of a link, or a tunnel.
+    Named(IfName),
+}
+
+/// An Ethernet destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EthDst {
+    /// As it is written.
+    Mac(MacAddr),
+    /// That of this interface of a node.
+    Node(String, IfName),
+}
+
+/// Where a static flow sends packets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowOutput {
+    /// Out of a port.
+    Port(SwitchPort),
+    /// As a learning switch would.
+    Normal,
+    /// Nowhere.
+    Drop,
 }
 
 /// Who moves the packets of an Open vSwitch.
@@ -296,6 +352,41 @@ pub enum MacvlanMode {
 pub struct Wire {
     /// Its two ends.
     pub ends: [End; 2],
+    /// The bond of Open vSwitch that it is a member of, at both ends.
+    #[serde(default)]
+    pub bond: Option<Bond>,
+}
+
+/// A bond of Open vSwitch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bond {
+    /// Which, counted from 0 in the file: its members share it.
+    pub number: u32,
+    /// How it shares the load.
+    pub mode: BondMode,
+}
+
+/// How a bond shares the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BondMode {
+    /// One interface works, the others stand by.
+    ActiveBackup,
+    /// By source MAC and VLAN.
+    BalanceSlb,
+    /// By addresses and ports; needs LACP.
+    BalanceTcp,
+}
+
+impl BondMode {
+    /// The database's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::ActiveBackup => "active-backup",
+            Self::BalanceSlb => "balance-slb",
+            Self::BalanceTcp => "balance-tcp",
+        }
+    }
 }
 
 /// One end of a wire.

@@ -15,6 +15,7 @@ mod ovs;
 mod routes;
 mod segments;
 mod settings;
+mod switch_flows;
 mod switches;
 mod tunnels;
 
@@ -25,9 +26,9 @@ use ipnet::IpNet;
 use super::{
     ast::{self, Located, Text},
     diagnostic::{Code, Diagnostic},
-    model::{PortSettings, Topology},
+    model::{Bond, PortSettings, Topology},
 };
-use crate::units::IfName;
+use crate::units::{BitRate, IfName};
 use names::{Names, Thing};
 use segments::Segments;
 
@@ -43,6 +44,7 @@ pub fn resolve(file: &ast::File, whole: bool) -> (Option<Topology>, Vec<Diagnost
     addresses::assign(&mut draft);
     tunnels::resolve(&mut draft);
     ovs::resolve(&mut draft);
+    switch_flows::resolve(&mut draft);
     mtu::decide(&mut draft);
     routes::resolve(&mut draft);
     let test = nodes::test_defaults(&mut draft);
@@ -167,6 +169,8 @@ struct Iface {
     point: usize,
     vlan: Option<u16>,
     trunks: Vec<u16>,
+    qos: Option<BitRate>,
+    bond: Option<Bond>,
     settings: PortSettings,
     /// Addresses the file gives.
     written: Vec<(IpNet, Range<usize>)>,

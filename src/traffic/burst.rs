@@ -130,7 +130,8 @@ pub fn tcp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
         let waits = has_room && !lane.spec.tuning.spin;
         lane.tally.calls += 1;
         let flags = if waits { RecvFlags::empty() } else { RecvFlags::DONTWAIT };
-        match recv(lane.socket.as_fd(), &mut buffer[..], flags).map(|(length, _)| length).map_err(std::io::Error::from) {
+        match recv(lane.socket.as_fd(), &mut buffer[..], flags).map(|(length, _)| length).map_err(std::io::Error::from)
+        {
             Ok(0) if lane.control.stopped() => break,
             Ok(0) => return Err(lane.failed("the server closed the connection")),
             Ok(received) => {

@@ -18,13 +18,20 @@ struct Row {
     steal: u64,
     dropped: u64,
     squeezed: u64,
+    mhz: Option<f64>,
 }
 
 impl Snapshot {
     /// Reads both files. What cannot be read is left out: the verdict has less evidence then.
     pub fn take() -> Self {
-        let text = |path| std::fs::read_to_string(path).unwrap_or_default();
-        Self::parse(&text("/proc/stat"), &text("/proc/net/softnet_stat"))
+        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let mut taken = Self::parse(&text("/proc/stat"), &text("/proc/net/softnet_stat"));
+        for row in &mut taken.0 {
+            // In kHz; guests and many virtual machines have no such file.
+            let file = format!("/sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq", row.cpu);
+            row.mhz = text(&file).trim().parse::<f64>().ok().map(|khz| khz / 1e3);
+        }
+        taken
     }
 
     /// proc_pid_stat(5) has the columns of the first; those of the second are in net/core/net-procfs.c: dropped is the
@@ -70,6 +77,7 @@ impl Snapshot {
                 steal,
                 softnet_dropped,
                 softnet_squeezed,
+                mhz: now.mhz,
             })
         };
         self.0.iter().filter_map(load).collect()

@@ -1,23 +1,25 @@
 //! A job from its sockets to its result: two-step start, one thread per stream, end.
 
+mod gate;
 mod lane;
 
 use std::{
     net::{IpAddr, Shutdown, SocketAddr},
     sync::{
-        Arc, Barrier, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::*},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use lane::{Outcome, Role};
+use gate::Gate;
+use lane::Outcome;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use socket2::Socket;
 
-pub use self::lane::{Control, Ended, Histograms, Lane};
+pub use self::lane::{Control, Ended, Histograms, Lane, Role};
 use super::{
     Error, clock,
     counters::{Sample, StreamCounters, Tally, sample},
@@ -106,7 +108,7 @@ impl Server {
         } else {
             accept(&self.sockets[0], peers)?
         };
-        Running::start(self.spec, Role::Server, sockets, listeners, done)
+        Running::with_sockets(self.spec, Role::Server, sockets, listeners, done)
     }
 }
 
@@ -172,9 +174,14 @@ impl Client {
         &self.locals
     }
 
+    /// The connected sockets, for what must be said on them before the test.
+    pub fn sockets(&self) -> &[Socket] {
+        &self.sockets
+    }
+
     /// Starts the data threads.
     pub fn start(self, done: Done) -> Result<Running, Error> {
-        Running::start(self.spec, Role::Client, self.sockets, Vec::new(), done)
+        Running::with_sockets(self.spec, Role::Client, self.sockets, Vec::new(), done)
     }
 }
 
@@ -193,21 +200,37 @@ pub struct Running {
 }
 
 impl Running {
-    fn start(spec: Spec, role: Role, sockets: Vec<Socket>, listeners: Vec<Socket>, done: Done) -> Result<Self, Error> {
-        // In both directions, each has a thread of its own: those back to the client come after the others.
+    /// Starts the data threads on sockets that are connected already, stream by stream; for a server of connections by the
+    /// transaction, `listeners` has the listener of each stream. How the sockets came to be is the caller's: see
+    /// [`Server`] and [`Client`], or [`adopt`](super::adopt) for what a listener of somebody else accepted.
+    ///
+    /// # Errors
+    /// A job beyond the limits, a number of sockets that is not its number of streams, a thread that cannot be started.
+    pub fn with_sockets(
+        spec: Spec,
+        role: Role,
+        sockets: Vec<Socket>,
+        listeners: Vec<Socket>,
+        done: Done,
+    ) -> Result<Self, Error> {
+        spec.validate()?;
         let streams = sockets.len();
+        if streams != spec.streams as usize {
+            return Err(Error::Spec(format!("{streams} sockets for {} streams", spec.streams)));
+        }
+        // In both directions, each has a thread of its own: those back to the client come after the others.
         let count = if spec.test.is_bidirectional() { 2 * streams } else { streams };
         let control = Arc::new(Control::new(count));
         let counters: Arc<[StreamCounters]> = (0..count).map(|_| StreamCounters::default()).collect();
         let sockets: Arc<[Socket]> = sockets.into();
-        let together = Arc::new(Barrier::new(count));
+        let gate = Arc::new(Gate::new(count));
         let left = Arc::new(AtomicU64::new(count as u64));
         let mut threads = Vec::with_capacity(count);
         let mut listeners = listeners.into_iter();
         for i in 0..count {
             let listener = listeners.next();
             let (control, counters, sockets) = (control.clone(), counters.clone(), sockets.clone());
-            let (together, left, done, spec) = (together.clone(), left.clone(), done.clone(), spec.clone());
+            let (together, left, done, spec) = (gate.clone(), left.clone(), done.clone(), spec.clone());
             let thread = std::thread::Builder::new().name(format!("stream-{i}")).spawn(move || {
                 let lane = Lane {
                     stream: i as u32,
@@ -225,8 +248,10 @@ impl Running {
             });
             match thread {
                 Ok(thread) => threads.push(thread),
-                // The threads that wait at the barrier would wait for ever; the worker ends with this error.
-                Err(error) => return Err(os("start the thread of stream", i)(error)),
+                Err(error) => {
+                    gate.give_up();
+                    return Err(os("start the thread of stream", i)(error));
+                }
             }
         }
         Ok(Self { spec, control, counters, sockets, threads, cpus: OnceLock::new() })

@@ -9,7 +9,7 @@ use std::{
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Error, os, spec::Spec, sys};
+use super::{Error, os, spec::Spec, sys, udp_stream};
 use crate::{
     measured::{SocketFacts, TcpInfo, Test},
     units::ByteSize,
@@ -22,12 +22,56 @@ pub const POLL: Duration = Duration::from_millis(50);
 /// Receive buffer asked for a datagram stream: one scheduling hiccup of 1 ms at 30 Gbit/s fits.
 const UDP_BUFFER: ByteSize = ByteSize(4 << 20);
 
-/// A socket bound to an address; `port` 0 takes a free one.
+/// A socket bound to a free port of an address.
 pub fn bound(spec: &Spec, address: IpAddr) -> Result<Socket, Error> {
     let at = SocketAddr::new(address, 0);
+    let socket = opened(spec, at)?;
+    socket.bind(&at.into()).map_err(os("bind", at))?;
+    Ok(socket)
+}
+
+/// A listener at a free port of an address, for a job whose transactions each have a connection.
+pub fn listener(spec: &Spec, address: IpAddr) -> Result<Socket, Error> {
+    let socket = bound(spec, address)?;
+    socket.listen(128).map_err(os("listen at", address))?;
+    Ok(socket)
+}
+
+/// A socket for datagrams with one peer, at a port that this process has bound already: all its sockets there have
+/// `SO_REUSEPORT`, and the kernel gives the peer's datagrams to the one that is connected to it. What other peers sent while
+/// it was not yet connected is thrown away.
+pub fn datagrams(spec: &Spec, local: SocketAddr, peer: SocketAddr) -> Result<Socket, Error> {
+    let socket = opened(spec, local)?;
+    socket.set_reuse_port(true).map_err(os("set SO_REUSEPORT of", local))?;
+    socket.bind(&local.into()).map_err(os("bind", local))?;
+    connect(spec, &socket, peer)?;
+    udp_stream::discard_queued(&socket)?;
+    Ok(socket)
+}
+
+/// Gives a connection that somebody else's listener accepted the options of a job.
+pub fn adopt(spec: &Spec, socket: &Socket) -> Result<(), Error> {
+    let at = local(socket)?;
+    socket.set_nonblocking(false).map_err(os("clear O_NONBLOCK of", at))?;
+    buffers(socket, at, spec)?;
+    tune(socket, at, spec)
+}
+
+/// Not bound yet, with every option of the job.
+fn opened(spec: &Spec, at: SocketAddr) -> Result<Socket, Error> {
     let (kind, protocol) =
         if spec.test.is_udp() { (Type::DGRAM, Protocol::UDP) } else { (Type::STREAM, Protocol::TCP) };
     let socket = Socket::new(Domain::for_address(at), kind, Some(protocol)).map_err(os("open a socket for", at))?;
+    buffers(&socket, at, spec)?;
+    if spec.test.is_udp() {
+        socket.set_read_timeout(Some(POLL)).map_err(os("set SO_RCVTIMEO of", at))?;
+        fragmenting(&socket, at, spec.dont_fragment)?;
+    }
+    tune(&socket, at, spec)?;
+    Ok(socket)
+}
+
+fn buffers(socket: &Socket, at: SocketAddr, spec: &Spec) -> Result<(), Error> {
     // Before connect and listen, since the window scale is settled in the handshake (tcp(7)). The kernel caps silently at
     // rmem_max and wmem_max; the value in force is read back into the result.
     let usual = spec.socket_buffer.or((spec.test == Test::UdpStream).then_some(UDP_BUFFER));
@@ -41,13 +85,7 @@ pub fn bound(spec: &Spec, address: IpAddr) -> Result<Socket, Error> {
     if let Some(size) = spec.tuning.sndbuf.or(usual) {
         socket.set_send_buffer_size(size.0 as usize).map_err(os("set SO_SNDBUF of", at))?;
     }
-    if spec.test.is_udp() {
-        socket.set_read_timeout(Some(POLL)).map_err(os("set SO_RCVTIMEO of", at))?;
-        fragmenting(&socket, at, spec.dont_fragment)?;
-    }
-    tune(&socket, at, spec)?;
-    socket.bind(&at.into()).map_err(os("bind", at))?;
-    Ok(socket)
+    Ok(())
 }
 
 /// A socket for one connection of many: bound to an address only, its port is chosen when it connects, so that all ports
@@ -122,13 +160,17 @@ pub fn connect(spec: &Spec, socket: &Socket, to: SocketAddr) -> Result<(), Error
     socket.connect_timeout(&target.into(), CONNECT_TIMEOUT).map_err(os("connect to", to))
 }
 
-/// A listener whose connections answer with the label that comes.
+/// A listener whose connections answer with the label that comes, where this host allows that.
 pub fn reflect_flow_label(spec: &Spec, socket: &Socket) -> Result<(), Error> {
     let is_ipv6 = socket.local_addr().is_ok_and(|address| address.is_ipv6());
     if spec.tuning.flow_label.is_none() || !is_ipv6 {
         return Ok(());
     }
-    flow_label::reflect(socket).map_err(os("reflect flow labels at", "the listener"))
+    match flow_label::reflect(socket) {
+        // `net.ipv6.flowlabel_consistency` forbids it; the label in force, if any, is in the result.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        outcome => outcome.map_err(os("reflect flow labels at", "the listener")),
+    }
 }
 
 /// `IPV6_FLOWLABEL_MGR`: a label that a socket sends is leased from the kernel first (include/uapi/linux/in6.h).
@@ -230,6 +272,11 @@ pub fn tcp_info(socket: &Socket) -> TcpInfo {
     let mut bytes = [0; 512];
     let length = sys::get_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut bytes).unwrap_or(0);
     parse_tcp_info(&bytes[..length])
+}
+
+/// The longest packet that the kernel believes a connection's path to carry, bytes; `None` when it does not say.
+pub fn path_mtu(socket: &Socket) -> Option<u32> {
+    tcp_info(socket).pmtu.filter(|&mtu| mtu > 0)
 }
 
 fn parse_tcp_info(bytes: &[u8]) -> TcpInfo {

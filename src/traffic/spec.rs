@@ -190,7 +190,9 @@ impl Spec {
     }
 }
 
+/// A short job of this test.
 #[cfg(test)]
+/// A job that is over in a moment.
 pub fn example(test: Test) -> Spec {
     let span = |millis| Span(Duration::from_millis(millis));
     Spec {

@@ -74,22 +74,29 @@ impl Push {
     /// Sends (a part of) the block.
     #[inline]
     pub fn push(&mut self, socket: &Socket) -> io::Result<usize> {
+        self.push_at_most(socket, usize::MAX)
+    }
+
+    /// Sends at most so many bytes of it.
+    #[inline]
+    pub fn push_at_most(&mut self, socket: &Socket, most: usize) -> io::Result<usize> {
         match self {
-            Self::Write(block) => socket.send(block),
+            Self::Write(block) => socket.send(&block[..most.min(block.len())]),
             Self::Made(maker) => {
-                let sent = socket.send(maker.rest())?;
+                let rest = maker.rest();
+                let sent = socket.send(&rest[..most.min(rest.len())])?;
                 maker.sent(sent);
                 Ok(sent)
             }
             Self::Sendfile(file, length) => {
                 let mut from = 0;
-                sendfile(socket, &*file, Some(&mut from), *length).map_err(io::Error::from)
+                sendfile(socket, &*file, Some(&mut from), most.min(*length)).map_err(io::Error::from)
             }
             Self::Zerocopy(block, account) => {
                 if account.sends - account.completed >= IN_FLIGHT {
                     reap(socket, account)?;
                 }
-                match sys::send_zerocopy(socket.as_fd(), block) {
+                match sys::send_zerocopy(socket.as_fd(), &block[..most.min(block.len())]) {
                     Ok(sent) => {
                         account.sends += 1;
                         Ok(sent)

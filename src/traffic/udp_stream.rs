@@ -12,6 +12,7 @@ use std::{io, os::fd::AsFd};
 use socket2::Socket;
 
 pub use self::{
+    jitter::Jitter,
     pace::Pace,
     receive::{discard_queued, receive},
 };

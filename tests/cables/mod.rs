@@ -133,6 +133,7 @@ impl Lab {
             direction,
             mtu: 9000,
             overhead: 0,
+            beside: Vec::new(),
         };
         FlowPath {
             flow: Flow {

@@ -58,7 +58,7 @@ fn a_small_segment_and_a_fragmented_datagram() {
 
 fn hop(ns: &str, direction: Direction, overhead: u32) -> Hop {
     let at = LinkRef { ns: NsId::new(ns), name: "eth0".parse().unwrap() };
-    Hop { at, direction, mtu: 1500, overhead }
+    Hop { at, direction, mtu: 1500, overhead, beside: Vec::new() }
 }
 
 fn path(hops: Vec<Hop>) -> FlowPath {

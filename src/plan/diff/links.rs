@@ -157,7 +157,7 @@ impl<'a> Diff<'a> {
         let as_declared = match (&link.qdisc, got) {
             (Some(want), Some(got)) => same_qdisc(want, got),
             (None, None) => true,
-            (None, Some(_)) => borrowed,
+            (None, Some(_)) => borrowed || self.is_limited_by_ovs(&link.at),
             (Some(_), None) => false,
         };
         if !as_declared {

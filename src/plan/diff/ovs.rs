@@ -24,6 +24,9 @@ impl<'a> Diff<'a> {
 
     /// Does Open vSwitch run in this namespace, or has one that was killed left its internal ports there?
     fn leaves_something(&self, ns: &NsId) -> bool {
+        if ns.0 == NsId::SELF {
+            return self.seen_ovs(ns).is_some_and(|seen| !seen.bridges.is_empty());
+        }
         let has_port = |state: &ObservedNs| state.links.values().any(|link| self.is_internal_port(ns, link));
         self.seen_ovs(ns).is_some() || self.ns(ns).is_some_and(has_port)
     }
@@ -33,19 +36,32 @@ impl<'a> Diff<'a> {
         link.kind == "tun" && self.owns(ns) && self.ns(ns).is_some_and(|state| state.ovs.is_some())
     }
 
+    /// Is this a port that Open vSwitch keeps a rate of, with a qdisc of its own?
+    pub(super) fn is_limited_by_ovs(&self, at: &LinkRef) -> bool {
+        let of_ns = self.desired.ovs.iter().filter(|ovs| ovs.daemon.ns == at.ns);
+        of_ns
+            .flat_map(|ovs| &ovs.bridges)
+            .flat_map(|bridge| &bridge.ports)
+            .any(|port| port.rate.is_some() && port.interfaces.iter().any(|interface| interface.name == at.name))
+    }
+
     /// Takes away what is not as declared, before any link goes, and notes what must be made once the links stand.
     pub(super) fn ovs_away(&mut self) {
         let undeclared = |ns: &NsId| !self.desired.ovs.iter().any(|ovs| ovs.daemon.ns == *ns);
         let states = self.observed.namespaces.iter().filter_map(|(ns, state)| Some((ns, state.ovs.as_ref()?)));
         let going = states.filter(|(ns, _)| undeclared(ns) && self.leaves_something(ns));
-        let going: Vec<Step> =
-            going.map(|(ns, seen)| Step::StopOvs(OvsDaemon { ns: ns.clone(), tso: seen.tso })).collect();
+        let going = going.map(|(ns, seen)| match ns.0.as_str() {
+            // The host's own goes on.
+            NsId::SELF => Step::DeleteOvsBridges { ns: ns.clone(), bridges: seen.bridges.clone() },
+            _ => Step::StopOvs(OvsDaemon { ns: ns.clone(), tso: seen.tso, system: false }),
+        });
+        let going: Vec<Step> = going.collect();
         self.steps.extend(going);
         for ovs in &self.desired.ovs {
             let change = self.ovs_of(ovs);
-            if change.start && self.leaves_something(&ovs.daemon.ns) {
+            if change.start && !ovs.daemon.system && self.leaves_something(&ovs.daemon.ns) {
                 let tso = !ovs.daemon.tso;
-                self.steps.push(Step::StopOvs(OvsDaemon { ns: ovs.daemon.ns.clone(), tso }));
+                self.steps.push(Step::StopOvs(OvsDaemon { ns: ovs.daemon.ns.clone(), tso, system: false }));
             }
             for link in self.desired.links.iter().filter(|link| link.at.ns == ovs.daemon.ns) {
                 let made = change.create.iter().any(|bridge| bridge.name == link.at.name);
@@ -62,7 +78,8 @@ impl<'a> Diff<'a> {
         let Some(seen) = self.seen_ovs(&daemon.ns) else {
             return OvsChange { daemon, start: true, create: ovs.bridges.clone(), differs: Vec::new() };
         };
-        if seen.tso != daemon.tso {
+        // Of the host's own, segmentation offload may be on unasked; nodes that compute checksums lose nothing by it.
+        if seen.tso != daemon.tso && !(daemon.system && seen.tso) {
             return OvsChange { daemon, start: true, create: ovs.bridges.clone(), differs: Vec::new() };
         }
         let mut change = OvsChange { start: false, create: Vec::new(), differs: Vec::new(), daemon };

@@ -26,6 +26,7 @@ pub fn topology(draft: &Draft<'_>, nics: Vec<Nic>, test: TestDefaults) -> Option
                 ifname: iface.ifname.clone()?,
                 vlan: iface.vlan,
                 trunks: iface.trunks.clone(),
+                qos: iface.qos,
                 settings: iface.settings.clone(),
             }),
             (Medium::Nic(nic), Owner::Node(node)) => {
@@ -114,7 +115,7 @@ fn wire(draft: &Draft<'_>, a: usize, b: usize) -> Option<Wire> {
         };
         Some(End { at, ifname: iface.ifname.clone()?, settings: iface.settings.clone() })
     };
-    Some(Wire { ends: [end(&draft.ifaces[a])?, end(&draft.ifaces[b])?] })
+    Some(Wire { ends: [end(&draft.ifaces[a])?, end(&draft.ifaces[b])?], bond: draft.ifaces[a].bond.clone() })
 }
 
 fn tunnel(draft: &Draft<'_>, index: usize) -> Option<Tunnel> {

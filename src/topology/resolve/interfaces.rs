@@ -6,11 +6,12 @@ use std::{
 };
 
 use super::{
-    Code, Diagnostic, Draft, Iface, Medium, Owner, Text, Thing, ast, ovs, segments::Point, settings, switches,
+    Code, Diagnostic, Draft, Iface, Medium, Owner, Text, Thing, ast, ovs, segments::Point, settings, switch_flows,
+    switches,
 };
 use crate::topology::{
     ast::{EndEntry, Kind, Located, PortEntry, Settings},
-    model::MacvlanMode,
+    model::{Bond, MacvlanMode},
 };
 
 /// Bridges with more ports get a warning.
@@ -85,6 +86,7 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
         }
         let vlan = table.and_then(|table| table.vlan.as_ref());
         let trunks = ovs::trunks(draft, index, table);
+        let qos = switch_flows::qos(draft, index, table);
         let filters = draft.switches[index].options.vlan_filtering || switch.kind.value == Kind::Ovs;
         if let Some(vlan) = vlan.filter(|_| !filters) {
             let message = format!("`{}` does not filter VLANs", name.value.escape_debug());
@@ -117,6 +119,8 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
                 point,
                 vlan,
                 trunks: trunks.clone(),
+                qos,
+                bond: None,
                 settings: settings.clone(),
                 written: written.clone(),
                 written_mtu: own.mtu.clone(),
@@ -140,6 +144,8 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
             point,
             vlan: None,
             trunks: Vec::new(),
+            qos: None,
+            bond: None,
             settings: Default::default(),
             written,
             written_mtu: None,
@@ -265,9 +271,47 @@ fn link(draft: &mut Draft<'_>, index: usize) {
         let (a, b) = (draft.segments.point(Point::Switch(a, 1)), draft.segments.point(Point::Switch(b, 1)));
         draft.segments.union(a, b);
     }
-    let first = draft.ifaces.len();
-    draft.ifaces.extend(pair);
-    draft.links[index] = Some([first, first + 1]);
+    let members = bond(draft, index, &mut pair);
+    for member in 0..members {
+        let first = draft.ifaces.len();
+        draft.ifaces.extend(pair.clone());
+        match member {
+            0 => draft.links[index] = Some([first, first + 1]),
+            _ => draft.links.push(Some([first, first + 1])),
+        }
+    }
+}
+
+/// How many wires a link is: several where it is a bond, whose ends then know it.
+fn bond(draft: &mut Draft<'_>, index: usize, pair: &mut [Iface; 2]) -> u32 {
+    let declared = &draft.file.link[index].value;
+    let Some(mode) = &declared.bond else {
+        if let Some(members) = &declared.members {
+            draft.error(Code::MissingKey, &members.span, "`members` without a `bond` says nothing").help.push(
+                "say how they share the load: `bond = \"active-backup\"`, `\"balance-slb\"` or `\"balance-tcp\"`"
+                    .into(),
+            );
+        }
+        return 1;
+    };
+    for end in pair.iter() {
+        let is_ovs = matches!(end.owner, Owner::Switch(switch) if draft.switches[switch].kind == Kind::Ovs);
+        if !is_ovs {
+            let message = "a `bond` joins two switches of `kind = \"ovs\"`, and this end is in none";
+            draft.error(Code::BadEnd, &end.span, message).labels.push((mode.span.clone(), "the bond".into()));
+            return 1;
+        }
+        if let Some(name) = &end.written_name {
+            let message = "a bond names its wires itself";
+            let help = "write the switch alone: `ends = [\"left\", \"right\"]`";
+            draft.error(Code::Conflict, &name.span, message).help.push(help.into());
+            return 1;
+        }
+    }
+    let number = draft.file.link[..index].iter().filter(|link| link.value.bond.is_some()).count();
+    let bond = Some(Bond { number: number as u32, mode: mode.value });
+    pair.iter_mut().for_each(|end| end.bond = bond.clone());
+    declared.members.as_ref().map_or(2, |members| members.value)
 }
 
 fn end(draft: &mut Draft<'_>, link: usize, entry: &Located<EndEntry>, common: Settings) -> Option<Iface> {
@@ -313,6 +357,8 @@ fn end(draft: &mut Draft<'_>, link: usize, entry: &Located<EndEntry>, common: Se
         point: 0,
         vlan: None,
         trunks: Vec::new(),
+        qos: None,
+        bond: None,
         settings,
         written,
         written_mtu: own.mtu,
@@ -338,6 +384,8 @@ fn node_nic(draft: &mut Draft<'_>, node: usize) {
         point,
         vlan: None,
         trunks: Vec::new(),
+        qos: None,
+        bond: None,
         settings,
         written,
         written_mtu: own.mtu,

@@ -22,16 +22,26 @@ pub fn options(draft: &mut Draft<'_>, name: &Text, switch: &ast::Switch) -> Opti
     if switch.kind.value != Kind::Ovs {
         return None;
     }
-    if let Some(ovs) = switch.ovs.as_ref().filter(|ovs| ovs.value == Daemons::System) {
-        let message = "the host's own Open vSwitch is not available in this version";
-        let help = "leave `ovs` out: daemons of the topology's own are started and ended with it";
-        draft.error(Code::NotAvailable, &ovs.span, message).help.push(help.into());
-    }
-    if let (None, Some(fabric)) = (&switch.host, draft.file.fabric.as_ref().filter(|f| f.value == Fabric::Host)) {
-        let message = format!("`{}` would be in the host's own namespace", name.value.escape_debug());
-        let diagnostic = draft.error(Code::NotAvailable, &fabric.span, message);
-        diagnostic.labels.push((switch.kind.span.clone(), "Open vSwitch of the topology's own".into()));
-        diagnostic.help.push("leave `fabric` out, or give the switch a `host`".into());
+    let system = switch.ovs.as_ref().filter(|ovs| ovs.value == Daemons::System);
+    let in_host = draft.file.fabric.as_ref().filter(|fabric| fabric.value == Fabric::Host);
+    match (system, &switch.host, in_host) {
+        (Some(ovs), Some(host), _) => {
+            let message = "the host's own Open vSwitch sees no ports on an emulated host";
+            let label = (ovs.span.clone(), "this says whose it is".to_owned());
+            draft.error(Code::Conflict, &host.span, message).labels.push(label);
+        }
+        (Some(ovs), None, None) => {
+            let message = "the host's own Open vSwitch sees ports in the host's own namespace only";
+            let help = "write `fabric = \"host\"` at the top, or leave `ovs` out: daemons of the topology's own";
+            draft.error(Code::Conflict, &ovs.span, message).help.push(help.into());
+        }
+        (None, None, Some(fabric)) => {
+            let message = format!("`{}` would be in the host's own namespace", name.value.escape_debug());
+            let diagnostic = draft.error(Code::Conflict, &fabric.span, message);
+            diagnostic.labels.push((switch.kind.span.clone(), "Open vSwitch of the topology's own".into()));
+            diagnostic.help.push("write `ovs = \"system\"` to use the host's, or leave `fabric` out".into());
+        }
+        _ => {}
     }
     let on = |key: &Option<ast::Located<bool>>| key.as_ref().is_some_and(|key| key.value);
     let options = OvsOptions {
@@ -40,6 +50,8 @@ pub fn options(draft: &mut Draft<'_>, name: &Text, switch: &ast::Switch) -> Opti
         stp: on(&switch.stp),
         rstp: on(&switch.rstp),
         tso: false,
+        system: system.is_some(),
+        flows: Vec::new(),
     };
     if let (true, true, Some(rstp)) = (options.stp, options.rstp, &switch.rstp) {
         draft.error(Code::Conflict, &rstp.span, "a switch has `stp` or `rstp`, not both");
@@ -150,20 +162,8 @@ pub fn tunnel(draft: &mut Draft<'_>, declared: &ast::Tunnel, ends: [usize; 2]) -
 
 /// What is known once all tunnels are: segmentation offload, and which nodes must compute checksums themselves.
 pub fn resolve(draft: &mut Draft<'_>) {
-    tunnels_over_ipv6(draft);
     decide_tso(draft);
     checksums(draft);
-}
-
-fn tunnels_over_ipv6(draft: &mut Draft<'_>) {
-    for index in 0..draft.tunnels.len() {
-        let Some(parts) = draft.tunnels[index].clone() else { continue };
-        if draft.switches[parts.switches[0]].kind == Kind::Ovs && !parts.ipv4 {
-            let span = draft.file.tunnel[index].span.clone();
-            let message = "tunnels of Open vSwitch over IPv6 are not available in this version";
-            draft.error(Code::NotAvailable, &span, message).help.push("give the hosts' wire IPv4 addresses".into());
-        }
-    }
 }
 
 /// One daemon, one setting: all switches of a host (or of the fabric) share it.
@@ -193,7 +193,9 @@ fn decide_tso(draft: &mut Draft<'_>) {
     for parts in &mut draft.switches {
         let host = parts.host;
         if let Some(options) = parts.ovs.as_mut().filter(|options| options.datapath == Datapath::User) {
-            options.tso = said.get(&host).map_or(!tunnelled.contains(&host), |(tso, _)| *tso);
+            // What the host's own has switched on is not known here; checksums computed by the nodes always pass.
+            let usual = !options.system && !tunnelled.contains(&host);
+            options.tso = said.get(&host).map_or(usual, |(tso, _)| *tso);
         }
     }
 }

@@ -1,21 +1,22 @@
 //! One stream of a job: what its thread works with, and which loop it runs.
 
-use std::sync::{
-    Barrier,
-    atomic::{AtomicBool, AtomicU64, Ordering::*},
-};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 
 use hdrhistogram::Histogram;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use socket2::Socket;
 
-use super::SenderTotals;
+use super::{SenderTotals, gate::Gate};
 use crate::{
     measured::{Datagrams, Latency, Schedule, Stream, StreamIo, TcpInfo, Test, ThreadCpu, Verified},
-    traffic::{Error, burst, counters::Tally, cpus, crr, frames, open_loop, os, rr, socket, spec::Spec, sys, tcp_stream, udp_stream},
+    traffic::{
+        Error, burst, counters::Tally, cpus, crr, frames, open_loop, os, rr, socket, spec::Spec, sys, tcp_stream,
+        udp_stream,
+    },
     units::CpuList,
 };
 
+/// Which end of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Connects, and sends first.
@@ -165,10 +166,13 @@ impl Histograms {
 pub type Outcome = Result<(Stream, Option<Histograms>), Error>;
 
 /// The life of a stream's thread: pinned, started together with the others, its loop, its books.
-pub fn run(role: Role, mut lane: Lane<'_>, listener: Option<Socket>, together: &Barrier) -> Outcome {
+pub fn run(role: Role, mut lane: Lane<'_>, listener: Option<Socket>, together: &Gate) -> Outcome {
     let pinned = lane.spec.cpu_of(lane.stream).map(pin).transpose();
-    together.wait();
+    let all_here = together.pass();
     let pinned = pinned?;
+    if !all_here {
+        return Err(lane.failed("another stream could not be started"));
+    }
     // Now: a connection that both ends have closed no longer knows its peer.
     let (local, peer) = socket::names(lane.socket);
     let start = sys::thread_usage();

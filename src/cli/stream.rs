@@ -1,0 +1,223 @@
+//! `netbench stream`: the tests of a run between this host and one that runs `netbench serve`.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+
+use super::{
+    Exit,
+    iperf3::{self, Format},
+    run::{Rate, TestList, parse_rate, parse_tests},
+    serve::TOKEN,
+    tuning::TuningArgs,
+};
+use crate::{
+    apply::interrupt,
+    experiment::{
+        between::{self, Target},
+        options::{Asked, Options},
+    },
+    kernel,
+    measured::{ReceiveMode, SendMode},
+    record::{RunRecord, TopologyRef},
+    remote::{self, RemoteError, Secret},
+    report,
+    topology::model::{Flow, TestDefaults},
+    ui::{self, ProgressLine},
+    units::{BitRate, ByteSize, CpuList, Span},
+};
+
+/// Measure between this host and one that runs `netbench serve`, without a topology.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The server: a name or an address.
+    host: String,
+    /// Its port [default: 5210; with --iperf3 5201].
+    #[arg(short, long, value_name = "PORT")]
+    port: Option<u16>,
+    /// The token that it printed; NETBENCH_TOKEN in the environment does the same, and hides it from lists of processes.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Use only IPv4.
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    ipv4: bool,
+    /// Use only IPv6.
+    #[arg(short = '6', long)]
+    ipv6: bool,
+    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
+    /// tcp_stream,tcp_rr].
+    #[arg(long, value_name = "TESTS", value_parser = parse_tests)]
+    test: Option<TestList>,
+    /// Length of one round, such as 3s or 500ms [default: 1s].
+    #[arg(short = 't', long, value_name = "TIME")]
+    duration: Option<Span>,
+    /// Rounds of each test, interleaved [default: 3].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rounds: Option<u32>,
+    /// Warm-up before each round, left out of every figure.
+    #[arg(short = 'O', long, value_name = "TIME")]
+    omit: Option<Span>,
+    /// Parallel streams [default: 1].
+    #[arg(short = 'P', long, value_name = "N")]
+    streams: Option<u32>,
+    /// Bytes of a block (streams), datagram or request.
+    #[arg(short = 'l', long, value_name = "SIZE")]
+    length: Option<ByteSize>,
+    /// Bytes of a response.
+    #[arg(long, value_name = "SIZE")]
+    response: Option<ByteSize>,
+    /// Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes.
+    #[arg(short = 'b', long, value_name = "RATE", value_parser = parse_limit)]
+    rate: Option<Rate>,
+    /// SO_SNDBUF and SO_RCVBUF to ask for.
+    #[arg(short = 'w', long, value_name = "SIZE")]
+    socket_buffer: Option<ByteSize>,
+    /// How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP).
+    #[arg(long, value_name = "MODE")]
+    send: Option<SendMode>,
+    /// How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP).
+    #[arg(long, value_name = "MODE")]
+    recv: Option<ReceiveMode>,
+    #[command(flatten)]
+    tuning: TuningArgs,
+    /// CPUs of this side's data threads, such as 2-5; stream i gets the i-th.
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<CpuList>,
+    /// Print the record as JSON.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// How to print: text, json (the record), or iperf3, as `iperf3 -J` does (one document a round of a stream test).
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+    #[command(flatten)]
+    iperf3: iperf3::StreamArgs,
+}
+
+/// As `run`, and 0, which is as fast as it goes.
+fn parse_limit(text: &str) -> Result<Rate, String> {
+    if text == "0" { Ok(Rate::Bits(BitRate(0))) } else { parse_rate(text) }
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    let interrupt = interrupt::watch();
+    let format = if args.json { Format::Json } else { args.format.unwrap_or_default() };
+    if args.iperf3.iperf3 {
+        return iperf3::stream(&args.iperf3, common(&args, format)?, &interrupt);
+    }
+    let token = match args.token.clone().or_else(|| std::env::var(TOKEN).ok()) {
+        Some(text) => Secret::from_text(&text).map_err(anyhow::Error::msg)?,
+        None => Secret::NONE,
+    };
+    let mut options = options(&args)?;
+    let machine = kernel::machine();
+    let target = Target {
+        addresses: addresses(&args)?,
+        name: args.host.clone(),
+        token,
+        here: machine.hostname.clone(),
+        cpus: args.cpus.clone(),
+    };
+    let topology = TopologyRef { name: "no topology".to_owned(), hash: String::new() };
+    let mut record = RunRecord::new(jiff::Timestamp::now(), command_line(), topology, machine);
+    let mut line = ProgressLine::default();
+    line.say(&format!("connecting to {}", args.host));
+    let began = std::time::Instant::now();
+    let measured = between::run(&mut record, &target, &mut options, &mut |progress| line.show(progress), &interrupt);
+    line.clear();
+    record.elapsed_s = began.elapsed().as_secs_f64();
+    measured?;
+    ui::text::quiet_when_closed(|mut out| {
+        match format {
+            Format::Json => report::json(&record, &mut out),
+            Format::Iperf3 => report::iperf3::documents(&record, &mut out),
+            Format::Text => report::text(&record, &mut out),
+        }
+    })?;
+    Ok(match (record.interrupted, record.is_valid()) {
+        (true, _) => Exit::Interrupted,
+        (false, false) => Exit::Invalid,
+        (false, true) => Exit::Ok,
+    })
+}
+
+fn options(args: &Args) -> anyhow::Result<Options> {
+    let asked = Asked {
+        tests: args.test.clone().map(|list| list.0),
+        duration: args.duration,
+        rounds: args.rounds,
+        omit: args.omit,
+        streams: args.streams,
+        length: args.length,
+        response: args.response,
+        rate: args.rate.and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits).filter(|bits| bits.0 > 0) } else { None }),
+        transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
+        socket_buffer: args.socket_buffer,
+        send: args.send,
+        receive: args.recv,
+        tuning: args.tuning.tuning(),
+        ..Asked::default()
+    };
+    let options = Options::merge(asked, &TestDefaults::default())?;
+    // What no engine would do is said before anybody is asked.
+    let nowhere = IpAddr::from([0, 0, 0, 0]);
+    let flow = Flow { from: String::new(), to: String::new(), from_address: nowhere, to_address: nowhere, mtu: 0 };
+    options.check(&[flow])?;
+    Ok(options)
+}
+
+fn addresses(args: &Args) -> Result<Vec<SocketAddr>, RemoteError> {
+    let failed = |error| RemoteError::Resolve { host: args.host.clone(), error };
+    // An address in brackets, as in a URL, is an address all the same.
+    let host = args.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&args.host);
+    let all: Vec<SocketAddr> = (host, args.port.unwrap_or(remote::PORT)).to_socket_addrs().map_err(failed)?.collect();
+    let wanted: Vec<SocketAddr> =
+        all.into_iter().filter(|at| !(args.ipv4 && at.is_ipv6() || args.ipv6 && at.is_ipv4())).collect();
+    if wanted.is_empty() {
+        let what = format!("it has no {} address", if args.ipv4 { "IPv4" } else { "IPv6" });
+        return Err(failed(std::io::Error::other(what)));
+    }
+    Ok(wanted)
+}
+
+/// What of these options iperf3 knows; what it does not is refused, and not ignored.
+fn common(args: &Args, format: Format) -> anyhow::Result<iperf3::Common> {
+    let foreign = [
+        ("--token", args.token.is_some()),
+        ("--test", args.test.is_some()),
+        ("--rounds", args.rounds.is_some()),
+        ("--response", args.response.is_some()),
+        ("--send", args.send.is_some()),
+        ("--recv", args.recv.is_some()),
+        ("--cpus", args.cpus.is_some()),
+        ("--rate with requests", matches!(args.rate, Some(Rate::Requests(_)))),
+    ];
+    if let Some((name, _)) = foreign.iter().find(|(_, given)| *given) {
+        anyhow::bail!("{name} is of netbench's own protocol: leave it out, or leave out --iperf3");
+    }
+    Ok(iperf3::Common {
+        host: args.host.clone(),
+        port: args.port,
+        family: if args.ipv4 { Some(4) } else { args.ipv6.then_some(6) },
+        duration: args.duration,
+        omit: args.omit,
+        streams: args.streams,
+        length: args.length,
+        rate: args.rate.and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits) } else { None }),
+        socket_buffer: args.socket_buffer,
+        tuning: args.tuning.tuning(),
+        format,
+    })
+}
+
+/// As it was typed, without the token: records are kept and passed on.
+fn command_line() -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for word in std::env::args() {
+        let is_token = words.last().is_some_and(|last| last == "--token");
+        words.push(match word.strip_prefix("--token=") {
+            _ if is_token => "…".to_owned(),
+            Some(_) => "--token=…".to_owned(),
+            None => word,
+        });
+    }
+    words
+}

@@ -1,0 +1,145 @@
+//! The driver of `netbench stream`: the same rounds as a run's, between this host and a server that nobody declared.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use super::{
+    evidence::Counters,
+    options::Options,
+    round::Measured,
+    run::{self, Progress, Step},
+    summary,
+};
+use crate::{
+    measured::Interval,
+    plan::desired::{FlowPath, NsId},
+    record::{PathVerdict, PeerRecord, RunRecord},
+    remote::{Connection, Outcome, RemoteError, Secret},
+    topology::model::Flow,
+    traffic::Spec,
+    units::CpuList,
+};
+
+/// Where a server is, and what it asks for.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// As it was typed.
+    pub name: String,
+    /// Its addresses, the best first.
+    pub addresses: Vec<SocketAddr>,
+    /// What it wants to hear.
+    pub token: Secret,
+    /// Name of this host.
+    pub here: String,
+    /// CPUs of this side's data threads.
+    pub cpus: Option<CpuList>,
+}
+
+/// Measures all tests into `record`, round by round; a failed round is said in its test's verdict and the run goes on.
+///
+/// # Errors
+/// The server cannot be reached, or does not let us in.
+pub fn run(
+    record: &mut RunRecord,
+    target: &Target,
+    options: &mut Options,
+    progress: &mut dyn FnMut(Progress<'_>),
+    interrupt: &AtomicBool,
+) -> Result<(), RemoteError> {
+    let open = || Connection::open(&target.addresses, &target.token);
+    let mut connection = Some(open()?);
+    let Some(first) = &connection else { return Ok(()) };
+    record.peer = Some(PeerRecord {
+        address: first.server.to_string(),
+        netbench: first.netbench.clone(),
+        protocol: first.protocol,
+        machine: first.machine.clone(),
+    });
+    let path = path(target, first);
+    options.cpus = target.cpus.iter().map(|cpus| (path.flow.from.clone(), cpus.clone())).collect();
+    record.flows = vec![run::flow_record(&path, options)];
+    let of = options.rounds.saturating_mul(options.tests.len() as u32);
+    let mut number = 0;
+    for round in 1..=options.rounds {
+        for (position, &test) in options.tests.iter().enumerate() {
+            number += 1;
+            if interrupt.load(Relaxed) {
+                record.interrupted = true;
+                run::conclude(record);
+                return Ok(());
+            }
+            let result = &mut record.flows[0].tests[position];
+            if !result.verdict.reasons.is_empty() && result.rounds.len() < (round - 1) as usize {
+                continue;
+            }
+            let spec = options.job(test, &path);
+            let (from, to) = (&*path.flow.from, &*path.flow.to);
+            let step = Step { number, of, from, to, test, round, seconds: spec.total().as_secs_f64() };
+            progress(Progress::Begin(step));
+            let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
+            // After a failure the next test begins afresh.
+            let outcome = match connection.take().map_or_else(open, Ok) {
+                Err(error) => Err(error),
+                Ok(mut there) => {
+                    let outcome = measure(&mut there, &spec, target, &mut tell, interrupt);
+                    if outcome.as_ref().err().is_none_or(RemoteError::leaves_the_connection) {
+                        connection = Some(there);
+                    }
+                    outcome
+                }
+            };
+            match outcome {
+                Ok(Outcome { client, server, notes }) => {
+                    let measured = Measured { client, server, before: Counters::new(), after: Counters::new(), load: None };
+                    // Ctrl-C fell into the warm-up: a window that never opened is not a round.
+                    if !(interrupt.load(Relaxed) && measured.is_empty()) {
+                        run::book(result, round, &path, &spec, options, measured);
+                        if let Some(booked) = result.rounds.last_mut() {
+                            booked.path.verdict = PathVerdict::NoTopology;
+                        }
+                    }
+                    for note in notes {
+                        let warning = format!("{test}: the server says: {note}");
+                        if !record.warnings.contains(&warning) {
+                            record.warnings.push(warning);
+                        }
+                    }
+                }
+                Err(RemoteError::Interrupted) => {}
+                Err(error) => result.verdict.reasons.push(format!("round {round}: {error}")),
+            }
+            summary::refresh(result);
+        }
+    }
+    if let Some(connection) = connection {
+        connection.close();
+    }
+    record.interrupted = interrupt.load(Relaxed);
+    run::conclude(record);
+    Ok(())
+}
+
+fn measure(
+    connection: &mut Connection,
+    spec: &Spec,
+    target: &Target,
+    tell: &mut dyn FnMut(&Interval),
+    interrupt: &AtomicBool,
+) -> Result<Outcome, RemoteError> {
+    let here = Spec { cpus: target.cpus.clone(), ..spec.clone() };
+    connection.run(&here, spec, tell, interrupt)
+}
+
+/// The way to the server: two ends, and nothing known between them.
+fn path(target: &Target, connection: &Connection) -> FlowPath {
+    let flow = Flow {
+        from: target.here.clone(),
+        to: target.name.clone(),
+        from_address: connection.local.ip(),
+        to_address: connection.server.ip(),
+        mtu: connection.path_mtu().unwrap_or(0),
+    };
+    FlowPath { flow, from_ns: NsId::new("here"), to_ns: NsId::new("there"), hops: Vec::new() }
+}

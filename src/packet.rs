@@ -1,0 +1,17 @@
+//! Frames as they were captured, and what is wrong with them: parsing, checksums and segments of our own. Pure.
+//!
+//! Input is what AF_PACKET gives with `PACKET_VNET_HDR` and `PACKET_AUXDATA`; nothing here opens a socket. Bytes come from a
+//! wire and may be anything: every offset is checked, no input panics.
+
+pub mod checksum;
+pub mod compare;
+pub mod craft;
+pub mod finding;
+pub mod frame;
+pub mod parse;
+pub mod segments;
+
+pub use compare::{Comparison, Limits, compare};
+pub use finding::{Finding, Findings, Kind};
+pub use frame::{Frame, Tag, VnetHeader};
+pub use parse::{Layers, parse};

@@ -1,0 +1,279 @@
+//! What was handed to a device against what came out of it.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    checksum::{self, Place, Sum},
+    finding::{Findings, Kind},
+    frame::Frame,
+    parse::{Layers, parse},
+    segments::{Flow, Segment, expand, flow_of},
+};
+
+/// TCP's PSH.
+const PUSH: u8 = 8;
+
+/// What the wire allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// MTU of the wire: IP bytes of a packet.
+    pub mtu: usize,
+    /// Both captures are complete: what is missing was not merely overlooked.
+    pub complete: bool,
+}
+
+/// What a comparison saw.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Comparison {
+    /// What is wrong.
+    pub findings: Findings,
+    /// Segments that were handed over.
+    pub handed: u64,
+    /// Those of them that were handed over before: TCP sent them again.
+    pub repeated: u64,
+    /// Segments that came.
+    pub came: u64,
+    /// Super-packets among the frames handed over.
+    pub supers: u64,
+    /// Super-packets among the frames that came: they were not cut, or put together again.
+    pub merged: u64,
+    /// Frames that were handed over with their checksum left to do.
+    pub partial: u64,
+    /// Frames that came with it left to do, as said beside them.
+    pub partial_on_wire: u64,
+    /// Frames that came with the word that their checksum was verified.
+    pub verified: u64,
+}
+
+/// Compares two captures of the flows that `wanted` accepts.
+pub fn compare(handed: &[Frame], wire: &[Frame], limits: Limits, wanted: impl Fn(&Flow) -> bool) -> Comparison {
+    let mut result = Comparison::default();
+    let expected = expand(handed, &wanted);
+    let came = expand(wire, &wanted);
+    (result.handed, result.came) = (expected.len() as u64, came.len() as u64);
+    let mut numbers = HashSet::new();
+    result.repeated = expected.iter().filter(|segment| !numbers.insert((segment.flow, segment.number))).count() as u64;
+    let belongs = |layers: &Layers| flow_of(layers).is_some_and(|flow| wanted(&flow));
+    for frame in handed {
+        if belongs(&parse(&frame.bytes)) {
+            result.supers += u64::from(frame.vnet.is_super());
+            result.partial += u64::from(frame.is_partial());
+        }
+    }
+    for frame in wire {
+        let layers = parse(&frame.bytes);
+        if layers.innermost().network.as_ref().is_some_and(|network| network.fragment)
+            || layers.network.as_ref().is_some_and(|network| network.fragment)
+        {
+            result.findings.add(Kind::Fragmented, || describe(&layers));
+            continue;
+        }
+        if !belongs(&layers) {
+            continue;
+        }
+        result.merged += u64::from(frame.vnet.is_super());
+        result.partial_on_wire += u64::from(frame.is_partial());
+        result.verified += u64::from(frame.claimed_valid());
+        sums(frame, &layers, &mut result.findings);
+    }
+    Matching::new(&expected, limits).run(&came, &mut result.findings);
+    result
+}
+
+/// The checksums of a frame that came.
+pub fn sums(frame: &Frame, layers: &Layers, findings: &mut Findings) {
+    for (place, sum) in checksum::all(frame) {
+        let kind = match (sum, place) {
+            (Sum::Good | Sum::Absent, _) => continue,
+            (Sum::Partial, _) => Kind::PartialChecksum,
+            (Sum::Wrong, Place::Only) => Kind::WrongChecksum,
+            (Sum::Wrong, Place::Outer) => Kind::WrongOuterChecksum,
+            (Sum::Wrong, Place::Inner) => Kind::WrongInnerChecksum,
+        };
+        findings.add(kind, || describe(layers));
+        if frame.claimed_valid() {
+            findings.add(Kind::ValidOnCorrupt, || describe(layers));
+        }
+    }
+    if frame.is_whole() && !frame.vnet.is_super() && !checksum::headers_ok(layers) {
+        findings.add(Kind::WrongHeaderChecksum, || describe(layers));
+    }
+}
+
+/// A packet in words.
+pub fn describe(layers: &Layers) -> String {
+    let inner = layers.innermost();
+    let around = if layers.inner.is_some() { " in a tunnel" } else { "" };
+    match (&inner.network, &inner.transport) {
+        (Some(network), Some(transport)) => {
+            let name = if transport.is_tcp() { "TCP" } else { "UDP" };
+            let number = if transport.is_tcp() { format!(" seq {}", transport.seq) } else { String::new() };
+            format!(
+                "{name} {} to {}{number}, {} bytes, checksum {:04x}{around}",
+                end_point(network.from, transport.from),
+                end_point(network.to, transport.to),
+                transport.payload.len(),
+                transport.checksum
+            )
+        }
+        (Some(network), None) => format!("a packet from {} to {}{around}", network.from, network.to),
+        _ => "a frame without IP".to_owned(),
+    }
+}
+
+fn end_point(address: std::net::IpAddr, port: u16) -> String {
+    std::net::SocketAddr::new(address, port).to_string()
+}
+
+fn segment_text(segment: &Segment) -> String {
+    let (index, count) = segment.place;
+    let name = if segment.flow.protocol == 6 { "TCP seq" } else { "UDP datagram" };
+    let place = if count > 1 { format!(", segment {} of {count}", index + 1) } else { String::new() };
+    format!("{name} {}, {} bytes{place}", segment.number, segment.payload.len())
+}
+
+/// Finds the expected segment that each one on the wire is.
+struct Matching<'a> {
+    expected: &'a [Segment],
+    limits: Limits,
+    /// Not yet seen, by flow and number; the last is the next.
+    open: HashMap<(Flow, u32), Vec<usize>>,
+    seen: Vec<bool>,
+    latest: Option<usize>,
+}
+
+impl<'a> Matching<'a> {
+    fn new(expected: &'a [Segment], limits: Limits) -> Self {
+        let mut open: HashMap<_, Vec<usize>> = HashMap::new();
+        for (at, segment) in expected.iter().enumerate().rev() {
+            open.entry((segment.flow, segment.number)).or_default().push(at);
+        }
+        Self { expected, limits, open, seen: vec![false; expected.len()], latest: None }
+    }
+
+    fn run(mut self, came: &[Segment], findings: &mut Findings) {
+        for segment in came {
+            let Some(queue) = self.open.get_mut(&(segment.flow, segment.number)) else { continue };
+            match queue.pop() {
+                Some(at) => self.matched(at, segment, findings),
+                // It was seen as often as it was handed over already.
+                None => findings.add(Kind::Duplicated, || segment_text(segment)),
+            }
+        }
+        self.identifications(came, findings);
+        if self.limits.complete {
+            self.unseen(findings);
+        }
+    }
+
+    fn matched(&mut self, at: usize, segment: &Segment, findings: &mut Findings) {
+        let expected = &self.expected[at];
+        self.seen[at] = true;
+        if self.latest.is_some_and(|latest| latest > at) {
+            findings.add(Kind::Reordered, || {
+                let latest = self.latest.map_or_else(String::new, |latest| segment_text(&self.expected[latest]));
+                format!("{} came after {latest}", segment_text(expected))
+            });
+        }
+        self.latest = self.latest.max(Some(at));
+        if segment.ip_length > self.limits.mtu {
+            findings.add(Kind::Oversize, || {
+                format!("{} in a packet of {} bytes, MTU {}", segment_text(segment), segment.ip_length, self.limits.mtu)
+            });
+        }
+        if segment.payload.len() > expected.payload.len() {
+            return self.swallowed(at, segment, findings);
+        }
+        if segment.payload != expected.payload {
+            let differs = |(a, b): (&u8, &u8)| a != b;
+            let place = segment.payload.iter().zip(&expected.payload).position(differs);
+            findings.add(Kind::PayloadChanged, || match place {
+                Some(place) => format!(
+                    "{}, byte {place} is {:02x}, {:02x} was sent",
+                    segment_text(expected),
+                    segment.payload[place],
+                    expected.payload[place]
+                ),
+                None => format!("{} came with {} bytes", segment_text(expected), segment.payload.len()),
+            });
+        }
+        let (index, count) = expected.place;
+        let cut = segment.place == (0, 1);
+        if cut && index + 1 < count && expected.flags & PUSH != 0 && segment.flags & PUSH != 0 {
+            findings.add(Kind::PushOnEach, || segment_text(expected));
+        }
+        tags(expected, segment, findings);
+    }
+
+    /// More came in one packet than was handed over in one.
+    fn swallowed(&mut self, at: usize, segment: &Segment, findings: &mut Findings) {
+        let mut rest = segment.payload.len() - self.expected[at].payload.len();
+        let mut next = at + 1;
+        while rest > 0 && next < self.expected.len() && self.expected[next].flow == segment.flow {
+            let key = (segment.flow, self.expected[next].number);
+            if let Some(queue) = self.open.get_mut(&key)
+                && queue.last() == Some(&next)
+            {
+                queue.pop();
+            }
+            self.seen[next] = true;
+            rest = rest.saturating_sub(self.expected[next].payload.len());
+            next += 1;
+        }
+        // A frame larger than the wire takes is named by its size; the same within the MTU was put together wrongly.
+        if segment.ip_length <= self.limits.mtu {
+            let (was, is) = (self.expected[at].payload.len(), segment.payload.len());
+            findings.add(Kind::OverMerged, || format!("{} came with {is} bytes, sent as {was}", segment_text(segment)));
+        }
+    }
+
+    /// Identifications of the segments of a super-packet count up, or stay where they need not differ (RFC 6864).
+    fn identifications(&self, came: &[Segment], findings: &mut Findings) {
+        let mut by_key: HashMap<(Flow, u32), &Segment> = HashMap::new();
+        for segment in came.iter().filter(|segment| segment.place == (0, 1)) {
+            by_key.entry((segment.flow, segment.number)).or_insert(segment);
+        }
+        let mut groups: HashMap<usize, (bool, bool, Option<String>)> = HashMap::new();
+        for expected in self.expected {
+            let found = by_key.get(&(expected.flow, expected.number));
+            let (Some(Some(id)), Some(base)) = (found.map(|segment| segment.id), expected.id) else { continue };
+            let group = groups.entry(expected.frame).or_insert((true, expected.dont_fragment, None));
+            let counts = id == base.wrapping_add(expected.place.0 as u16);
+            if !(counts || id == base && expected.dont_fragment) && group.2.is_none() {
+                group.2 = Some(format!("{} has IP-ID {id}, the first has {base}", segment_text(expected)));
+            }
+            (group.0, group.1) = (group.0 && counts, group.1 && id == base);
+        }
+        let mut wrong: Vec<_> = groups.into_iter().filter(|(_, (counts, stays, _))| !counts && !stays).collect();
+        wrong.sort_by_key(|(frame, _)| *frame);
+        for (_, (_, _, example)) in wrong {
+            findings.add(Kind::WrongIpId, || example.unwrap_or_else(|| "neither counts up nor stays".to_owned()));
+        }
+    }
+
+    fn unseen(&self, findings: &mut Findings) {
+        for (at, expected) in self.expected.iter().enumerate().filter(|(at, _)| !self.seen[*at]) {
+            let (_, count) = expected.place;
+            let others = count > 1
+                && (at.saturating_sub(count)..(at + count).min(self.expected.len()))
+                    .any(|other| self.expected[other].frame == expected.frame && self.seen[other]);
+            let kind = if others { Kind::MissingSegment } else { Kind::Lost };
+            findings.add(kind, || segment_text(expected));
+        }
+    }
+}
+
+fn tags(expected: &Segment, segment: &Segment, findings: &mut Findings) {
+    if expected.tags == segment.tags {
+        return;
+    }
+    let show = |segment: &Segment| {
+        let each = segment.tags.iter().map(|tag| format!("VLAN {} priority {}", tag.tci & 0xfff, tag.tci >> 13));
+        if segment.tags.is_empty() { "no tag".to_owned() } else { each.collect::<Vec<_>>().join(" in ") }
+    };
+    let kind = if segment.tags.len() < expected.tags.len() { Kind::TagLost } else { Kind::TagChanged };
+    findings.add(kind, || format!("{} came, {} was sent", show(segment), show(expected)));
+}
+
+#[cfg(test)]
+mod tests;

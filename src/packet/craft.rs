@@ -1,0 +1,161 @@
+//! Frames made to order, with right checksums.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{
+    checksum::{fold, pseudo, sum},
+    frame::{Frame, Tag},
+    parse::parse,
+    segments::MARK,
+};
+
+/// Ends of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Source MAC.
+    pub from_mac: [u8; 6],
+    /// Destination MAC.
+    pub to_mac: [u8; 6],
+    /// Source.
+    pub from: SocketAddr,
+    /// Destination; of the same family.
+    pub to: SocketAddr,
+    /// A tag to put in.
+    pub tag: Option<Tag>,
+}
+
+/// TCP fields of a crafted segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpFields {
+    /// Sequence number.
+    pub seq: u32,
+    /// Acknowledgment number.
+    pub ack: u32,
+    /// Flags.
+    pub flags: u8,
+    /// DSCP and ECN of its packet.
+    pub tos: u8,
+    /// IPv4 identification.
+    pub id: u16,
+}
+
+impl Ends {
+    /// The ends of a captured frame: a template to craft more by. `None` where it has no IP or no transport.
+    pub fn of(frame: &Frame) -> Option<Self> {
+        let layers = parse(&frame.bytes);
+        let (network, transport) = (layers.network.as_ref()?, layers.transport.as_ref()?);
+        Some(Self {
+            from_mac: *frame.bytes.get(6..)?.first_chunk()?,
+            to_mac: *frame.bytes.first_chunk()?,
+            from: SocketAddr::new(network.from, transport.from),
+            to: SocketAddr::new(network.to, transport.to),
+            tag: None,
+        })
+    }
+
+    /// A datagram.
+    pub fn udp(&self, payload: &[u8]) -> Vec<u8> {
+        let length = (8 + payload.len()) as u16;
+        let mut datagram = Vec::with_capacity(usize::from(length));
+        datagram.extend(self.from.port().to_be_bytes());
+        datagram.extend(self.to.port().to_be_bytes());
+        datagram.extend(length.to_be_bytes());
+        datagram.extend([0, 0]);
+        datagram.extend(payload);
+        self.packet(17, 0, 0, datagram, 6)
+    }
+
+    /// A TCP segment without options.
+    pub fn tcp(&self, fields: TcpFields, payload: &[u8]) -> Vec<u8> {
+        let mut segment = Vec::with_capacity(20 + payload.len());
+        segment.extend(self.from.port().to_be_bytes());
+        segment.extend(self.to.port().to_be_bytes());
+        segment.extend(fields.seq.to_be_bytes());
+        segment.extend(fields.ack.to_be_bytes());
+        segment.extend([0x50, fields.flags, 0x40, 0, 0, 0, 0, 0]);
+        segment.extend(payload);
+        self.packet(6, fields.tos, fields.id, segment, 16)
+    }
+
+    fn packet(&self, protocol: u8, tos: u8, id: u16, mut transport: Vec<u8>, checksum_at: usize) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(64 + transport.len());
+        frame.extend(self.to_mac);
+        frame.extend(self.from_mac);
+        if let Some(tag) = self.tag {
+            frame.extend(tag.tpid.to_be_bytes());
+            frame.extend(tag.tci.to_be_bytes());
+        }
+        let length = transport.len();
+        match (self.from.ip(), self.to.ip()) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                frame.extend([0x08, 0x00]);
+                let mut header = vec![0x45, tos];
+                header.extend(((20 + length) as u16).to_be_bytes());
+                header.extend(id.to_be_bytes());
+                header.extend([0x40, 0, 64, protocol, 0, 0]);
+                header.extend(from.octets());
+                header.extend(to.octets());
+                let checksum = !fold(sum(&header));
+                header[10..12].copy_from_slice(&checksum.to_be_bytes());
+                frame.extend(header);
+            }
+            (from, to) => {
+                frame.extend([0x86, 0xdd, 0x60 | tos >> 4, tos << 4, 0, 0]);
+                frame.extend((length as u16).to_be_bytes());
+                frame.extend([protocol, 64]);
+                for address in [from, to] {
+                    match address {
+                        IpAddr::V4(address) => frame.extend(address.to_ipv6_mapped().octets()),
+                        IpAddr::V6(address) => frame.extend(address.octets()),
+                    }
+                }
+            }
+        }
+        let start = frame.len();
+        frame.append(&mut transport);
+        if let Some(network) = parse(&frame).network {
+            let checksum = !fold(pseudo(&network, protocol, length) + sum(&frame[start..]));
+            let checksum = if checksum == 0 && protocol == 17 { 0xffff } else { checksum };
+            frame[start + checksum_at..start + checksum_at + 2].copy_from_slice(&checksum.to_be_bytes());
+        }
+        frame
+    }
+}
+
+/// Makes the transport checksum of a frame wrong; `false` where it has none.
+pub fn spoil_checksum(bytes: &mut [u8]) -> bool {
+    let layers = parse(bytes);
+    let Some(transport) = layers.innermost().transport.as_ref() else { return false };
+    let (at, old) = (transport.checksum_at, transport.checksum);
+    // Neither the right one, nor zero (none at all), nor its other form.
+    let wrong = [0x5555, 0xaaaa].map(|mask| old ^ mask).into_iter().find(|wrong| *wrong != 0).unwrap_or(1);
+    bytes[at..at + 2].copy_from_slice(&wrong.to_be_bytes());
+    true
+}
+
+/// A datagram's payload: the mark, its number, and bytes that follow from the number and are never all alike.
+pub fn marked_payload(number: u32, length: usize) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(length.max(8));
+    payload.extend(MARK.to_be_bytes());
+    payload.extend(number.to_be_bytes());
+    payload.resize(length.max(8), 0);
+    fill(&mut payload[8..], u64::from(number) + 1, 0);
+    payload
+}
+
+/// Bytes of a pseudo-random stream (SplitMix64) from an offset on.
+pub fn fill(bytes: &mut [u8], seed: u64, offset: u64) {
+    let word = |index: u64| {
+        let mut z = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)).to_le_bytes()
+    };
+    let (mut current, mut held) = (u64::MAX, [0; 8]);
+    for (at, byte) in (offset..).zip(bytes) {
+        if at / 8 != current {
+            (current, held) = (at / 8, word(at / 8));
+        }
+        *byte = held[(at % 8) as usize];
+    }
+}
