@@ -27,6 +27,11 @@ end
 complete -c netbench -n "__fish_netbench_needs_command" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_needs_command" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "history" -d 'List the runs that are kept, the latest last'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "show" -d 'Show a run that is kept, as `run` reported it'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "compare" -d 'Compare two runs, round by round: a rank test, and a least difference that matters'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "export" -d 'Write runs for other tools'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "report" -d 'Write a run as one self-contained HTML page'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "topo" -d 'Make, look at and remove topologies'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
@@ -57,13 +62,42 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l sndbuf -d 'SO_
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l busy-poll -d 'SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l emulate -d 'Emulate the profile\'s line rate on virtual links: a shaper at both ends of every flow'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l nodelay -d 'TCP_NODELAY for streams too'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l spin -d 'Request/response threads never sleep in a receive'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l no-store -d 'Do not keep the run'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l keep -d 'Leave the topology up afterwards'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l json -d 'Print the record as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand history" -l topology -d 'Of this topology only' -r
+complete -c netbench -n "__fish_netbench_using_subcommand history" -l fingerprint -d 'Of the same topology, machine, devices, offloads and version as this run only: a fingerprint that --json shows' -r
+complete -c netbench -n "__fish_netbench_using_subcommand history" -l since -d 'Begun then or later, such as 2026-11 or 2026-11-24T10:00' -r
+complete -c netbench -n "__fish_netbench_using_subcommand history" -l limit -d 'At most so many, the latest' -r
+complete -c netbench -n "__fish_netbench_using_subcommand history" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand history" -l json -d 'Print them as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand history" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand history" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand show" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand show" -l json -d 'Print the record as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand show" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand show" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand compare" -l effect -d 'The least difference that matters, percent [default: 5, of CPU 10]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand compare" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand compare" -l force -d 'Compare them although topology, machine, devices, offloads or version differ'
+complete -c netbench -n "__fish_netbench_using_subcommand compare" -l json -d 'Print the comparison as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand compare" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand compare" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand export" -l format -d 'json, jsonl, csv, markdown, junit, openmetrics or influx' -r
+complete -c netbench -n "__fish_netbench_using_subcommand export" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand export" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand export" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand report" -s o -l output -d 'The file to write; `-` is standard output' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand report" -l history -d 'Runs of the same topology in the history, at most' -r
+complete -c netbench -n "__fish_netbench_using_subcommand report" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand report" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand report" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and not __fish_seen_subcommand_from check new graph schema plan apply verify show list exec destroy gc help" -f -a "check" -d 'Check a topology file offline: all mistakes at once'
@@ -179,12 +213,17 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s V -l versio
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -l markdown -d 'Print the whole reference page (docs/errors.md)'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "topo" -d 'Make, look at and remove topologies'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run topo serve stream explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "history" -d 'List the runs that are kept, the latest last'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "show" -d 'Show a run that is kept, as `run` reported it'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "compare" -d 'Compare two runs, round by round: a rank test, and a least difference that matters'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "export" -d 'Write runs for other tools'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "report" -d 'Write a run as one self-contained HTML page'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "topo" -d 'Make, look at and remove topologies'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "check" -d 'Check a topology file offline: all mistakes at once'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "new" -d 'Print a shipped topology, as a file to edit'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "graph" -d 'Draw a topology as Mermaid, Graphviz or SVG'

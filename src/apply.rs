@@ -3,6 +3,7 @@
 pub mod destroy;
 pub mod execute;
 pub mod fault;
+pub mod features;
 pub mod interrupt;
 pub mod journal;
 pub mod ovs;
@@ -181,6 +182,7 @@ fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Vec<Ste
     let history = store.history()?;
     let before = history.known();
     let mut world = World::new(&desired.topology);
+    put_features_back(&mut world, store, before.as_ref())?;
     let steps = difference(&mut world, desired, &history)?;
     for step in &steps {
         refuse_lifeline(step)?;
@@ -226,6 +228,29 @@ fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Vec<Ste
     let foreign = foreign_steps(&history, &steps, desired);
     store.compact(declared.source, desired, foreign)?;
     Ok((world, steps))
+}
+
+/// Takes up what `offload verify` left when it was killed.
+fn put_features_back(world: &mut World, store: &Store, known: Option<&Desired>) -> Result<(), ApplyError> {
+    let Some(known) = known.filter(|_| features::are_noted(store)) else { return Ok(()) };
+    for ns in &known.namespaces {
+        // A namespace that cannot be opened is said by the difference that comes next.
+        let _ = world.open(ns);
+    }
+    let left = features::give_back(store, world)?;
+    if left.is_empty() { Ok(()) } else { Err(ApplyError::CleanupIncomplete(left)) }
+}
+
+/// Puts back the features that a killed `offload verify` or `offload bisect` left switched, and opens the topology's
+/// namespaces; `false` where there was nothing to put back.
+///
+/// # Errors
+/// Another netbench works on the topology, or a feature cannot be put back.
+pub fn restore_features(topology: &str, root: &StateRoot) -> Result<bool, ApplyError> {
+    let store = root.lock(topology)?;
+    let noted = features::are_noted(&store);
+    put_features_back(&mut World::new(topology), &store, store.history()?.known().as_ref())?;
+    Ok(noted)
 }
 
 /// Which roles are namespaces of ours, now or before.

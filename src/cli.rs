@@ -1,15 +1,23 @@
 //! The command line: one file per command, each with its clap `Args` and `run(args) -> anyhow::Result<Exit>`.
 
 mod agent;
+mod compare;
 mod declared;
 mod explain;
+mod export;
 mod generate;
+mod history;
 mod iperf3;
 mod load;
+mod mtu;
+mod offload;
 mod outcome;
 mod rates;
+mod report;
 mod run;
 mod serve;
+mod show;
+mod stored;
 mod stream;
 mod topo;
 mod tuning;
@@ -58,7 +66,7 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    a check failed: drift, or an MTU that is not as declared
+  1    a check failed: drift, an MTU that is not as declared, a regression
   2    a mistake on the command line or in the topology
   3    corrupt data or a broken offload
   4    the measurement is not valid
@@ -71,11 +79,22 @@ Start with `netbench run bridge`; `netbench topo new --list` names the other shi
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    History(history::Args),
+    Show(show::Args),
+    Compare(compare::Args),
+    Export(export::Args),
+    Report(report::Args),
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
     Serve(serve::Args),
     Stream(Box<stream::Args>),
+    /// Find what a path carries, and which MTU is best.
+    #[command(subcommand)]
+    Mtu(mtu::Mtu),
+    /// Are the offloads of a path right, and which of them breaks it?
+    #[command(subcommand)]
+    Offload(offload::Offload),
     Explain(explain::Args),
     /// A worker process, for netbench's own use.
     #[command(hide = true)]
@@ -89,9 +108,16 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<Exit> {
         match self.command {
             Command::Run(args) => run::run(*args),
+            Command::History(args) => history::run(&args),
+            Command::Show(args) => show::run(&args),
+            Command::Compare(args) => compare::run(&args),
+            Command::Export(args) => export::run(&args),
+            Command::Report(args) => report::run(&args),
             Command::Topo(topo) => topo.run(),
             Command::Serve(args) => serve::run(args),
             Command::Stream(args) => stream::run(*args),
+            Command::Mtu(mtu) => mtu.run(),
+            Command::Offload(offload) => offload.run(),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),
             Command::Generate(args) => generate::run(&args),

@@ -8,6 +8,8 @@ pub mod evidence;
 pub mod io_probe;
 pub mod loss;
 pub mod manifest;
+pub mod mtu_probe;
+pub mod offload;
 pub mod options;
 pub mod profile;
 pub mod round;

@@ -72,7 +72,8 @@ pub struct OvsFacts {
     pub datapath_flows: u64,
     /// Those of them that hardware does.
     pub offloaded_flows: u64,
-    /// What its tunnels carried while it was measured.
+    /// What its tunnels carried while it was measured, in its own words: the userspace datapath tells its ports late, when
+    /// flows are looked at again. What proves the path are the counters of the wires.
     #[serde(default)]
     pub tunnels: Vec<TunnelCounters>,
 }

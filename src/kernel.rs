@@ -21,7 +21,9 @@ pub mod rootless;
 
 pub mod capture;
 pub mod df_probe;
+pub mod path_probe;
 pub mod quiet;
+pub mod snmp;
 
 pub use error::Error;
 pub use netns::Netns;

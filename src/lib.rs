@@ -25,6 +25,7 @@ pub mod remote;
 
 pub mod record;
 pub mod report;
+pub mod store;
 
 pub mod iperf;
 

@@ -5,11 +5,17 @@
 //! in the summaries.
 
 mod beside;
+pub mod compare;
+pub mod history;
 pub mod manifest;
+pub mod mtu;
+mod offload;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::beside::{Directions, LoadedRound, LoadedSummary, OtherWay, UnderLoad};
+pub use self::beside::{Directions, LoadedRound, LoadedSummary, OtherWay, UnderLoad, Unit};
+pub use offload::{BisectRecord, OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict, Trial};
+
 use crate::{
     facts::{Machine, OvsFacts},
     measured::{Latency, ReceiveMode, Schedule, SendMode, Side, Test, Tuning},
@@ -104,7 +110,10 @@ impl RunRecord {
         let loads = tests.clone().filter_map(|test| test.under.as_ref()).flat_map(|under| &under.rounds);
         let loads = loads.flat_map(|round| [&round.load_client, &round.load_server]);
         let sides = tests.flat_map(|test| &test.rounds).flat_map(|round| [&round.client, &round.server]);
-        sides.chain(loads).flat_map(Side::both_ways).any(|stream| stream.verified.as_ref().is_some_and(|seen| seen.corrupt > 0))
+        sides
+            .chain(loads)
+            .flat_map(Side::both_ways)
+            .any(|stream| stream.verified.as_ref().is_some_and(|seen| seen.corrupt > 0))
     }
 
     /// May every figure be believed, and is there one?
@@ -505,20 +514,6 @@ pub struct Rfc6349 {
     pub efficiency_percent: f64,
     /// Buffer delay: how much longer than the least the round trip was, percent.
     pub buffer_delay_percent: Option<f64>,
-}
-
-/// Units of a headline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub enum Unit {
-    /// Payload bits per second.
-    #[serde(rename = "bit/s")]
-    BitsPerSecond,
-    /// Frames per second.
-    #[serde(rename = "frames/s")]
-    FramesPerSecond,
-    /// Transactions per second.
-    #[serde(rename = "trans/s")]
-    TransactionsPerSecond,
 }
 
 /// Whether a result may be believed.

@@ -1,11 +1,18 @@
-//! A record for readers: terminal text and JSON.
+//! A record for readers: terminal text, JSON, a page of HTML, other tools' formats.
 
+mod comparison;
+pub mod export;
+pub mod html;
 pub mod iperf3;
+mod mtu;
+pub mod offload;
+pub mod quantity;
 mod text;
+pub mod wrap;
 
 use std::io::{self, Write};
 
-pub use self::text::text;
+pub use self::{comparison::comparison, export::export, mtu::mtu, text::text};
 use crate::record::RunRecord;
 
 /// The record itself, as JSON that ends with a newline.

@@ -31,6 +31,7 @@ pub use self::{
     job::{Client, Done, Role, Running, SenderTotals, Server},
     sampler::Sampler,
     sequence::SequenceWindow,
+    socket::{SegmentSizes, segment_sizes},
     socket::{adopt, datagrams, listener, path_mtu},
     spec::{FrameEnds, Limits, Spec},
     udp_stream::discard_queued,

@@ -23,7 +23,8 @@ fn check(test: &TestRecord, streams: usize) {
     assert_eq!(round.other_way.as_ref().unwrap().path.verdict, PathVerdict::Proved);
     let (client, server) = (&round.client, &round.server);
     let (received, sent) = (client.back.as_deref().unwrap(), server.back.as_deref().unwrap());
-    for (side, what) in [(client, "client"), (server, "server"), (received, "back at client"), (sent, "back at server")] {
+    for (side, what) in [(client, "client"), (server, "server"), (received, "back at client"), (sent, "back at server")]
+    {
         assert_eq!(side.streams.len(), streams, "{what}");
         assert!(side.streams.iter().all(|stream| stream.bytes > 0 && stream.elapsed_ns > 0), "{what}");
         check_side(side, what);
@@ -45,12 +46,8 @@ fn check(test: &TestRecord, streams: usize) {
 fn both_directions_keep_their_books_and_sum_up() {
     let Some(lab) = Lab::new(1) else { return };
     for (streams, ipv6, omit) in [(1, false, 0), (3, true, 100)] {
-        let options = Options {
-            streams,
-            omit: Span(Duration::from_millis(omit)),
-            rounds: 2,
-            ..options(&[Test::TcpBidir], 300)
-        };
+        let options =
+            Options { streams, omit: Span(Duration::from_millis(omit)), rounds: 2, ..options(&[Test::TcpBidir], 300) };
         let record = measure(&lab, lab.flow(0, ipv6), &options);
         let test = &record.flows[0].tests[0];
         check(test, streams as usize);

@@ -4,5 +4,9 @@
 
 #[test]
 fn what_needs_no_kernel_prints_what_is_shown() {
-    trycmd::TestCases::new().env("NO_COLOR", "1").env("LC_ALL", "C").case("tests/cmd/*.trycmd");
+    trycmd::TestCases::new()
+        .env("NO_COLOR", "1")
+        .env("LC_ALL", "C")
+        .env("NETBENCH_STORE", "")
+        .case("tests/cmd/*.trycmd");
 }

@@ -95,7 +95,7 @@ fn run(lab: &Lab, page: &Path) {
         let code =
             shown.command.split_once("# exit code ").map_or(0, |(_, code)| code.trim().parse().expect("a number"));
         assert_eq!(done.code, Some(code), "{place}\n{done}");
-        let measured = script.starts_with("netbench run");
+        let measured = script.starts_with("netbench run") || script.starts_with("netbench stream");
         if let Some(missing) = first_missing(&shown.output, &done, measured) {
             panic!("{place}: this is shown and was not printed:\n{missing}\n{done}");
         }

@@ -38,7 +38,8 @@ fn frames_of_every_size_keep_their_books_by_ring_and_by_messages() {
     let Some(lab) = Lab::new(1) else { return };
     for size in [64, 65, 1518, 9018] {
         for send in [SendMode::Mmsg, SendMode::Ring, SendMode::Write] {
-            let mut options = Options { frame_size: Some(size), send: Some(send), ..options(&[Test::FrameStream], 100) };
+            let mut options =
+                Options { frame_size: Some(size), send: Some(send), ..options(&[Test::FrameStream], 100) };
             options.streams = 2;
             options.omit = netbench::units::Span(std::time::Duration::from_millis(30));
             options.tuning.qdisc_bypass = size == 1518;

@@ -172,8 +172,9 @@ fn who_is_not_let_in_hears_why() {
     let secret = Secret::from_text(TOKEN).unwrap();
     let greeting = Greeting { protocols: (7, 9), ..Greeting::new(Purpose::Control, secret) };
     socket.write_all(&greeting.encode()).unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
     assert!(answer.contains("versions do not match") && answer.contains("the client speaks 7 to 9"), "{answer}");
     let refused = serve.waits_to_say("versions do not match");
     assert!(refused.contains("was refused"), "{refused}");
@@ -213,7 +214,8 @@ fn once_ends_with_its_client() {
     client.kill().unwrap();
     client.wait().unwrap();
     assert_eq!(serve.ends(Duration::from_secs(10)).code(), Some(4), "{}", serve.said());
-    assert!(serve.said().contains("in the middle of a test"));
+    let said = serve.said();
+    assert!(said.contains("in the middle of a test") || said.contains("without a goodbye"), "{said}");
 }
 
 #[test]

@@ -7,11 +7,7 @@ mod engine;
 
 use cables::Lab;
 use engine::{check_side, measure, options, text};
-use netbench::{
-    experiment::Options,
-    measured::Test,
-    record::PathVerdict,
-};
+use netbench::{experiment::Options, measured::Test, record::PathVerdict};
 
 #[test]
 fn a_stream_that_fills_a_queue_shows_in_the_latency_beside_it() {
@@ -26,9 +22,12 @@ fn a_stream_that_fills_a_queue_shows_in_the_latency_beside_it() {
         assert_eq!((test.rounds.len(), under.rounds.len(), under.load), (2, 2, Test::TcpStream));
         for round in &under.rounds {
             assert_eq!(round.path.verdict, PathVerdict::Proved);
-            for (side, what) in
-                [(&round.client, "client"), (&round.server, "server"), (&round.load_client, "load"), (&round.load_server, "load server")]
-            {
+            for (side, what) in [
+                (&round.client, "client"),
+                (&round.server, "server"),
+                (&round.load_client, "load"),
+                (&round.load_server, "load server"),
+            ] {
                 check_side(side, what);
             }
             // The stream's window holds that of the requests.

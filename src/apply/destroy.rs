@@ -50,7 +50,12 @@ pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, Appl
         Err(error) => return Err(error.into()),
     };
     let history = store.history()?;
-    let removed = remove_all(&history);
+    // A borrowed device goes home with the features it came with.
+    let features = super::put_features_back(&mut World::new(topology), &store, history.known().as_ref());
+    let mut removed = remove_all(&history);
+    if let (Some(removed), Err(error)) = (&mut removed, features) {
+        removed.problems.push(error.to_string());
+    }
     let marked = by_marks(topology)?;
     let mut removed = match (removed, marked) {
         (Some(mut all), Some(rest)) => {

@@ -58,7 +58,7 @@ pub enum JournalError {
     },
 }
 
-fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> JournalError + 'a {
+pub(super) fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> JournalError + 'a {
     move |source| JournalError::Io { operation, path: path.to_owned(), source }
 }
 
@@ -259,6 +259,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn journal(&self) -> PathBuf {
         self.folder.join("journal.jsonl")
     }
@@ -329,7 +334,7 @@ impl Store {
 
     /// Removes the folder: the last act of a destroy.
     pub fn remove(self) -> Result<(), JournalError> {
-        for name in ["journal.new", "topology.toml", "journal.jsonl", "lock"] {
+        for name in ["journal.new", "features.jsonl", "topology.toml", "journal.jsonl", "lock"] {
             let path = self.folder.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &path)(error)),

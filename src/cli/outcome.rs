@@ -8,12 +8,20 @@ use crate::{
     experiment,
     kernel::{self, rootless},
     remote::RemoteError,
+    store::StoreError,
 };
 
 /// The exit code of an error.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     if let Some(error) = error.downcast_ref::<ApplyError>() {
         return of_apply(error);
+    }
+    if let Some(error) = error.downcast_ref::<StoreError>() {
+        return match error {
+            StoreError::Foreign { .. } | StoreError::Newer { .. } => Exit::Usage,
+            StoreError::Damaged { .. } | StoreError::Shape { .. } => Exit::Corrupt,
+            StoreError::Busy { .. } | StoreError::Io { .. } | StoreError::Sqlite { .. } => Exit::CannotHere,
+        };
     }
     if let Some(error) = error.downcast_ref::<RemoteError>() {
         return if error.is_usage() { Exit::Usage } else { Exit::CannotHere };

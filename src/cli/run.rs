@@ -14,6 +14,7 @@ use super::{
     iperf3::Format,
     outcome::CannotHere,
     rates::{self, RateArgs},
+    stored::StoreArgs,
     talk,
 };
 use crate::{
@@ -33,6 +34,7 @@ use crate::{
     record::{MtuProof, RunRecord, TopologyRef},
     report,
     stats::sequential::Rule,
+    store::Store,
     topology::model::{Attach, Node, Topology},
     ui::{self, ProgressLine},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
@@ -92,6 +94,11 @@ pub struct Args {
     /// Who talks to whom, instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
     flow: Vec<String>,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Do not keep the run.
+    #[arg(long, conflicts_with = "store")]
+    no_store: bool,
     /// Leave the topology up afterwards.
     #[arg(long)]
     keep: bool,
@@ -166,6 +173,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
         rootless::enter().map_err(ApplyError::from)?;
     }
+    // Before anything is made: a run of an hour should not end with "it cannot be kept".
+    let mut store = open_store(&args)?;
     let interrupt = interrupt::watch();
     let format = if args.json { Format::Json } else { args.format.unwrap_or_default() };
     let mut loaded = match declared::load(&args.file)? {
@@ -176,7 +185,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         refuse_foreign(&loaded.topology)?;
     }
     let mut options = options(&args, &loaded)?;
-    let flows = flows(&args, &loaded)?;
+    let flows = flows(&args.flow, &loaded)?;
     if flows.is_empty() {
         talk("error: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
         return Ok(Exit::Usage);
@@ -219,13 +228,15 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
-        ui::text::quiet_when_closed(|mut out| {
-            match format {
-                Format::Json => report::json(&record, &mut out),
-                Format::Iperf3 => report::iperf3::documents(&record, &mut out),
-                Format::Text => report::text(&record, &mut out),
-            }
+        let kept = keep(&mut store, &record);
+        ui::text::quiet_when_closed(|mut out| match format {
+            Format::Json => report::json(&record, &mut out),
+            Format::Iperf3 => report::iperf3::documents(&record, &mut out),
+            Format::Text => report::text(&record, &mut out),
         })?;
+        if let Some(kept) = kept {
+            talk(&kept);
+        }
     }
     if format == Format::Text && (args.keep || was_up) {
         talk(&format!(
@@ -253,8 +264,31 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     })
 }
 
+/// The store, unless none is wanted. One that was named must do; the usual one may fail, which is said.
+fn open_store(args: &Args) -> anyhow::Result<Option<Store>> {
+    if args.no_store {
+        return Ok(None);
+    }
+    let opened = args.store.path().and_then(|path| Ok(path.map(|path| Store::open(&path)).transpose()?));
+    match opened {
+        Err(error) if args.store.store.is_none() => {
+            talk(&format!("warning: this run will not be kept: {error:#}"));
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+/// Keeps the run before anything is printed; what there is to say of it.
+fn keep(store: &mut Option<Store>, record: &RunRecord) -> Option<String> {
+    Some(match store.as_mut()?.append(record) {
+        Ok(run) => format!("kept as run {run}; `netbench compare` compares it with the one before"),
+        Err(error) => format!("warning: this run is not kept: {error}"),
+    })
+}
+
 /// Without root only namespaces of our own exist.
-fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
+pub fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
     let outside = topology.nodes.iter().find(|node| !matches!(node.attach, None | Some(Attach::This)));
     if let Some(node) = outside {
         let text = format!(
@@ -344,8 +378,8 @@ fn numa_cpus(node: &Node, word: &str, topology: &Topology) -> anyhow::Result<Cpu
 }
 
 /// The declared flows, or those of `--flow`, with the way each must take.
-fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
-    if args.flow.is_empty() {
+pub(super) fn flows(named: &[String], loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
+    if named.is_empty() {
         return Ok(loaded.desired.flows.clone());
     }
     let network = Network::new(&loaded.desired);
@@ -364,7 +398,7 @@ fn flows(args: &Args, loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
         }
     };
     let mut flows = Vec::new();
-    for text in &args.flow {
+    for text in named {
         let Some((from, to)) = text.split_once(':') else { bail!("--flow {text}: write it as FROM:TO") };
         if from == to {
             bail!("--flow {text}: a node talks to another node, not to itself");

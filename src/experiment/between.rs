@@ -62,13 +62,11 @@ pub fn run(
     record.flows = vec![run::flow_record(&path, options)];
     let of = options.rounds.saturating_mul(options.tests.len() as u32);
     let mut number = 0;
-    for round in 1..=options.rounds {
+    'rounds: for round in 1..=options.rounds {
         for (position, &test) in options.tests.iter().enumerate() {
             number += 1;
             if interrupt.load(Relaxed) {
-                record.interrupted = true;
-                run::conclude(record);
-                return Ok(());
+                break 'rounds;
             }
             let result = &mut record.flows[0].tests[position];
             if !result.verdict.reasons.is_empty() && result.rounds.len() < (round - 1) as usize {
@@ -92,7 +90,8 @@ pub fn run(
             };
             match outcome {
                 Ok(Outcome { client, server, notes }) => {
-                    let measured = Measured { client, server, before: Counters::new(), after: Counters::new(), load: None };
+                    let measured =
+                        Measured { client, server, before: Counters::new(), after: Counters::new(), load: None };
                     // Ctrl-C fell into the warm-up: a window that never opened is not a round.
                     if !(interrupt.load(Relaxed) && measured.is_empty()) {
                         run::book(result, round, &path, &spec, options, measured);

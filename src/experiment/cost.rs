@@ -32,11 +32,8 @@ impl Costs {
         let pick = |server: bool| -> Vec<&Side> {
             test.rounds.iter().map(|round| if server { &round.server } else { &round.client }).collect()
         };
-        let back = |server: bool| {
-            pick(server).into_iter().filter_map(|side| side.back.as_deref()).collect::<Vec<_>>()
-        };
-        let (senders, receivers) =
-            ([pick(reverse), back(true)].concat(), [pick(!reverse), back(false)].concat());
+        let back = |server: bool| pick(server).into_iter().filter_map(|side| side.back.as_deref()).collect::<Vec<_>>();
+        let (senders, receivers) = ([pick(reverse), back(true)].concat(), [pick(!reverse), back(false)].concat());
         let rates: Vec<f64> = senders.iter().filter_map(|side| delivery_rate(side)).collect();
         Self {
             sender: side(&senders),

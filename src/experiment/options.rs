@@ -168,7 +168,9 @@ impl Options {
         }
         if let Some(load) = self.under {
             if load.is_rr() {
-                return Err(traffic::Error::Spec(format!("{load} is no load: --under takes a stream, such as tcp_stream")));
+                return Err(traffic::Error::Spec(format!(
+                    "{load} is no load: --under takes a stream, such as tcp_stream"
+                )));
             }
             if idle(&Test::is_rr) {
                 let what = "none of the tests has a latency: --under is for tcp_rr and udp_rr, tcp_crr and tcp_cc";

@@ -182,8 +182,12 @@ impl Round<'_> {
             _ => None,
         })?;
         let targets = ports.iter().map(|&port| SocketAddr::new(flow.to_address, port)).collect();
-        let prepare =
-            FromDriver::PrepareClient { job: client_job, spec: named(pair.client, mac), from: flow.from_address, targets };
+        let prepare = FromDriver::PrepareClient {
+            job: client_job,
+            spec: named(pair.client, mac),
+            from: flow.from_address,
+            targets,
+        };
         workers.send(client_ns, &prepare)?;
         // Streams connect one after the other, each with its own time-out.
         workers.expect(client_ns, PREPARE * 2, "connect", |message| match message {

@@ -24,7 +24,8 @@ use crate::{
         desired::{Direction, FlowPath},
     },
     record::{
-        FlowRecord, OtherWay, PathEvidence, PathVerdict, RoundRecord, RunRecord, Sequential, Settings, TestRecord, Verdict,
+        FlowRecord, OtherWay, PathEvidence, PathVerdict, RoundRecord, RunRecord, Sequential, Settings, TestRecord,
+        Verdict,
     },
     stats::{sequential::Stop, warning::Warning},
     traffic::Spec,
@@ -117,10 +118,7 @@ pub fn run(
                 let fixed = {
                     // What is checked is made for each block and read.
                     let checked = spec.verify.is_some() && !test.is_udp();
-                    Fixed {
-                        send: options.send.is_some() || checked,
-                        receive: options.receive.is_some() || checked,
-                    }
+                    Fixed { send: options.send.is_some() || checked, receive: options.receive.is_some() || checked }
                 };
                 result.io_probe = io_probe::probe(around, fixed);
             }
@@ -277,16 +275,14 @@ pub(super) fn book(
     }));
     let bound = profile::bound(path, &options.rates, spec, Some(sender));
     doubts.extend(bound.as_ref().and_then(|bound| profile::impossible(bound, receiver)));
-    doubts.extend(
-        bound.as_ref().zip(client.back.as_deref()).and_then(|(bound, back)| profile::impossible(bound, back)),
-    );
+    doubts
+        .extend(bound.as_ref().zip(client.back.as_deref()).and_then(|(bound, back)| profile::impossible(bound, back)));
     result.verdict.reasons.extend(doubts.into_iter().map(|doubt| format!("round {round}: {doubt}")));
     let headline = match spec.test {
         Test::FrameStream => receiver.units_per_second(),
         test if test.is_rr() => client.units_per_second(),
         _ => receiver.bits_per_second(),
-    }
-        + client.back.as_deref().map_or(0.0, Side::bits_per_second);
+    } + client.back.as_deref().map_or(0.0, Side::bits_per_second);
     let bottleneck = bottleneck::judge(&inputs(spec, sender, receiver, &evidence, bound.as_ref()));
     let losses = match spec.test {
         Test::UdpStream | Test::FrameStream => loss::charge(sender, receiver, &evidence.hops),

@@ -45,11 +45,7 @@ fn summarise(test: &TestRecord) -> Option<Summary> {
     });
     let costs = cost::Costs::of(test);
     Some(Summary {
-        unit: match test.test {
-            Test::FrameStream => Unit::FramesPerSecond,
-            test if test.is_rr() => Unit::TransactionsPerSecond,
-            _ => Unit::BitsPerSecond,
-        },
+        unit: Unit::of(test.test),
         headline,
         directions: directions(test),
         retransmits: senders().filter_map(|s| s.tcp.as_ref()?.retransmits).map(u64::from).reduce(|a, b| a + b),
@@ -66,7 +62,9 @@ fn summarise(test: &TestRecord) -> Option<Summary> {
 }
 
 fn directions(test: &TestRecord) -> Option<Directions> {
-    let of = |pick: &dyn Fn(&RoundRecord) -> Option<f64>| stats::spread(&test.rounds.iter().filter_map(pick).collect::<Vec<_>>());
+    let of = |pick: &dyn Fn(&RoundRecord) -> Option<f64>| {
+        stats::spread(&test.rounds.iter().filter_map(pick).collect::<Vec<_>>())
+    };
     let back = of(&|round| Some(round.client.back.as_ref()?.bits_per_second()))?;
     Some(Directions { forward: of(&|round| Some(round.server.bits_per_second()))?, back })
 }

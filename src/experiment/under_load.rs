@@ -51,7 +51,8 @@ pub fn book(result: &mut TestRecord, load: Test, round: u32, path: &FlowPath, me
     // The path of the requests is that of the stream; its counters must show every request at least.
     let evidence = judge(path, &before, &after, Carried::Transactions { count: client.all_units().min(1) });
     let mut doubts = summary::doubts(result.test, &client, &server);
-    doubts.extend(summary::doubts(load, &load_client, &load_server).into_iter().map(|doubt| format!("{load}: {doubt}")));
+    doubts
+        .extend(summary::doubts(load, &load_client, &load_server).into_iter().map(|doubt| format!("{load}: {doubt}")));
     if let PathVerdict::NotProved { reason } = &evidence.verdict {
         doubts.push(format!("path not proved: {reason}"));
     }
@@ -59,7 +60,16 @@ pub fn book(result: &mut TestRecord, load: Test, round: u32, path: &FlowPath, me
     let headline = client.units_per_second();
     let goodput = goodput(&load_client, &load_server);
     let under = result.under.get_or_insert_with(|| UnderLoad { load, rounds: Vec::new(), summary: None });
-    under.rounds.push(LoadedRound { round, headline, goodput, client, server, load_client, load_server, path: evidence });
+    under.rounds.push(LoadedRound {
+        round,
+        headline,
+        goodput,
+        client,
+        server,
+        load_client,
+        load_server,
+        path: evidence,
+    });
     under.summary = summarise(under);
 }
 

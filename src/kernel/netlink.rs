@@ -7,6 +7,7 @@
 pub mod nla;
 pub(crate) mod packet;
 mod parse;
+pub mod socket_errors;
 pub(crate) mod sys;
 
 use std::{

@@ -140,6 +140,54 @@ struct Matching<'a> {
     open: HashMap<(Flow, u32), Vec<usize>>,
     seen: Vec<bool>,
     latest: Option<usize>,
+    streams: HashMap<Flow, Stream>,
+}
+
+/// The bytes of a TCP flow as they were handed over, and which of them came in another cut.
+#[derive(Default)]
+struct Stream {
+    base: u32,
+    bytes: Vec<u8>,
+    came: Vec<bool>,
+}
+
+impl Stream {
+    fn add(&mut self, segment: &Segment) {
+        if self.bytes.is_empty() {
+            self.base = segment.number;
+        }
+        let at = segment.number.wrapping_sub(self.base) as usize;
+        // Far from what is known it is another connection's, or sent before the capture began.
+        if at <= self.bytes.len() {
+            let end = at + segment.payload.len();
+            self.bytes.resize(self.bytes.len().max(end), 0);
+            self.came.resize(self.bytes.len(), false);
+            self.bytes[at..end].copy_from_slice(&segment.payload);
+        }
+    }
+
+    fn place(&self, segment: &Segment) -> Option<std::ops::Range<usize>> {
+        let at = segment.number.wrapping_sub(self.base) as usize;
+        let end = at.checked_add(segment.payload.len())?;
+        (end <= self.bytes.len()).then_some(at..end)
+    }
+
+    /// Notes what came; the first byte that is not as handed over.
+    fn take(&mut self, segment: &Segment) -> Result<(), Option<usize>> {
+        let place = self.place(segment).ok_or(None)?;
+        let differs = |(a, b): (&u8, &u8)| a != b;
+        match segment.payload.iter().zip(&self.bytes[place.clone()]).position(differs) {
+            Some(at) => Err(Some(at)),
+            None => {
+                self.came[place].fill(true);
+                Ok(())
+            }
+        }
+    }
+
+    fn has(&self, segment: &Segment) -> bool {
+        self.place(segment).is_some_and(|place| self.came[place].iter().all(|came| *came))
+    }
 }
 
 impl<'a> Matching<'a> {
@@ -148,13 +196,23 @@ impl<'a> Matching<'a> {
         for (at, segment) in expected.iter().enumerate().rev() {
             open.entry((segment.flow, segment.number)).or_default().push(at);
         }
-        Self { expected, limits, open, seen: vec![false; expected.len()], latest: None }
+        let mut streams: HashMap<Flow, Stream> = HashMap::new();
+        for segment in expected.iter().filter(|segment| segment.flow.protocol == 6) {
+            streams.entry(segment.flow).or_default().add(segment);
+        }
+        Self { expected, limits, open, seen: vec![false; expected.len()], latest: None, streams }
     }
 
     fn run(mut self, came: &[Segment], findings: &mut Findings) {
         for segment in came {
-            let Some(queue) = self.open.get_mut(&(segment.flow, segment.number)) else { continue };
-            match queue.pop() {
+            let Some(queue) = self.open.get_mut(&(segment.flow, segment.number)) else {
+                self.other_cut(segment, findings);
+                continue;
+            };
+            // What was handed over twice (TCP sent it again) came by the later one, where that keeps the order.
+            let latest = self.latest;
+            let later = queue.iter().rposition(|at| latest.is_none_or(|latest| *at > latest));
+            match later.or(queue.len().checked_sub(1)).map(|pick| queue.remove(pick)) {
                 Some(at) => self.matched(at, segment, findings),
                 // It was seen as often as it was handed over already.
                 None => findings.add(Kind::Duplicated, || segment_text(segment)),
@@ -181,6 +239,12 @@ impl<'a> Matching<'a> {
                 format!("{} in a packet of {} bytes, MTU {}", segment_text(segment), segment.ip_length, self.limits.mtu)
             });
         }
+        // Cut elsewhere, or to be cut elsewhere (Open vSwitch says another size than it was told): the bytes decide.
+        let other_cut = segment.payload.len() < expected.payload.len() || segment.place.1 > 1;
+        if expected.flow.protocol == 6 && segment.payload.len() != expected.payload.len() && other_cut {
+            self.seen[at] = false;
+            return self.other_cut(segment, findings);
+        }
         if segment.payload.len() > expected.payload.len() {
             return self.swallowed(at, segment, findings);
         }
@@ -199,10 +263,21 @@ impl<'a> Matching<'a> {
         }
         let (index, count) = expected.place;
         let cut = segment.place == (0, 1);
-        if cut && index + 1 < count && expected.flags & PUSH != 0 && segment.flags & PUSH != 0 {
+        if cut && segment.flags & PUSH != 0 && (index + 1 < count || expected.flags & PUSH == 0) {
             findings.add(Kind::PushOnEach, || segment_text(expected));
         }
         tags(expected, segment, findings);
+    }
+
+    /// A segment of TCP that begins or ends elsewhere than any that was handed over.
+    fn other_cut(&mut self, segment: &Segment, findings: &mut Findings) {
+        let Some(stream) = self.streams.get_mut(&segment.flow) else { return };
+        if let Err(Some(at)) = stream.take(segment) {
+            findings.add(Kind::PayloadChanged, || format!("{}, byte {at} is another", segment_text(segment)));
+        }
+        if segment.ip_length > self.limits.mtu {
+            findings.add(Kind::Oversize, || format!("{}, MTU {}", segment_text(segment), self.limits.mtu));
+        }
     }
 
     /// More came in one packet than was handed over in one.
@@ -230,8 +305,15 @@ impl<'a> Matching<'a> {
     /// Identifications of the segments of a super-packet count up, or stay where they need not differ (RFC 6864).
     fn identifications(&self, came: &[Segment], findings: &mut Findings) {
         let mut by_key: HashMap<(Flow, u32), &Segment> = HashMap::new();
+        // What was sent twice had two identifications.
+        let mut times: HashMap<(Flow, u32), u32> = HashMap::new();
+        for segment in self.expected {
+            *times.entry((segment.flow, segment.number)).or_default() += 1;
+        }
         for segment in came.iter().filter(|segment| segment.place == (0, 1)) {
-            by_key.entry((segment.flow, segment.number)).or_insert(segment);
+            if times.get(&(segment.flow, segment.number)) == Some(&1) {
+                by_key.entry((segment.flow, segment.number)).or_insert(segment);
+            }
         }
         let mut groups: HashMap<usize, (bool, bool, Option<String>)> = HashMap::new();
         for expected in self.expected {
@@ -253,6 +335,9 @@ impl<'a> Matching<'a> {
 
     fn unseen(&self, findings: &mut Findings) {
         for (at, expected) in self.expected.iter().enumerate().filter(|(at, _)| !self.seen[*at]) {
+            if self.streams.get(&expected.flow).is_some_and(|stream| stream.has(expected)) {
+                continue;
+            }
             let (_, count) = expected.place;
             let others = count > 1
                 && (at.saturating_sub(count)..(at + count).min(self.expected.len()))

@@ -1,4 +1,4 @@
-//! What a test has besides its rounds in one direction: the other direction, and rounds under load.
+//! What a test has besides its rounds in one direction: the other direction, rounds under load, the unit of its headline.
 
 use serde::{Deserialize, Serialize};
 
@@ -68,4 +68,29 @@ pub struct Directions {
     pub forward: Spread,
     /// From server to client.
     pub back: Spread,
+}
+
+/// Units of a headline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Unit {
+    /// Payload bits per second.
+    #[serde(rename = "bit/s")]
+    BitsPerSecond,
+    /// Frames per second.
+    #[serde(rename = "frames/s")]
+    FramesPerSecond,
+    /// Transactions per second.
+    #[serde(rename = "trans/s")]
+    TransactionsPerSecond,
+}
+
+impl Unit {
+    /// Of a test's headline.
+    pub fn of(test: Test) -> Self {
+        match test {
+            Test::FrameStream => Self::FramesPerSecond,
+            test if test.is_rr() => Self::TransactionsPerSecond,
+            _ => Self::BitsPerSecond,
+        }
+    }
 }

@@ -163,12 +163,11 @@ impl Session {
         let _ = self.talk.say(message);
     }
 
+    /// Its client went without a goodbye: a process that is killed closes its streams as if they had ended.
     fn left(&self, how: &str) -> Next {
-        let idle = matches!(self.state, State::Idle { .. });
-        if !idle {
-            self.tell(&format!("{how} in the middle of a test"));
-        }
-        Next::Over(idle && how == "hung up")
+        let between = matches!(self.state, State::Idle { .. });
+        self.tell(&format!("{how} {}", if between { "without a goodbye" } else { "in the middle of a test" }));
+        Next::Over(false)
     }
 
     fn next_look(&self) -> Duration {

@@ -12,8 +12,8 @@ use crate::{
     measured::{CHECK_SEQUENCE, Latency, ReceiveMode, SendMode, Side, Stream, Test},
     plan::ceiling::RateSource,
     record::{
-        Ceiling, Directions, FlowRecord, IoTry, LossShare, PathEvidence, PathVerdict, RunRecord, SideCost, Summary, TestRecord,
-        UnderLoad, Unit,
+        Ceiling, Directions, FlowRecord, IoTry, LossShare, PathEvidence, PathVerdict, RunRecord, SideCost, Summary,
+        TestRecord, UnderLoad, Unit,
     },
     stats::Spread,
     units::ByteSize,

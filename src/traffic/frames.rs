@@ -204,7 +204,10 @@ mod tests {
         spec.frames.peer = Some(MacAddr([2, 0, 0, 0, 0, 7]));
         let bytes = prefix(&spec, 9);
         let frame = EthernetPacket::new(&bytes).unwrap();
-        assert_eq!((frame.get_ethertype().0, frame.get_destination().to_string()), (0x88b5, "02:00:00:00:00:07".into()));
+        assert_eq!(
+            (frame.get_ethertype().0, frame.get_destination().to_string()),
+            (0x88b5, "02:00:00:00:00:07".into())
+        );
         assert_eq!(frame.payload(), [1, 2, 3, 4, 0, 0, 0, 9]);
     }
 }

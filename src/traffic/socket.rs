@@ -279,6 +279,32 @@ pub fn path_mtu(socket: &Socket) -> Option<u32> {
     tcp_info(socket).pmtu.filter(|&mtu| mtu > 0)
 }
 
+/// The segment sizes of a connection, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SegmentSizes {
+    /// What it sends at most in a segment.
+    pub snd_mss: u32,
+    /// What it told its peer to send at most.
+    pub announced: u32,
+    /// Path MTU it believes in.
+    pub pmtu: u32,
+    /// Time stamps are in use: 12 bytes of each segment.
+    pub timestamps: bool,
+}
+
+/// Reads them; `None` where the socket is no TCP connection.
+pub fn segment_sizes(socket: &Socket) -> Option<SegmentSizes> {
+    let mut bytes = [0; 512];
+    let length = sys::get_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut bytes).ok()?;
+    let u32_at = |offset| field(&bytes[..length], offset).map(u32::from_ne_bytes);
+    Some(SegmentSizes {
+        snd_mss: u32_at(16)?,
+        announced: u32_at(84)?,
+        pmtu: u32_at(60)?,
+        timestamps: bytes[5] & 1 != 0,
+    })
+}
+
 fn parse_tcp_info(bytes: &[u8]) -> TcpInfo {
     let u32_at = |offset| field(bytes, offset).map(u32::from_ne_bytes);
     let u64_at = |offset| field(bytes, offset).map(u64::from_ne_bytes);

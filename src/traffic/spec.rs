@@ -98,12 +98,15 @@ impl Spec {
     /// Refuses what is senseless or beyond the limits.
     pub fn validate(&self) -> Result<(), Error> {
         let no = |what: String| Err(Error::Spec(what));
-        let (length, (shortest, longest)) = (self.length.0, match self.test {
-            Test::FrameStream => (Limits::FRAME.0, Limits::FRAME.1),
-            Test::UdpStream => (DATAGRAM_HEADER as u64, Limits::DATAGRAM),
-            Test::UdpRr => (1, Limits::DATAGRAM),
-            _ => (1, Limits::BLOCK),
-        });
+        let (length, (shortest, longest)) = (
+            self.length.0,
+            match self.test {
+                Test::FrameStream => (Limits::FRAME.0, Limits::FRAME.1),
+                Test::UdpStream => (DATAGRAM_HEADER as u64, Limits::DATAGRAM),
+                Test::UdpRr => (1, Limits::DATAGRAM),
+                _ => (1, Limits::BLOCK),
+            },
+        );
         if self.streams == 0 || self.streams > Limits::STREAMS {
             return no(format!("{} streams: allowed are 1 to {}", self.streams, Limits::STREAMS));
         }

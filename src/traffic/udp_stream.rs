@@ -272,7 +272,13 @@ mod tests {
         let number = |slot: &[u8], i: usize| u64::from_le_bytes(slot[i * 1460..i * 1460 + 8].try_into().unwrap());
         assert_eq!((number(bundles.batch.slot(0), 0), number(bundles.batch.slot(0), 43)), (1000, 1043));
         assert_eq!((number(bundles.batch.slot(1), 0), number(bundles.batch.slot(1), 5)), (1044, 1049));
-        assert_eq!((Bundles::new(SendMode::Mmsg, 65507, None, &[]).room(), Bundles::new(SendMode::Gso, 16, None, &[]).segments), (64, 64));
+        assert_eq!(
+            (
+                Bundles::new(SendMode::Mmsg, 65507, None, &[]).room(),
+                Bundles::new(SendMode::Gso, 16, None, &[]).segments
+            ),
+            (64, 64)
+        );
         assert_eq!(Bundles::new(SendMode::Gso, 65507, None, &[]).segments, 1);
         assert_eq!(Bundles::new(SendMode::Write, 1460, None, &[]).room(), 1);
     }

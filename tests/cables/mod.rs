@@ -66,6 +66,11 @@ impl Lab {
         enter(holder.id(), self.root)
     }
 
+    /// Process that holds one of the namespaces.
+    pub fn pid(&self, ns: &str) -> u32 {
+        if ns == "client" { self.client.id() } else { self.server.id() }
+    }
+
     /// Runs `ip` with these words.
     pub fn ip(&self, ns: &str, words: &str) -> Vec<u8> {
         let output = self.command(ns).arg("ip").args(words.split(' ')).output().unwrap();

@@ -124,6 +124,7 @@ impl Lab {
             .stdin(Stdio::null())
             .env("LC_ALL", "C")
             .env("NO_COLOR", "1")
+            .env("NETBENCH_STORE", format!("{SHARE}/runs.db"))
             .env_remove("NETBENCH_STRICT")
             .env_remove("NETBENCH_STATE_DIR");
         command
@@ -151,7 +152,10 @@ impl Lab {
     pub fn netbench_as_user(&self, args: &[&str]) -> Option<Done> {
         let label = format!("(as an ordinary user) netbench {}", args.join(" "));
         if self.rootless {
-            return Some(Done::of(Command::new(NETBENCH).args(args).stdin(Stdio::null()).env("NO_COLOR", "1"), &label));
+            return Some(Done::of(
+                Command::new(NETBENCH).args(args).stdin(Stdio::null()).env("NO_COLOR", "1").env("NETBENCH_STORE", ""),
+                &label,
+            ));
         }
         if !require(&["setpriv"]) {
             return None;
@@ -159,7 +163,11 @@ impl Lab {
         let mut command = self.command("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"]);
         command.arg(format!("{SHARE}/netbench")).args(args);
-        command.env("HOME", "/nonexistent").env_remove("XDG_RUNTIME_DIR").env_remove("XDG_STATE_HOME");
+        command
+            .env("NETBENCH_STORE", "")
+            .env("HOME", "/nonexistent")
+            .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("XDG_STATE_HOME");
         Some(Done::of(&mut command, &label))
     }
 

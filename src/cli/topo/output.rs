@@ -10,7 +10,7 @@ use crate::{
         step::Step,
         text::kind_word,
     },
-    record::RunRecord,
+    record::{BisectRecord, OffloadRecord, RunRecord, mtu::MtuReport},
     topology::diagnostic::JsonDiagnostic,
 };
 
@@ -191,6 +191,9 @@ pub struct Pinned {
 pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
     vec![
         ("run", schemars::schema_for!(RunRecord)),
+        ("mtu-probe", schemars::schema_for!(MtuReport)),
+        ("offload-verify", schemars::schema_for!(OffloadRecord)),
+        ("offload-bisect", schemars::schema_for!(BisectRecord)),
         ("topo-check", schemars::schema_for!(Check)),
         ("topo-plan", schemars::schema_for!(Plan)),
         ("topo-show", schemars::schema_for!(Show)),

@@ -154,6 +154,32 @@ fn an_uncut_frame_without_a_word_is_oversize_and_a_small_one_over_merged() {
 }
 
 #[test]
+fn a_segment_that_was_lost_and_sent_again_is_missing_and_not_reordered() {
+    let (whole, mut segments) = cut();
+    let again = segments.remove(1);
+    segments.push(again.clone());
+    assert_eq!(kinds(&[whole, again], &segments), [Kind::MissingSegment]);
+}
+
+#[test]
+fn another_cut_of_the_same_bytes_is_no_fault() {
+    let (whole, _) = cut();
+    let mut payload = vec![0; 4 * 1000 + 300];
+    fill(&mut payload, 7, 0);
+    let other = |payload: &[u8]| {
+        let pieces = payload.chunks(998).enumerate();
+        pieces.map(|(at, part)| tcp(at as u16, 5000 + 998 * at as u32, 0x10, part)).collect::<Vec<_>>()
+    };
+    let mut recut = whole.clone();
+    recut.vnet.gso_size = 998;
+    assert_eq!(kinds(&[whole.clone()], &[recut]), []);
+    assert_eq!(kinds(&[whole.clone()], &other(&payload)), []);
+    assert_eq!(kinds(&[whole.clone()], &other(&payload)[..4]), [Kind::MissingSegment]);
+    payload[1500] ^= 4;
+    assert_eq!(kinds(&[whole], &other(&payload)), [Kind::PayloadChanged, Kind::MissingSegment]);
+}
+
+#[test]
 fn tags_are_compared_wherever_they_stand() {
     let tag = Tag { tpid: 0x8100, tci: 3 << 13 | 100 };
     let tagged = |tci| frame(Ends { tag: Some(Tag { tci, ..tag }), ..ends(false) }.udp(&marked_payload(1, 100)));

@@ -1,0 +1,113 @@
+//! `netbench offload verify`: each feature off and on, with evidence from the wire.
+
+use std::time::Instant;
+
+use super::{super::data, Exit, Session, check_names, in_words, talk};
+use crate::{
+    apply::prove,
+    experiment::offload::{Target, drive},
+    kernel,
+    plan::desired::FlowPath,
+    record::{OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict},
+    report,
+    ui::text::quiet_when_closed,
+};
+
+/// Switch each offload of each device of a path off and on, and hold what was handed to the device against what came out
+/// of it; exit 3 where an offload is broken.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A topology file, or the name of a shipped one. One that is up is used as it is.
+    topology: String,
+    /// Who talks to whom, instead of the declared flows; may be repeated.
+    #[arg(long, value_name = "FROM:TO")]
+    flow: Vec<String>,
+    /// Only these checks of devices, separated by commas, such as tso,gro.
+    #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Seed of every payload [default: 1].
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
+    seed: u64,
+    /// Print the record as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    if let Err(error) = check_names(&args.only) {
+        talk(&format!("error: {error}"));
+        return Ok(Exit::Usage);
+    }
+    let mut session = match Session::begin(&args.topology, &args.flow)? {
+        Ok(session) => session,
+        Err(exit) => return Ok(exit),
+    };
+    let mut record = OffloadRecord {
+        schema_version: OFFLOAD_SCHEMA_VERSION,
+        netbench: env!("CARGO_PKG_VERSION").to_owned(),
+        started: format!("{:.0}", jiff::Timestamp::now()),
+        command: std::env::args().collect(),
+        topology: session.topology(),
+        kernel: kernel::machine().kernel,
+        rootless: session.rootless,
+        seed: args.seed,
+        elapsed_s: 0.0,
+        checks: Vec::new(),
+        left: Vec::new(),
+        interrupted: false,
+    };
+    let outcome = verify(&mut session, args, &mut record);
+    let cleaned = session.end();
+    if outcome.is_ok() {
+        if args.json {
+            data(&record)?;
+        } else {
+            quiet_when_closed(|out| report::offload::verify(&record, out))?;
+        }
+    }
+    outcome?;
+    cleaned?;
+    Ok(match &record {
+        record if !record.left.is_empty() => Exit::CleanupIncomplete,
+        record if record.interrupted => Exit::Interrupted,
+        record if record.is_broken() => Exit::Corrupt,
+        _ => Exit::Ok,
+    })
+}
+
+fn verify(session: &mut Session, args: &Args, record: &mut OffloadRecord) -> anyhow::Result<()> {
+    let began = Instant::now();
+    session.line.say("proving the MTU of every path");
+    record.checks = mtu(session)?;
+    let only = args.only.iter().cloned().collect();
+    let (loans, line) = (session.loans(), &mut session.line);
+    let say = &mut |text: &str| line.say(&format!("verifying {text}"));
+    let verified = drive::verify(&session.world, &session.targets, &only, args.seed, loans, &session.interrupt, say);
+    let verified = verified.map_err(in_words)?;
+    record.checks.extend(verified.checks);
+    (record.left, record.interrupted) = (verified.left, verified.interrupted);
+    record.elapsed_s = began.elapsed().as_secs_f64();
+    Ok(())
+}
+
+/// The boundary: packets of the declared MTU pass, both ways.
+fn mtu(session: &Session) -> anyhow::Result<Vec<OffloadCheck>> {
+    let flows: Vec<FlowPath> = session.targets.iter().map(|target: &Target| target.path.clone()).collect();
+    let row = |proof: prove::MtuProof| {
+        OffloadCheck {
+        path: format!("{} <-> {}", proof.from, proof.to),
+        device: None,
+        check: "mtu".to_owned(),
+        features: Vec::new(),
+        verdict: if proof.holds() { OffloadVerdict::Pass } else { OffloadVerdict::Blackhole },
+        evidence: proof.text(),
+        findings: Vec::new(),
+        cure: (!proof.holds()).then(|| {
+            "give every device of the path the same MTU, tunnels theirs less the overhead; `netbench topo verify --prove`"
+                .to_owned()
+        }),
+    }
+    };
+    Ok(prove::paths(&session.world, &flows)?.into_iter().map(row).collect())
+}

@@ -1,0 +1,16 @@
+//! Are the offloads of a path right? Each feature of each device is switched off and on, and what was handed to the device
+//! is held against what came out of it.
+//!
+//! [`machine`] decides what is done next and never does it; [`drive`] does it.
+
+pub mod bisect;
+pub mod checks;
+pub mod drive;
+pub mod judge;
+pub mod machine;
+pub mod persist;
+pub mod suite;
+pub mod traffic;
+
+pub use checks::{Check, Target};
+pub use machine::{Action, Sample, Verifier};

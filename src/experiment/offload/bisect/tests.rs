@@ -1,0 +1,90 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::plan::desired::NsId;
+
+fn flip(number: usize) -> Flip {
+    let at = LinkRef { ns: NsId(format!("ns{}", number / 4)), name: "eth0".parse().unwrap() };
+    Flip { at, feature: format!("feature-{number}"), on: number % 5 == 4 }
+}
+
+/// A path that is fast when the culprits are flipped, and slow otherwise.
+fn search(count: usize, culprits: &[usize]) -> Bisector {
+    let candidates: Vec<Flip> = (0..count).map(flip).collect();
+    let culprits: Vec<Flip> = culprits.iter().map(|&number| flip(number)).collect();
+    let mut machine = Bisector::new(5e9, candidates);
+    let mut rate = None;
+    for _ in 0..2000 {
+        match machine.next(rate) {
+            Action::Done => return machine,
+            Action::Measure(flips) => {
+                rate = Some(if culprits.iter().all(|culprit| flips.contains(culprit)) { 9e9 } else { 3e8 });
+            }
+        }
+    }
+    panic!("it does not end: {machine:?}");
+}
+
+#[test]
+fn a_single_culprit_is_found_and_confirmed_with_few_measurements() {
+    let machine = search(32, &[13]);
+    assert_eq!(machine.culprits(), [flip(13)]);
+    assert!(machine.is_confirmed());
+    assert!(machine.trials().len() < 30, "{}", machine.trials().len());
+    // A/B by turns at the end.
+    let last: Vec<usize> = machine.trials().iter().rev().take(4).map(|(flips, _)| flips.len()).collect();
+    assert_eq!(last, [0, 1, 0, 1]);
+}
+
+#[test]
+fn a_path_that_meets_the_goal_is_left_alone() {
+    let mut machine = Bisector::new(5e9, vec![flip(0)]);
+    assert_eq!(machine.next(None), Action::Measure(Vec::new()));
+    assert_eq!(machine.next(Some(6e9)), Action::Done);
+    assert_eq!((machine.outcome(), machine.culprits()), (Some(Outcome::MetAsFound), &[][..]));
+}
+
+#[test]
+fn where_nothing_helps_it_is_said() {
+    let mut machine = Bisector::new(5e9, (0..8).map(flip).collect());
+    let mut action = machine.next(None);
+    while action != Action::Done {
+        action = machine.next(Some(1e9));
+    }
+    assert_eq!(machine.outcome(), Some(Outcome::NothingHelps));
+    assert!(!machine.is_confirmed());
+    let mut none = Bisector::new(5e9, Vec::new());
+    assert_eq!(none.next(None), Action::Measure(Vec::new()));
+    assert_eq!(none.next(Some(1e9)), Action::Done);
+    assert_eq!(none.outcome(), Some(Outcome::NothingHelps));
+}
+
+#[test]
+fn a_result_that_does_not_repeat_is_not_confirmed() {
+    let mut machine = Bisector::new(5e9, (0..3).map(flip).collect());
+    let mut action = machine.next(None);
+    let mut count = 0;
+    while let Action::Measure(flips) = action {
+        count += 1;
+        // Fast by flipping feature 0 at first, slow whatever is done later.
+        let fast = flips.contains(&flip(0)) && count < 4;
+        action = machine.next(Some(if fast { 9e9 } else { 1e9 }));
+    }
+    assert!(machine.outcome().is_some() && !machine.is_confirmed());
+}
+
+proptest! {
+    /// Whatever the culprits are, exactly they are found.
+    #[test]
+    fn the_culprits_are_found(count in 1..40usize, picks in prop::collection::btree_set(0..40usize, 1..4)) {
+        let picks: Vec<usize> = picks.into_iter().filter(|pick| *pick < count).collect();
+        prop_assume!(!picks.is_empty());
+        let machine = search(count, &picks);
+        let mut found: Vec<Flip> = machine.culprits().to_vec();
+        found.sort();
+        let mut expected: Vec<Flip> = picks.iter().map(|&pick| flip(pick)).collect();
+        expected.sort();
+        prop_assert_eq!(found, expected);
+        prop_assert!(machine.is_confirmed());
+    }
+}

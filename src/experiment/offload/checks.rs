@@ -1,0 +1,277 @@
+//! Which checks a path asks for. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use crate::{
+    kernel::ethtool::Feature,
+    plan::desired::{Direction, FlowPath, Hop, LinkRef},
+};
+
+/// Features of the devices of a path.
+pub type Features = BTreeMap<LinkRef, BTreeMap<String, Feature>>;
+
+/// A flow with the addresses of both families.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The way.
+    pub path: FlowPath,
+    /// Addresses of client and server by family, the flow's own first.
+    pub addresses: Vec<(IpAddr, IpAddr)>,
+    /// Interfaces that are ports of an Open vSwitch in user space.
+    pub userspace_ovs: BTreeSet<LinkRef>,
+}
+
+impl Target {
+    /// The way in one direction, and its addresses: client to server, or the other way round.
+    pub fn way(&self, reversed: bool) -> Way {
+        let mut hops = self.path.hops.clone();
+        let mut addresses = self.addresses.clone();
+        let (mut from, mut to) = (self.path.from_ns.clone(), self.path.to_ns.clone());
+        let (mut names, flow) = ((self.path.flow.from.clone(), self.path.flow.to.clone()), &self.path.flow);
+        if reversed {
+            hops.reverse();
+            for hop in &mut hops {
+                hop.direction = if hop.direction == Direction::Tx { Direction::Rx } else { Direction::Tx };
+            }
+            addresses.iter_mut().for_each(|pair| *pair = (pair.1, pair.0));
+            (from, to) = (to, from);
+            names = (names.1, names.0);
+        }
+        Way { hops, addresses, from, to, text: format!("{} -> {}", names.0, names.1), mtu: flow.mtu }
+    }
+}
+
+/// A path in one direction.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// Interfaces in order.
+    pub hops: Vec<Hop>,
+    /// (source, destination) by family.
+    pub addresses: Vec<(IpAddr, IpAddr)>,
+    /// Namespace of the sender.
+    pub from: crate::plan::desired::NsId,
+    /// Namespace of the receiver.
+    pub to: crate::plan::desired::NsId,
+    /// `client -> server`
+    pub text: String,
+    /// MTU of the flow.
+    pub mtu: u32,
+}
+
+/// What a probe sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Suite {
+    /// TCP streams.
+    pub tcp: bool,
+    /// How many datagrams of all lengths, one after the other.
+    pub datagrams: u32,
+    /// Datagrams by `UDP_SEGMENT`.
+    pub segmented: bool,
+    /// Crafted frames: wrong checksums, tags, segments that must not be merged.
+    pub crafted: bool,
+}
+
+/// What is looked for, and by which evidence a feature is known to work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// Frames were handed over with their checksum left to do.
+    Partial,
+    /// Super-packets were handed over.
+    Supers,
+    /// Packets were put together.
+    Merged,
+    /// Right bytes are all there is to see.
+    Bytes,
+}
+
+/// A kind of check.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: &'static str,
+    /// Kernel features; those that the device has and can switch are switched together.
+    pub features: &'static [&'static str],
+    /// Does the device send the traffic, or receive it?
+    pub direction: Direction,
+    /// What is sent.
+    pub suite: Suite,
+    /// Which family, where it is about one.
+    pub family: Option<u8>,
+    /// What shows that it works.
+    pub evidence: Evidence,
+    /// Features of the sending device that must be off for this one to be seen.
+    pub sender_off: &'static [&'static str],
+}
+
+const TCP: Suite = Suite { tcp: true, datagrams: 0, segmented: false, crafted: false };
+const CRAFTED: Suite = Suite { tcp: false, datagrams: 8, segmented: false, crafted: true };
+const TSO: &[&str] = &["tx-tcp-segmentation", "tx-tcp6-segmentation"];
+
+const fn group(
+    name: &'static str,
+    features: &'static [&'static str],
+    direction: Direction,
+    suite: Suite,
+    evidence: Evidence,
+) -> Group {
+    Group { name, features, direction, suite, family: None, evidence, sender_off: &[] }
+}
+
+/// Every kind, in the order in which it is tried.
+pub static GROUPS: &[Group] = &[
+    group(
+        "tx-checksum",
+        &["tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6"],
+        Direction::Tx,
+        Suite { datagrams: 48, ..TCP },
+        Evidence::Partial,
+    ),
+    Group { family: Some(4), ..group("tso", &["tx-tcp-segmentation"], Direction::Tx, TCP, Evidence::Supers) },
+    Group { family: Some(6), ..group("tso6", &["tx-tcp6-segmentation"], Direction::Tx, TCP, Evidence::Supers) },
+    Group { sender_off: TSO, ..group("gso", &["tx-generic-segmentation"], Direction::Tx, TCP, Evidence::Bytes) },
+    group(
+        "uso",
+        &["tx-udp-segmentation"],
+        Direction::Tx,
+        Suite { tcp: false, segmented: true, ..TCP },
+        Evidence::Supers,
+    ),
+    group(
+        "tunnel-tso",
+        &["tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation"],
+        Direction::Tx,
+        TCP,
+        Evidence::Supers,
+    ),
+    group("vlan-insert", &["tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"], Direction::Tx, CRAFTED, Evidence::Bytes),
+    group("rx-checksum", &["rx-checksum"], Direction::Rx, CRAFTED, Evidence::Bytes),
+    Group {
+        sender_off: TSO,
+        ..group("gro", &["rx-gro"], Direction::Rx, Suite { crafted: true, datagrams: 8, ..TCP }, Evidence::Merged)
+    },
+    Group {
+        sender_off: TSO,
+        ..group("lro", &["rx-lro"], Direction::Rx, Suite { crafted: true, datagrams: 8, ..TCP }, Evidence::Merged)
+    },
+    Group {
+        sender_off: TSO,
+        ..group("gro-hw", &["rx-gro-hw"], Direction::Rx, Suite { crafted: true, datagrams: 8, ..TCP }, Evidence::Merged)
+    },
+    group("vlan-strip", &["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"], Direction::Rx, CRAFTED, Evidence::Bytes),
+    group("tunnel-rx", &["rx-udp_tunnel-port-offload"], Direction::Rx, TCP, Evidence::Bytes),
+];
+
+/// A feature group of a device, to be switched off and on.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// The device.
+    pub at: LinkRef,
+    /// What is checked.
+    pub group: &'static Group,
+    /// Features to switch, with what they are asked to be now.
+    pub features: BTreeMap<String, bool>,
+    /// Number of the target.
+    pub target: usize,
+    /// Against the flow's direction?
+    pub reversed: bool,
+    /// Hop whose outgoing or earlier frames are what was handed over.
+    pub hand: usize,
+    /// Hop whose frames are what came.
+    pub wire: usize,
+    /// Features of other devices, or of this one, that must be off meanwhile.
+    pub quiet: Vec<(LinkRef, BTreeMap<String, bool>)>,
+    /// Why it cannot be tried.
+    pub skip: Option<String>,
+}
+
+/// Every check of the targets' devices; each device once, for the first flow that crosses it.
+pub fn plan(targets: &[Target], features: &Features, only: &BTreeSet<String>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (number, target) in targets.iter().enumerate() {
+        for hop in &target.path.hops {
+            let known = features.get(&hop.at);
+            for group in GROUPS {
+                if !(only.is_empty() || only.contains(group.name)) || !seen.insert((hop.at.clone(), group.name)) {
+                    continue;
+                }
+                let Some(known) = known else { continue };
+                checks.extend(check(number, target, hop, group, known, features));
+            }
+        }
+    }
+    checks
+}
+
+fn check(
+    number: usize,
+    target: &Target,
+    hop: &Hop,
+    group: &'static Group,
+    known: &BTreeMap<String, Feature>,
+    features: &Features,
+) -> Option<Check> {
+    let is_tunnel = group.name.starts_with("tunnel");
+    if is_tunnel && hop.overhead == 0 {
+        return None;
+    }
+    let there: Vec<(&str, &Feature)> =
+        group.features.iter().filter_map(|name| Some((*name, known.get(*name)?))).collect();
+    let changeable: BTreeMap<String, bool> = there
+        .iter()
+        .filter(|(_, feature)| feature.changeable)
+        .map(|(name, feature)| ((*name).to_owned(), feature.wanted))
+        .collect();
+    let in_force = there.iter().any(|(_, feature)| feature.active);
+    if changeable.is_empty() && !in_force {
+        return None; // The device does not have it.
+    }
+    let reversed = hop.direction != group.direction;
+    let way = target.way(reversed);
+    let place = way.hops.iter().position(|other| other.at == hop.at)?;
+    let (hand, wire) = match group.direction {
+        Direction::Tx => (place, place + 1),
+        Direction::Rx => (place.checked_sub(1)?, place),
+    };
+    let mut check = Check {
+        at: hop.at.clone(),
+        group,
+        features: changeable,
+        target: number,
+        reversed,
+        hand,
+        wire,
+        quiet: Vec::new(),
+        skip: None,
+    };
+    if wire >= way.hops.len() {
+        return None; // It sends to nobody of this path.
+    }
+    if check.features.is_empty() {
+        check.skip = Some("in force and fixed: the device does not let it be switched".to_owned());
+    }
+    if let Some(family) = group.family
+        && !way.addresses.iter().any(|(from, _)| from.is_ipv4() == (family == 4))
+    {
+        check.skip = Some(format!("the path has no IPv{family} address"));
+    }
+    if group.direction == Direction::Tx {
+        // Merged again on arrival, the cut could not be seen.
+        check.quiet.extend(off(&way.hops[wire].at, &["rx-gro", "rx-lro", "rx-gro-hw"], features));
+        check.quiet.extend(off(&hop.at, group.sender_off, features));
+    } else {
+        check.quiet.extend(off(&way.hops[hand].at, group.sender_off, features));
+    }
+    Some(check)
+}
+
+/// Those of the features that are on and can be switched, to be off.
+fn off(at: &LinkRef, names: &[&str], features: &Features) -> Option<(LinkRef, BTreeMap<String, bool>)> {
+    let known = features.get(at)?;
+    let on = |name: &&&str| known.get(**name).is_some_and(|feature| feature.wanted && feature.changeable);
+    let asked: BTreeMap<String, bool> = names.iter().filter(on).map(|name| ((*name).to_owned(), false)).collect();
+    (!asked.is_empty()).then(|| (at.clone(), asked))
+}

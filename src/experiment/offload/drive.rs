@@ -1,0 +1,271 @@
+//! Carries out what the machines ask for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::{
+    bisect::{self, Bisector},
+    checks::{self, Features, Suite, Target},
+    machine::{Action, Order, Sample, Verifier},
+    suite,
+    traffic::{Between, goodput},
+};
+use crate::{
+    apply::{
+        ApplyError,
+        features::{Loans, put_back_one},
+        world::World,
+    },
+    kernel::ethtool,
+    plan::desired::{Desired, FlowPath, LinkRef, NsId},
+    record::{OffloadCheck, OffloadVerdict},
+    topology::model::Datapath,
+};
+
+/// Datagrams of the probe of a whole path: enough to meet a loss of one in a thousand twice.
+const COUNTED: u32 = 2_200;
+/// Length of a measurement of `bisect`.
+const MEASURE: Duration = Duration::from_millis(300);
+
+/// What a verification found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Every check.
+    pub checks: Vec<OffloadCheck>,
+    /// What is not as it was before.
+    pub left: Vec<String>,
+    /// Ended early.
+    pub interrupted: bool,
+}
+
+/// The flows as targets: with the addresses of the other family where both ends have one, and what is known of the
+/// switches between.
+pub fn targets(desired: &Desired, flows: &[FlowPath]) -> Vec<Target> {
+    let ports = desired.ovs.iter().flat_map(|ovs| {
+        let user = ovs.bridges.iter().filter(|bridge| bridge.datapath == Datapath::User);
+        let interfaces = user.flat_map(|bridge| bridge.ports.iter()).flat_map(|port| port.interfaces.iter());
+        interfaces.map(|interface| LinkRef { ns: ovs.daemon.ns.clone(), name: interface.name.clone() })
+    });
+    let userspace_ovs: BTreeSet<LinkRef> = ports.collect();
+    let others = |at: Option<&LinkRef>, known: IpAddr| -> Option<IpAddr> {
+        let link = desired.link(at?)?;
+        link.addresses.iter().map(|net| net.addr()).find(|other| other.is_ipv4() != known.is_ipv4())
+    };
+    let target = |path: &FlowPath| {
+        let (from, to) = (path.flow.from_address, path.flow.to_address);
+        let mut addresses = vec![(from, to)];
+        let holder = |ns: &NsId, address: IpAddr| {
+            let holds = |link: &&crate::plan::desired::Link| {
+                link.at.ns == *ns && link.addresses.iter().any(|net| net.addr() == address)
+            };
+            desired.links.iter().find(holds).map(|link| link.at.clone())
+        };
+        let (near, far) = (holder(&path.from_ns, from), holder(&path.to_ns, to));
+        addresses.extend(others(near.as_ref(), from).zip(others(far.as_ref(), to)));
+        Target { path: path.clone(), addresses, userspace_ovs: userspace_ovs.clone() }
+    };
+    flows.iter().map(target).collect()
+}
+
+/// Features of every device of the targets.
+pub fn features(world: &World, targets: &[Target]) -> Result<Features, ApplyError> {
+    let mut all = Features::new();
+    for hop in targets.iter().flat_map(|target| &target.path.hops) {
+        if !all.contains_key(&hop.at) {
+            all.insert(hop.at.clone(), ethtool::features(world.get(&hop.at.ns)?, &hop.at.name)?);
+        }
+    }
+    Ok(all)
+}
+
+fn wanted(features: &Features) -> BTreeMap<LinkRef, BTreeMap<String, bool>> {
+    let of = |known: &BTreeMap<String, ethtool::Feature>| {
+        known.iter().map(|(name, feature)| (name.clone(), feature.wanted)).collect()
+    };
+    features.iter().map(|(at, known)| (at.clone(), of(known))).collect()
+}
+
+/// What differs from before, one sentence each.
+fn residue(world: &World, targets: &[Target], before: &Features) -> Vec<String> {
+    let now = match features(world, targets) {
+        Ok(now) => now,
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut left = Vec::new();
+    for (at, known) in before {
+        let Some(is) = now.get(at) else { continue };
+        let differs = |(name, was): &(&String, &ethtool::Feature)| is.get(*name) != Some(*was);
+        left.extend(
+            known.iter().filter(differs).map(|(name, was)| {
+                format!("{at}: {name} was {}, is not so now", if was.active { "on" } else { "off" })
+            }),
+        );
+    }
+    left
+}
+
+/// Verifies the offloads of the targets' paths. `say` is told what is under way.
+///
+/// # Errors
+/// A device, a namespace or a packet socket could not be reached; what was switched is put back all the same.
+pub fn verify(
+    world: &World,
+    targets: &[Target],
+    only: &BTreeSet<String>,
+    seed: u64,
+    loans: Loans,
+    interrupt: &AtomicBool,
+    say: &mut dyn FnMut(&str),
+) -> Result<Verified, ApplyError> {
+    let before = features(world, targets)?;
+    let mut orders = Vec::new();
+    for (number, target) in targets.iter().enumerate() {
+        for reversed in [false, true] {
+            let suite = Suite {
+                tcp: true,
+                datagrams: if reversed { 48 } else { COUNTED },
+                segmented: true,
+                crafted: !reversed,
+            };
+            let order = Order { target: number, reversed, suite, between: None, family: None };
+            orders.push((order, target.way(reversed).text));
+        }
+    }
+    let planned = checks::plan(targets, &before, only);
+    let text = |check: &checks::Check| targets[check.target].way(check.reversed).text;
+    let planned = planned.into_iter().map(|check| (check.clone(), text(&check))).collect();
+    let mut machine = Verifier::new(orders, planned, wanted(&before));
+    let mut loans = loans;
+    let mut outcome = Ok(());
+    let mut sample = Sample::Begin;
+    let mut interrupted = false;
+    loop {
+        if interrupt.load(Relaxed) && !interrupted {
+            (sample, interrupted) = (Sample::Interrupted, true);
+        }
+        let action = machine.next(sample);
+        say(&machine.doing());
+        sample = match action {
+            Action::Finish => break,
+            Action::Set(at, asked) => Sample::Set(loans.set(world, &at, &asked).map_err(|error| error.to_string())),
+            Action::PutBack(at, asked) => {
+                let done = put_back_one(world, &at, &asked);
+                Sample::Set(done.map(|()| Vec::new()).map_err(|error| error.to_string()))
+            }
+            Action::Probe(order) => match suite::probe(world, targets, &order, seed) {
+                Ok(probed) => Sample::Probed(Box::new(probed)),
+                Err(error) => {
+                    // Everything is put back before the error is told.
+                    outcome = Err(error);
+                    Sample::Interrupted
+                }
+            },
+        };
+    }
+    let mut left = loans.end(world);
+    left.extend(residue(world, targets, &before));
+    let mut checks = machine.into_rows();
+    outcome?;
+    if !interrupted {
+        let clean = left.is_empty();
+        checks.push(OffloadCheck {
+            path: "all devices".to_owned(),
+            device: None,
+            check: "state".to_owned(),
+            features: Vec::new(),
+            verdict: if clean { OffloadVerdict::Pass } else { OffloadVerdict::NotActive },
+            evidence: if clean {
+                format!("every feature of {} devices is as it was before", before.len())
+            } else {
+                left.join("; ")
+            },
+            findings: Vec::new(),
+            cure: None,
+        });
+    }
+    Ok(Verified { checks, left, interrupted })
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub struct Bisected {
+    /// The machine at its end.
+    pub machine: Bisector,
+    /// What is not as it was before.
+    pub left: Vec<String>,
+    /// Ended early.
+    pub interrupted: bool,
+}
+
+/// Looks for the smallest set of features whose flip meets the goal on the first target's path.
+///
+/// # Errors
+/// As [`verify`].
+pub fn bisect(
+    world: &World,
+    targets: &[Target],
+    goal: f64,
+    seed: u64,
+    loans: Loans,
+    interrupt: &AtomicBool,
+    say: &mut dyn FnMut(&str),
+) -> Result<Bisected, ApplyError> {
+    let before = features(world, targets)?;
+    let mut machine = Bisector::new(goal, bisect::candidates(targets, &before));
+    let mut loans = loans;
+    let (mut outcome, mut interrupted) = (Ok(()), false);
+    let mut sample = None;
+    while let bisect::Action::Measure(flipped) = machine.next(sample) {
+        if interrupt.load(Relaxed) {
+            interrupted = true;
+            break;
+        }
+        say(&machine.doing());
+        let set = switch(world, &mut loans, &before, &flipped);
+        let measured = match set {
+            // A combination that a device refuses does not meet the goal.
+            Err(_) => Ok(0.0),
+            Ok(()) => measure(world, &targets[0], seed),
+        };
+        let put_back = bisect::by_device(&flipped)
+            .iter()
+            .map(|(at, asked)| put_back_one(world, at, &asked.iter().map(|(name, on)| (name.clone(), !on)).collect()))
+            .collect::<Result<Vec<()>, _>>();
+        match measured.and_then(|rate| put_back.map(|_| rate)) {
+            Ok(rate) => sample = Some(rate),
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        }
+    }
+    let mut left = loans.end(world);
+    left.extend(residue(world, targets, &before));
+    outcome?;
+    Ok(Bisected { machine, left, interrupted })
+}
+
+fn switch(world: &World, loans: &mut Loans, before: &Features, flipped: &[bisect::Flip]) -> Result<(), ApplyError> {
+    let mut first = Ok(());
+    for (at, asked) in bisect::by_device(flipped) {
+        if before.contains_key(&at)
+            && let Err(error) = loans.set(world, &at, &asked)
+        {
+            // The others are set all the same: what counts is whether the path gets better.
+            first = first.and(Err(error));
+        }
+    }
+    // Something that it depends on is off as well: that is as asked.
+    if flipped.len() > 1 { Ok(()) } else { first }
+}
+
+fn measure(world: &World, target: &Target, seed: u64) -> Result<f64, ApplyError> {
+    let way = target.way(false);
+    let (source, destination) = way.addresses[0];
+    let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
+    Ok(goodput(between, MEASURE, seed))
+}

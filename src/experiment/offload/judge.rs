@@ -1,0 +1,407 @@
+//! From what was seen to a verdict, its evidence and what to do. Pure.
+
+use std::collections::BTreeMap;
+
+use super::checks::{Check, Evidence};
+use crate::{
+    packet::{Comparison, Finding, Findings, Kind},
+    plan::desired::LinkRef,
+    record::{OffloadCheck, OffloadVerdict},
+};
+
+/// How a TCP stream went.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stream {
+    /// 4 or 6.
+    pub family: u8,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes that arrived and were right.
+    pub right: u64,
+    /// First wrong byte.
+    pub wrong_at: Option<u64>,
+    /// Why it ended early.
+    pub failed: Option<String>,
+}
+
+/// How datagrams went.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Datagrams {
+    /// 4 or 6.
+    pub family: u8,
+    /// By `UDP_SEGMENT`?
+    pub segmented: bool,
+    /// Sent.
+    pub sent: u64,
+    /// Arrived, each counted once.
+    pub right: u64,
+    /// Arrived with other bytes or another length.
+    pub wrong: u64,
+    /// Arrived again.
+    pub again: u64,
+    /// Why none could be sent.
+    pub failed: Option<String>,
+}
+
+/// How crafted frames went.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Crafted {
+    /// Datagrams with a right checksum that were sent, and arrived.
+    pub good: (u64, u64),
+    /// Datagrams with a wrong one that were sent, and that a socket got.
+    pub bad: (u64, u64),
+    /// Wrong ones that were seen at the receiving device.
+    pub bad_seen: u64,
+    /// Wrong ones that carried the word "verified" (of a tunnel's packets it is said of the outer checksum, and what is
+    /// taken out of the tunnel keeps it: there it counts for nothing).
+    pub bad_verified: u64,
+    /// Tagged frames that were handed over; 0 where they do not get that far.
+    pub tagged: u64,
+    /// What was found of the tagged ones.
+    pub tags: Findings,
+    /// Segments that were merged and must not be: which rule.
+    pub merged: Vec<String>,
+    /// Pairs that may be merged, and those that were.
+    pub mergeable: (u64, u64),
+    /// Why nothing was sent.
+    pub failed: Option<String>,
+}
+
+/// What a probe saw.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Probed {
+    /// Both captures have everything.
+    pub complete: bool,
+    /// What was handed over against what came.
+    pub comparison: Comparison,
+    /// Where the first fault shows: between these interfaces.
+    pub place: Option<(LinkRef, LinkRef)>,
+    /// There an Open vSwitch in user space passes packets on.
+    pub place_is_ovs: bool,
+    /// TCP streams.
+    pub streams: Vec<Stream>,
+    /// Datagrams.
+    pub datagrams: Vec<Datagrams>,
+    /// Crafted frames.
+    pub crafted: Option<Crafted>,
+    /// How much the receiver's `InCsumErrors` (TCP and UDP) rose, those by crafted frames left out.
+    pub checksum_errors: u64,
+}
+
+/// A fault with its verdict.
+struct Fault {
+    verdict: OffloadVerdict,
+    text: String,
+}
+
+/// The verdict that a finding means.
+fn verdict_of(finding: &Finding, probed: &Probed) -> OffloadVerdict {
+    match finding.kind {
+        // A card that cuts wrongly does so each time; here and there a segment is lost on any wire that loses frames.
+        Kind::MissingSegment if finding.count * 10 < probed.comparison.supers => OffloadVerdict::Drop,
+        Kind::PartialChecksum | Kind::Oversize | Kind::Fragmented => OffloadVerdict::Leak,
+        Kind::Lost => OffloadVerdict::Drop,
+        _ => OffloadVerdict::Corrupt,
+    }
+}
+
+/// All that is wrong, on the wire and at the ends, the worst first.
+fn faults(probed: &Probed) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = probed
+        .comparison
+        .findings
+        .iter()
+        .map(|finding| Fault { verdict: verdict_of(finding, probed), text: finding.to_string() })
+        .collect();
+    let mut add = |verdict, text| faults.push(Fault { verdict, text });
+    for stream in &probed.streams {
+        let family = stream.family;
+        if let Some(at) = stream.wrong_at {
+            add(OffloadVerdict::Corrupt, format!("TCP over IPv{family} delivered a wrong byte at {at}"));
+        } else if let Some(why) = &stream.failed {
+            let (sent, right) = (stream.sent, stream.right);
+            add(OffloadVerdict::Drop, format!("TCP over IPv{family}: {right} of {sent} bytes arrived ({why})"));
+        }
+    }
+    for sent in probed.datagrams.iter().filter(|sent| sent.failed.is_none()) {
+        let kind = if sent.segmented { "segmented datagrams" } else { "datagrams" };
+        let family = sent.family;
+        if sent.wrong > 0 {
+            add(OffloadVerdict::Corrupt, format!("{} {kind} over IPv{family} were delivered changed", sent.wrong));
+        }
+        if sent.again > 0 {
+            add(OffloadVerdict::Corrupt, format!("{} {kind} over IPv{family} were delivered twice", sent.again));
+        }
+        if sent.right + sent.wrong < sent.sent {
+            let missing = sent.sent - sent.right - sent.wrong;
+            add(OffloadVerdict::Drop, format!("{missing} of {} {kind} over IPv{family} did not arrive", sent.sent));
+        }
+    }
+    if let Some(crafted) = &probed.crafted {
+        if crafted.bad.1 > 0 || crafted.bad_verified > 0 {
+            let text = format!(
+                "{}: of {} frames with a wrong checksum {} carried the word \"verified\", {} reached a socket",
+                Kind::ValidOnCorrupt.text(),
+                crafted.bad.0,
+                crafted.bad_verified,
+                crafted.bad.1
+            );
+            add(OffloadVerdict::Corrupt, text);
+        }
+        for finding in crafted.tags.iter().filter(|finding| matches!(finding.kind, Kind::TagLost | Kind::TagChanged)) {
+            add(OffloadVerdict::Corrupt, finding.to_string());
+        }
+        if !crafted.merged.is_empty() {
+            let text = format!("{}: {}", Kind::OverMerged.text(), crafted.merged.join(", "));
+            add(OffloadVerdict::Corrupt, text);
+        }
+    }
+    if probed.checksum_errors > 0 {
+        let text = format!("the receiver counted {} checksum errors", probed.checksum_errors);
+        add(OffloadVerdict::Corrupt, text);
+    }
+    faults
+}
+
+/// Everything that was found on the wire, crafted frames included.
+fn findings(probed: &Probed) -> Vec<Finding> {
+    let mut all = probed.comparison.findings.clone();
+    if let Some(crafted) = &probed.crafted {
+        all.merge(&crafted.tags);
+        for rule in &crafted.merged {
+            all.add(Kind::OverMerged, || rule.clone());
+        }
+        if crafted.bad_verified + crafted.bad.1 > 0 {
+            all.add(Kind::ValidOnCorrupt, || "a crafted datagram with a wrong checksum".to_owned());
+        }
+    }
+    all.iter().cloned().collect()
+}
+
+fn works(probed: &Probed) -> String {
+    let mut parts = Vec::new();
+    let bytes: u64 = probed.streams.iter().map(|stream| stream.right).sum();
+    let datagrams: u64 = probed.datagrams.iter().map(|sent| sent.right).sum();
+    if bytes > 0 {
+        parts.push(format!("{bytes} bytes of TCP right"));
+    }
+    if datagrams > 0 {
+        parts.push(format!("{datagrams} datagrams right"));
+    }
+    let seen = &probed.comparison;
+    if seen.handed > 0 {
+        parts.push(format!("{} of {} packets compared on the wire", seen.came.min(seen.handed), seen.handed));
+    }
+    if let Some(crafted) = &probed.crafted {
+        if crafted.bad.0 > 0 {
+            parts.push(format!("{} wrong checksums refused", crafted.bad.0 - crafted.bad.1.min(crafted.bad.0)));
+        }
+        if crafted.tagged > 0 {
+            parts.push(format!("{} tagged frames right", crafted.tagged));
+        }
+    }
+    if parts.is_empty() { "nothing was sent".to_owned() } else { parts.join(", ") }
+}
+
+fn row(check: &Check, path: &str, verdict: OffloadVerdict, evidence: String) -> OffloadCheck {
+    OffloadCheck {
+        path: path.to_owned(),
+        device: Some(check.at.to_string()),
+        check: check.group.name.to_owned(),
+        features: check.features.keys().cloned().collect(),
+        verdict,
+        evidence,
+        findings: Vec::new(),
+        cure: None,
+    }
+}
+
+/// A check that was not tried.
+pub fn skipped(check: &Check, path: &str, why: &str) -> OffloadCheck {
+    row(check, path, OffloadVerdict::Skip, why.to_owned())
+}
+
+/// The device, or one beside it, did not do what was asked.
+pub fn refused(check: &Check, path: &str, on: bool, why: &str) -> OffloadCheck {
+    let asked = if on { "on" } else { "off" };
+    row(check, path, OffloadVerdict::NotActive, format!("asked for {asked}: {why}"))
+}
+
+/// A feature could not be put back.
+pub fn not_put_back(check: &Check, path: &str, why: &str) -> OffloadCheck {
+    row(check, path, OffloadVerdict::NotActive, format!("not put back: {why}"))
+}
+
+/// A feature, by what was seen with it off and with it on.
+pub fn feature(check: &Check, path: &str, off: &Probed, on: &Probed) -> OffloadCheck {
+    let (with, without) = (faults(on), faults(off));
+    let at = &check.at;
+    let mut row = row(check, path, OffloadVerdict::Pass, works(on));
+    if !on.complete || !off.complete {
+        row.verdict = OffloadVerdict::Inconclusive;
+        row.evidence = "the capture lost frames: other programs keep the CPUs busy".to_owned();
+    }
+    // What was seen in a capture with gaps was seen all the same.
+    match (with.first(), without.first()) {
+        (Some(fault), None) => {
+            (row.verdict, row.evidence) = (fault.verdict, format!("only with it on: {}", fault.text));
+            row.findings = findings(on);
+            row.cure = Some(format!("{}{}", switch(at, &check.features, false), place_text(on)));
+        }
+        (None, Some(fault)) => {
+            (row.verdict, row.evidence) = (fault.verdict, format!("only with it off: {}", fault.text));
+            row.findings = findings(off);
+            row.cure = Some(format!("{}{}", switch(at, &check.features, true), place_text(off)));
+        }
+        (Some(fault), Some(_)) => {
+            row.verdict = OffloadVerdict::Inconclusive;
+            row.evidence = format!("the path is as broken with it off: {}", fault.text);
+        }
+        (None, None) if row.verdict == OffloadVerdict::Pass => effect(check, off, on, &mut row),
+        (None, None) => {}
+    }
+    row
+}
+
+/// Right either way: does it do anything?
+fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
+    let count = |probed: &Probed| match check.group.evidence {
+        Evidence::Partial => Some((probed.comparison.partial, "frames handed over with their checksum left to do")),
+        Evidence::Supers => Some((probed.comparison.supers, "super-packets handed over")),
+        Evidence::Merged => Some((probed.comparison.merged, "packets merged on arrival")),
+        Evidence::Bytes => None,
+    };
+    let sent_nothing = on.streams.iter().all(|stream| stream.right == 0)
+        && on.datagrams.iter().all(|sent| sent.right == 0)
+        && on.crafted.as_ref().is_none_or(|crafted| crafted.good.1 == 0);
+    if sent_nothing {
+        row.verdict = OffloadVerdict::Inconclusive;
+        let why = on.datagrams.iter().find_map(|sent| sent.failed.clone());
+        row.evidence = why.unwrap_or_else(|| "nothing could be sent".to_owned());
+        return;
+    }
+    if check.group.name.starts_with("vlan") && on.crafted.as_ref().is_some_and(|crafted| crafted.tagged == 0) {
+        row.verdict = OffloadVerdict::Skip;
+        row.evidence = "tagged frames do not get to this device".to_owned();
+        return;
+    }
+    let (Some((with, what)), Some((without, _))) = (count(on), count(off)) else { return };
+    row.evidence = format!("{with} {what} with it on, {without} with it off; {}", row.evidence);
+    if with == 0 && !check.features.values().any(|wanted| *wanted) {
+        // It is off as found: that it does nothing when on harms nobody.
+        row.verdict = OffloadVerdict::Inconclusive;
+    } else if with == 0 {
+        let merges = check.group.evidence == Evidence::Merged;
+        row.verdict = if merges { OffloadVerdict::Inconclusive } else { OffloadVerdict::Ineffective };
+    } else if without >= with && check.group.evidence == Evidence::Supers {
+        row.verdict = OffloadVerdict::NotActive;
+        row.evidence = format!("switching it off changes nothing: {}", row.evidence);
+    }
+}
+
+/// Whole paths: the bytes, the checksums that the receiver accepts, tags, what may be merged.
+pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
+    let base = |check: &str, verdict, evidence| OffloadCheck {
+        path: path.to_owned(),
+        device: None,
+        check: check.to_owned(),
+        features: Vec::new(),
+        verdict,
+        evidence,
+        findings: Vec::new(),
+        cure: None,
+    };
+    let mut rows = Vec::new();
+    let wire = Probed { crafted: None, ..probed.clone() };
+    let mut integrity = base("integrity", OffloadVerdict::Pass, works(&wire));
+    if let Some(fault) = faults(&wire).first() {
+        (integrity.verdict, integrity.evidence) = (fault.verdict, fault.text.clone());
+        integrity.findings = findings(&wire);
+        integrity.cure = Some(whole_cure(&wire));
+    } else if wire.streams.iter().all(|stream| stream.right == 0) {
+        (integrity.verdict, integrity.evidence) = (OffloadVerdict::Inconclusive, "nothing was sent".to_owned());
+    } else if !probed.complete {
+        integrity.evidence += "; the capture has gaps";
+    }
+    if let Some((from, to)) = &wire.place {
+        integrity.evidence += &format!("; first seen between {from} and {to}");
+    }
+    rows.push(integrity);
+    let Some(crafted) = &probed.crafted else { return rows };
+    if let Some(why) = &crafted.failed {
+        rows.push(base("rx-verification", OffloadVerdict::Skip, why.clone()));
+        return rows;
+    }
+    let alone = |crafted: super::judge::Crafted| Probed { crafted: Some(crafted), ..Probed::default() };
+    let (bad, good) = (crafted.bad, crafted.good);
+    let parts = [
+        (
+            "rx-verification",
+            alone(super::judge::Crafted { bad, good, bad_verified: crafted.bad_verified, ..Default::default() }),
+            format!(
+                "{} of {} wrong checksums refused, {} of {} right ones accepted",
+                bad.0 - bad.1.min(bad.0),
+                bad.0,
+                good.1,
+                good.0
+            ),
+            "have the receiving device's rx-checksum switched off: `ethtool -K DEVICE rx off`",
+        ),
+        (
+            "vlan",
+            alone(super::judge::Crafted { tags: crafted.tags.clone(), ..Default::default() }),
+            format!("{} tagged frames came with their tags", crafted.tagged),
+            "switch VLAN acceleration off: `ethtool -K DEVICE rxvlan off txvlan off`",
+        ),
+        (
+            "merge-rules",
+            alone(super::judge::Crafted { merged: crafted.merged.clone(), ..Default::default() }),
+            format!("no forbidden merge; {} of {} allowed ones were made", crafted.mergeable.1, crafted.mergeable.0),
+            "switch merging off at the receiving device: `ethtool -K DEVICE lro off rx-gro-hw off gro off`",
+        ),
+    ];
+    for (name, part, evidence, cure) in parts {
+        let mut row = base(name, OffloadVerdict::Pass, evidence);
+        if let Some(fault) = faults(&part).first() {
+            (row.verdict, row.evidence) = (fault.verdict, fault.text.clone());
+            row.findings = findings(&part);
+            row.cure = Some(cure.to_owned());
+        } else if name == "vlan" && crafted.tagged == 0 {
+            (row.verdict, row.evidence) = (OffloadVerdict::Skip, "tagged frames do not pass this path".to_owned());
+        } else if name == "rx-verification" && good.0 > 0 && good.1 == 0 && crafted.bad_seen == 0 {
+            (row.verdict, row.evidence) =
+                (OffloadVerdict::Inconclusive, "crafted frames do not pass this path".to_owned());
+        }
+        rows.push(row);
+    }
+    rows
+}
+
+fn whole_cure(probed: &Probed) -> String {
+    if probed.place_is_ovs && probed.comparison.findings.has(Kind::PartialChecksum) {
+        return "an Open vSwitch in user space passes packets on without doing the checksum that the sender left to its \
+                device: set `other_config:userspace-tso-enable=true` (in the file: `tso = true`) and restart \
+                ovs-vswitchd, or `ethtool -K DEVICE tx off` at the senders"
+            .to_owned();
+    }
+    format!("`netbench offload bisect` finds the feature that causes it{}", place_text(probed))
+}
+
+fn place_text(probed: &Probed) -> String {
+    match &probed.place {
+        Some((_, to)) if probed.place_is_ovs => {
+            format!("; seen at {to}, behind an Open vSwitch in user space (its cure: userspace-tso-enable=true)")
+        }
+        _ => String::new(),
+    }
+}
+
+/// The `ethtool` line that sets features of a device.
+pub fn switch(at: &LinkRef, features: &BTreeMap<String, bool>, on: bool) -> String {
+    let word = if on { "on" } else { "off" };
+    let list: Vec<String> = features.keys().map(|name| format!("{name} {word}")).collect();
+    format!("in {}: `ethtool -K {} {}`", at.ns, at.name, list.join(" "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,278 @@
+//! The order of things in `offload verify`: a state machine that is told what happened and says what to do next. No clock,
+//! no socket; whatever it asks to be set it asks to be put back before it finishes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{
+    checks::{Check, Suite},
+    judge::{self, Probed},
+};
+use crate::{plan::desired::LinkRef, record::OffloadCheck};
+
+/// How often a probe whose capture has gaps is repeated.
+const TRIES: u32 = 3;
+
+/// What to send, and where to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// Number of the target.
+    pub target: usize,
+    /// Against the flow's direction?
+    pub reversed: bool,
+    /// What to send.
+    pub suite: Suite,
+    /// The two hops to compare; all of them when none is given.
+    pub between: Option<(usize, usize)>,
+    /// Only this family.
+    pub family: Option<u8>,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send and look.
+    Probe(Order),
+    /// Switch features; note their values before.
+    Set(LinkRef, BTreeMap<String, bool>),
+    /// Give features their values of before.
+    PutBack(LinkRef, BTreeMap<String, bool>),
+    /// All is done and put back.
+    Finish,
+}
+
+/// What came of the last action.
+#[derive(Debug, Clone)]
+pub enum Sample {
+    /// Nothing was done yet.
+    Begin,
+    /// A probe.
+    Probed(Box<Probed>),
+    /// A switch: what else changed by it, or why it did not happen.
+    Set(Result<Vec<String>, String>),
+    /// The person wants to stop.
+    Interrupted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Whole,
+    Quiet(usize),
+    Off,
+    ProbeOff,
+    On,
+    ProbeOn,
+    PutBack,
+    Finished,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Verifier {
+    whole: VecDeque<(Order, String)>,
+    checks: VecDeque<Check>,
+    texts: Vec<String>,
+    phase: Phase,
+    tries: u32,
+    /// What was set, with the values before, the last one last.
+    changed: Vec<(LinkRef, BTreeMap<String, bool>)>,
+    /// Values before, by device.
+    before: BTreeMap<LinkRef, BTreeMap<String, bool>>,
+    off: Option<Box<Probed>>,
+    verdict_is_in: bool,
+    stopping: bool,
+    rows: Vec<OffloadCheck>,
+}
+
+impl Verifier {
+    /// A machine for these checks. `whole` are the probes of whole paths that come first; `before` holds what every
+    /// changeable feature is asked to be now; `texts` names each check's direction.
+    pub fn new(
+        whole: Vec<(Order, String)>,
+        checks: Vec<(Check, String)>,
+        before: BTreeMap<LinkRef, BTreeMap<String, bool>>,
+    ) -> Self {
+        let (checks, texts): (Vec<Check>, Vec<String>) = checks.into_iter().unzip();
+        Self {
+            whole: whole.into(),
+            checks: checks.into(),
+            texts: texts.into_iter().rev().collect(),
+            phase: Phase::Whole,
+            tries: 0,
+            changed: Vec::new(),
+            before,
+            off: None,
+            verdict_is_in: false,
+            stopping: false,
+            rows: Vec::new(),
+        }
+    }
+
+    /// What was found so far.
+    pub fn rows(&self) -> &[OffloadCheck] {
+        &self.rows
+    }
+
+    /// What was found; more may be added by the driver.
+    pub fn into_rows(self) -> Vec<OffloadCheck> {
+        self.rows
+    }
+
+    /// What is under way, in words.
+    pub fn doing(&self) -> String {
+        match (self.phase, self.checks.front()) {
+            (Phase::Whole, _) => "the whole path".to_owned(),
+            (_, Some(check)) => format!("{} {}", check.at, check.group.name),
+            _ => "the end".to_owned(),
+        }
+    }
+
+    /// Takes in what came of the last action and says the next.
+    pub fn next(&mut self, sample: Sample) -> Action {
+        if let Sample::Interrupted = sample {
+            self.stopping = true;
+            self.whole.clear();
+        } else if !self.stopping {
+            self.take(sample);
+        }
+        self.action()
+    }
+
+    fn take(&mut self, sample: Sample) {
+        match (self.phase, sample) {
+            (Phase::Whole, Sample::Probed(probed)) => {
+                let again = !probed.complete && self.again();
+                if !again && let Some((_, text)) = self.whole.pop_front() {
+                    self.rows.extend(judge::whole(&text, &probed));
+                    self.tries = 0;
+                }
+            }
+            (Phase::Quiet(at), Sample::Set(Ok(_))) => self.phase = Phase::Quiet(at + 1),
+            (Phase::Off, Sample::Set(Ok(_))) => self.phase = Phase::ProbeOff,
+            (Phase::On, Sample::Set(Ok(_))) => self.phase = Phase::ProbeOn,
+            (Phase::Quiet(_) | Phase::Off | Phase::On, Sample::Set(Err(why))) => self.refused(&why),
+            (Phase::ProbeOff, Sample::Probed(probed)) => {
+                if probed.complete || !self.again() {
+                    (self.off, self.phase, self.tries) = (Some(probed), Phase::On, 0);
+                }
+            }
+            (Phase::ProbeOn, Sample::Probed(probed)) => {
+                if probed.complete || !self.again() {
+                    self.conclude(&probed);
+                }
+            }
+            (Phase::PutBack, Sample::Set(Err(why))) => self.left(&why),
+            _ => {}
+        }
+    }
+
+    fn again(&mut self) -> bool {
+        self.tries += 1;
+        self.tries < TRIES
+    }
+
+    fn text(&self) -> &str {
+        self.texts.last().map_or("", String::as_str)
+    }
+
+    fn refused(&mut self, why: &str) {
+        if let Some(check) = self.checks.front() {
+            let row = judge::refused(check, self.text(), self.phase == Phase::On, why);
+            self.rows.push(row);
+        }
+        self.phase = Phase::PutBack;
+    }
+
+    fn conclude(&mut self, on: &Probed) {
+        if let (Some(check), Some(off)) = (self.checks.front(), &self.off) {
+            let row = judge::feature(check, self.text(), off, on);
+            self.rows.push(row);
+        }
+        self.phase = Phase::PutBack;
+    }
+
+    fn left(&mut self, why: &str) {
+        if let (Some(check), false) = (self.checks.front(), self.verdict_is_in) {
+            let row = judge::not_put_back(check, self.text(), why);
+            self.rows.push(row);
+            self.verdict_is_in = true;
+        }
+    }
+
+    fn set(&mut self, at: &LinkRef, asked: &BTreeMap<String, bool>) -> Action {
+        let known = self.before.get(at);
+        let previous = |name: &String| known.and_then(|known| known.get(name)).copied();
+        let before = asked.keys().filter_map(|name| Some((name.clone(), previous(name)?))).collect();
+        self.changed.push((at.clone(), before));
+        Action::Set(at.clone(), asked.clone())
+    }
+
+    fn action(&mut self) -> Action {
+        loop {
+            if self.stopping && self.phase != Phase::Finished {
+                self.phase = Phase::PutBack;
+            }
+            match self.phase {
+                Phase::Whole => match self.whole.front() {
+                    Some((order, _)) => return Action::Probe(*order),
+                    None => self.begin_check(),
+                },
+                Phase::Quiet(at) => {
+                    let step = self.checks.front().and_then(|check| check.quiet.get(at)).cloned();
+                    match step {
+                        Some((device, asked)) => return self.set(&device, &asked),
+                        None => self.phase = Phase::Off,
+                    }
+                }
+                Phase::Off | Phase::On => {
+                    let Some(check) = self.checks.front().cloned() else { return self.finish() };
+                    let on = self.phase == Phase::On;
+                    return self.set(&check.at, &check.features.keys().map(|name| (name.clone(), on)).collect());
+                }
+                Phase::ProbeOff | Phase::ProbeOn => {
+                    let Some(check) = self.checks.front() else { return self.finish() };
+                    return Action::Probe(Order {
+                        target: check.target,
+                        reversed: check.reversed,
+                        suite: check.group.suite,
+                        between: Some((check.hand, check.wire)),
+                        family: check.group.family,
+                    });
+                }
+                Phase::PutBack => match self.changed.pop() {
+                    Some((at, before)) => return Action::PutBack(at, before),
+                    None if self.stopping => return self.finish(),
+                    None => {
+                        self.checks.pop_front();
+                        self.texts.pop();
+                        self.begin_check();
+                    }
+                },
+                Phase::Finished => return Action::Finish,
+            }
+        }
+    }
+
+    /// The next check that can be tried; those that cannot are said.
+    fn begin_check(&mut self) {
+        (self.off, self.tries, self.verdict_is_in) = (None, 0, false);
+        while let Some(check) = self.checks.front() {
+            let Some(why) = &check.skip else {
+                self.phase = Phase::Quiet(0);
+                return;
+            };
+            let row = judge::skipped(check, self.text(), why);
+            self.rows.push(row);
+            self.checks.pop_front();
+            self.texts.pop();
+        }
+        self.phase = Phase::Finished;
+    }
+
+    fn finish(&mut self) -> Action {
+        self.phase = Phase::Finished;
+        Action::Finish
+    }
+}
+
+#[cfg(test)]
+mod tests;

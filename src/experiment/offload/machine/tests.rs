@@ -1,0 +1,183 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::{
+    experiment::offload::{
+        checks::{Features, Target, plan},
+        judge::{Datagrams, Stream},
+    },
+    kernel::ethtool::Feature,
+    packet::Kind,
+    plan::desired::{Direction, FlowPath, Hop, NsId},
+    record::OffloadVerdict,
+    topology::model::Flow,
+};
+
+fn link(ns: &str) -> LinkRef {
+    LinkRef { ns: NsId(ns.into()), name: "eth0".parse().unwrap() }
+}
+
+fn target() -> Target {
+    let hop = |ns, direction| Hop { at: link(ns), direction, mtu: 1500, overhead: 0, beside: Vec::new() };
+    let path = FlowPath {
+        flow: Flow {
+            from: "client".into(),
+            to: "server".into(),
+            from_address: "198.18.0.1".parse().unwrap(),
+            to_address: "198.18.0.2".parse().unwrap(),
+            mtu: 1500,
+        },
+        from_ns: NsId("client".into()),
+        to_ns: NsId("server".into()),
+        hops: vec![hop("client", Direction::Tx), hop("server", Direction::Rx)],
+    };
+    let addresses = vec![(path.flow.from_address, path.flow.to_address)];
+    Target { path, addresses, userspace_ovs: BTreeSet::new() }
+}
+
+fn features() -> Features {
+    let on = Feature { active: true, wanted: true, changeable: true };
+    let fixed = Feature { changeable: false, ..on };
+    let off = Feature { active: false, wanted: false, ..on };
+    let of = [
+        ("tx-checksum-ip-generic", on),
+        ("tx-tcp-segmentation", on),
+        ("tx-tcp6-segmentation", on),
+        ("rx-gro", off),
+        ("rx-checksum", fixed),
+    ];
+    let of: BTreeMap<String, Feature> = of.map(|(name, feature)| (name.to_owned(), feature)).into();
+    [(link("client"), of.clone()), (link("server"), of)].into()
+}
+
+/// A kernel of two devices, and a fault that shows while a feature is on.
+struct Model {
+    now: BTreeMap<LinkRef, BTreeMap<String, bool>>,
+    faulty: Option<(LinkRef, &'static str, Kind)>,
+    refuse: Option<&'static str>,
+    gaps: u32,
+    probes: u32,
+    time: u64,
+}
+
+impl Model {
+    fn new() -> Self {
+        let wanted = |known: &BTreeMap<String, Feature>| known.iter().map(|(n, f)| (n.clone(), f.wanted)).collect();
+        let now = features().iter().map(|(at, known)| (at.clone(), wanted(known))).collect();
+        Self { now, faulty: None, refuse: None, gaps: 0, probes: 0, time: 0 }
+    }
+
+    fn set(&mut self, at: &LinkRef, asked: &BTreeMap<String, bool>) -> Sample {
+        self.time += 1;
+        if self.refuse.is_some_and(|name| asked.get(name) == Some(&false)) {
+            return Sample::Set(Err("the driver refused".to_owned()));
+        }
+        self.now.get_mut(at).unwrap().extend(asked.clone());
+        Sample::Set(Ok(Vec::new()))
+    }
+
+    fn probe(&mut self) -> Sample {
+        (self.time, self.probes) = (self.time + 20, self.probes + 1);
+        let mut probed = Probed { complete: self.gaps == 0, ..Probed::default() };
+        self.gaps = self.gaps.saturating_sub(1);
+        probed.streams = vec![Stream { family: 4, sent: 1000, right: 1000, ..Stream::default() }];
+        probed.datagrams = vec![Datagrams { family: 4, sent: 8, right: 8, ..Datagrams::default() }];
+        let on = |name: &str| self.now[&link("client")][name];
+        probed.comparison.supers = u64::from(on("tx-tcp-segmentation")) * 4;
+        probed.comparison.partial = u64::from(on("tx-checksum-ip-generic")) * 40;
+        probed.comparison.merged = 3;
+        if let Some((at, feature, kind)) = &self.faulty
+            && self.now[at][*feature]
+        {
+            probed.comparison.findings.add(*kind, || "an example".to_owned());
+        }
+        Sample::Probed(Box::new(probed))
+    }
+
+    fn run(&mut self, stop_at: Option<u32>) -> Vec<OffloadCheck> {
+        let targets = [target()];
+        let planned = plan(&targets, &features(), &BTreeSet::new());
+        let planned = planned.into_iter().map(|check| (check, "client -> server".to_owned())).collect();
+        let order = Order { target: 0, reversed: false, suite: Suite::default(), between: None, family: None };
+        let before = self.now.clone();
+        let mut machine = Verifier::new(vec![(order, "client -> server".to_owned())], planned, before.clone());
+        let mut sample = Sample::Begin;
+        for step in 0..1000 {
+            if stop_at == Some(step) {
+                sample = Sample::Interrupted;
+            }
+            sample = match machine.next(sample) {
+                Action::Finish => {
+                    assert_eq!(self.now, before, "everything is put back");
+                    return machine.into_rows();
+                }
+                Action::Set(at, asked) => self.set(&at, &asked),
+                Action::PutBack(at, asked) => {
+                    self.now.get_mut(&at).unwrap().extend(asked);
+                    Sample::Set(Ok(Vec::new()))
+                }
+                Action::Probe(_) => self.probe(),
+            };
+        }
+        panic!("it does not end");
+    }
+}
+
+fn verdict(rows: &[OffloadCheck], device: &str, check: &str) -> OffloadVerdict {
+    let is = |row: &&OffloadCheck| row.check == check && row.device.as_deref() == Some(device);
+    rows.iter().find(is).unwrap_or_else(|| panic!("{device} {check} in {rows:?}")).verdict
+}
+
+#[test]
+fn a_path_without_fault_passes_and_is_put_back() {
+    let mut model = Model::new();
+    let rows = model.run(None);
+    for check in ["tx-checksum", "tso"] {
+        assert_eq!(verdict(&rows, "client/eth0", check), OffloadVerdict::Pass, "{rows:?}");
+    }
+    assert_eq!(verdict(&rows, "client/eth0", "tso6"), OffloadVerdict::Skip);
+    assert_eq!(verdict(&rows, "server/eth0", "rx-checksum"), OffloadVerdict::Skip);
+    assert_eq!(rows[0].check, "integrity");
+    // In virtual time: 20 ms a probe, 1 ms a switch.
+    assert!(model.time < 1000, "{}", model.time);
+}
+
+#[test]
+fn a_fault_is_charged_to_the_feature_that_causes_it() {
+    for (kind, expected) in [
+        (Kind::PartialChecksum, OffloadVerdict::Leak),
+        (Kind::WrongChecksum, OffloadVerdict::Corrupt),
+        (Kind::Lost, OffloadVerdict::Drop),
+    ] {
+        let mut model = Model::new();
+        model.faulty = Some((link("client"), "tx-tcp-segmentation", kind));
+        let rows = model.run(None);
+        assert_eq!(verdict(&rows, "client/eth0", "tso"), expected, "{rows:?}");
+        assert_eq!(verdict(&rows, "client/eth0", "tx-checksum"), OffloadVerdict::Inconclusive);
+        assert_eq!(rows[0].verdict, expected);
+        let tso = rows.iter().find(|row| row.check == "tso").unwrap();
+        assert!(tso.cure.as_ref().unwrap().contains("ethtool -K eth0 tx-tcp-segmentation off"), "{tso:?}");
+    }
+}
+
+#[test]
+fn a_refused_switch_is_not_active_and_gaps_are_tried_again() {
+    let mut model = Model::new();
+    model.refuse = Some("tx-tcp-segmentation");
+    assert_eq!(verdict(&model.run(None), "client/eth0", "tso"), OffloadVerdict::NotActive);
+    let mut model = Model::new();
+    let without = {
+        model.run(None);
+        model.probes
+    };
+    let mut model = Model { gaps: 2, ..Model::new() };
+    let rows = model.run(None);
+    assert_eq!((model.probes, rows[0].verdict), (without + 2, OffloadVerdict::Pass));
+}
+
+#[test]
+fn stopped_at_any_step_everything_is_put_back() {
+    for step in 0..60 {
+        Model::new().run(Some(step));
+    }
+}

@@ -1,0 +1,279 @@
+//! Carries out a probe: captures, traffic, crafted frames, counters.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+use super::{
+    checks::{Target, Way},
+    judge::{Crafted, Probed},
+    machine::Order,
+    traffic::{Between, Pair, checksum_errors, stream},
+};
+use crate::{
+    apply::{ApplyError, world::World},
+    kernel::capture::{Bounds, Capture, Captured, Injector},
+    packet::{
+        Frame, Limits, Tag, VnetHeader, compare,
+        craft::{Ends, TcpFields, marked_payload, spoil_checksum},
+        parse,
+        segments::{Flow, flow_of, marked},
+    },
+    plan::desired::{Hop, LinkRef},
+};
+
+/// Bytes of a stream: several super-packets.
+const STREAM: u64 = 256 << 10;
+/// Numbers of crafted datagrams; the wrong ones stand behind the right ones, the tagged ones behind both.
+const GOOD: u32 = 1 << 24;
+const BAD: u32 = 2 << 24;
+const TAGGED: u32 = 3 << 24;
+const EACH: u32 = 12;
+/// VLAN 100 with priority 5.
+const TAG: Tag = Tag { tpid: 0x8100, tci: 5 << 13 | 100 };
+
+/// Carries out an order.
+pub fn probe(world: &World, targets: &[Target], order: &Order, seed: u64) -> Result<Probed, ApplyError> {
+    let target = &targets[order.target];
+    let way = target.way(order.reversed);
+    let places: Vec<usize> = match order.between {
+        Some((hand, wire)) => [0, hand, wire].into_iter().collect::<BTreeSet<_>>().into_iter().collect(),
+        None => (0..way.hops.len()).collect(),
+    };
+    let mut probed = Probed { complete: true, ..Probed::default() };
+    let (from, to) = (world.get(&way.from)?, world.get(&way.to)?);
+    let errors = checksum_errors(to);
+    let captures = start(world, &way.hops, &places)?;
+    let mut ports = BTreeSet::new();
+    let mut pairs = Vec::new();
+    let wanted = |family: bool| order.family.is_none_or(|only| (only == 4) == family);
+    for &(source, destination) in way.addresses.iter().filter(|(source, _)| wanted(source.is_ipv4())) {
+        let between = Between { from: (from, source), to: (to, destination) };
+        if order.suite.tcp {
+            let (result, port) = stream(between, STREAM, seed);
+            ports.insert(port);
+            probed.streams.push(result);
+        }
+        if order.suite.datagrams == 0 && !order.suite.segmented {
+            continue;
+        }
+        let Ok(pair) = Pair::open(between) else { continue };
+        ports.insert(pair.ports().1);
+        let longest = (way.mtu as usize).clamp(1280, 16_000) - 48;
+        if order.suite.datagrams > 0 {
+            // The family that the flow is declared in bears the long count.
+            let count = if probed.datagrams.is_empty() { order.suite.datagrams } else { order.suite.datagrams.min(48) };
+            probed.datagrams.push(pair.datagrams(count, longest, 0));
+        }
+        if order.suite.segmented {
+            probed.datagrams.push(pair.segmented(6, (longest - 20).min(1200), 1 << 20));
+        }
+        pairs.push(pair);
+    }
+    let captured = finish(captures);
+    look(target, &way, order, &captured, &|flow| ports.contains(&flow.to.1), &mut probed);
+    probed.checksum_errors = checksum_errors(to).saturating_sub(errors);
+    if order.suite.crafted {
+        probed.crafted = Some(crafted(world, &way, order, &captured, &pairs)?);
+    }
+    Ok(probed)
+}
+
+fn start(world: &World, hops: &[Hop], places: &[usize]) -> Result<BTreeMap<usize, Capture>, ApplyError> {
+    let mut captures = BTreeMap::new();
+    for &place in places {
+        let at: &LinkRef = &hops[place].at;
+        captures.insert(place, Capture::start(world.get(&at.ns)?, &at.name, Bounds::default())?);
+    }
+    Ok(captures)
+}
+
+fn finish(captures: BTreeMap<usize, Capture>) -> BTreeMap<usize, Captured> {
+    captures.into_iter().map(|(place, capture)| (place, capture.finish())).collect()
+}
+
+/// Frames that travel in the direction of the way at a hop.
+fn frames(way: &Way, captured: &BTreeMap<usize, Captured>, place: usize) -> (Vec<Frame>, bool) {
+    let outgoing = way.hops[place].direction == crate::plan::desired::Direction::Tx;
+    let Some(all) = captured.get(&place) else { return (Vec::new(), false) };
+    (all.frames.iter().filter(|frame| frame.outgoing == outgoing).cloned().collect(), all.is_complete())
+}
+
+fn look(
+    target: &Target,
+    way: &Way,
+    order: &Order,
+    captured: &BTreeMap<usize, Captured>,
+    wanted: &dyn Fn(&Flow) -> bool,
+    probed: &mut Probed,
+) {
+    let limits = |place: usize, complete| Limits {
+        mtu: match way.hops[place].mtu {
+            0 => 65_535,
+            mtu => mtu as usize,
+        },
+        complete,
+    };
+    if let Some((hand, wire)) = order.between {
+        let ((handed, whole), (came, all)) = (frames(way, captured, hand), frames(way, captured, wire));
+        probed.complete = whole && all;
+        probed.comparison = compare(&handed, &came, limits(wire, probed.complete), wanted);
+        if !probed.comparison.findings.is_empty() {
+            located(target, way, (hand, wire), probed);
+        }
+        return;
+    }
+    let (handed, whole) = frames(way, captured, 0);
+    probed.complete = whole;
+    for place in 1..way.hops.len() {
+        let (came, all) = frames(way, captured, place);
+        probed.complete &= all;
+        let seen = compare(&handed, &came, limits(place, whole && all), wanted);
+        let first = probed.comparison.findings.is_empty() && !seen.findings.is_empty();
+        if place == 1 {
+            probed.comparison = seen;
+        } else {
+            let new = seen.findings.without(&probed.comparison.findings);
+            probed.comparison.findings.merge(&new);
+            (probed.comparison.came, probed.comparison.merged) = (seen.came, seen.merged);
+        }
+        if first {
+            located(target, way, (place - 1, place), probed);
+        }
+    }
+}
+
+fn located(target: &Target, way: &Way, (before, behind): (usize, usize), probed: &mut Probed) {
+    let (before, behind) = (&way.hops[before].at, &way.hops[behind].at);
+    let is_port = |at: &LinkRef| target.userspace_ovs.contains(at);
+    // A port's far end is where its packets show first.
+    probed.place_is_ovs = is_port(before) || is_port(behind);
+    probed.place = Some((before.clone(), behind.clone()));
+}
+
+/// Frames of our own making: right and wrong checksums, tags, segments that may and may not be merged.
+fn crafted(
+    world: &World,
+    way: &Way,
+    order: &Order,
+    earlier: &BTreeMap<usize, Captured>,
+    pairs: &[Pair],
+) -> Result<Crafted, ApplyError> {
+    let mut result = Crafted::default();
+    let not = |why: &str| Crafted { failed: Some(why.to_owned()), ..Crafted::default() };
+    let Some(pair) = pairs.first() else { return Ok(not("no datagram socket could be opened")) };
+    let (outgoing, _) = frames(way, earlier, 0);
+    let is_template = |frame: &&Frame| {
+        flow_of(&parse(&frame.bytes)).is_some_and(|flow| flow.protocol == 17 && flow.to.1 == pair.ports().1)
+    };
+    let Some(ends) = outgoing.iter().find(is_template).and_then(Ends::of) else {
+        return Ok(not("no datagram was seen on its way out: there is no template for crafted frames"));
+    };
+    let first = &way.hops[0].at;
+    let injector = Injector::open(world.get(&first.ns)?, &first.name)?;
+    let (hand, wire) = order.between.unwrap_or((0, way.hops.len() - 1));
+    let places: BTreeSet<usize> = [hand, wire].into();
+    let captures = start(world, &way.hops, &places.into_iter().collect::<Vec<_>>())?;
+    let plain = VnetHeader::default();
+    let tagged = Ends { tag: Some(TAG), ..ends };
+    for number in 0..EACH {
+        let length = 40 + number as usize * 7;
+        injector.send(plain, &ends.udp(&marked_payload(GOOD + number, length)))?;
+        let mut wrong = ends.udp(&marked_payload(BAD + number, length));
+        spoil_checksum(&mut wrong);
+        injector.send(plain, &wrong)?;
+        injector.send(plain, &tagged.udp(&marked_payload(TAGGED + number, length)))?;
+    }
+    let rules = rules(&ends);
+    for rule in &rules {
+        for frame in &rule.frames {
+            injector.send(plain, frame)?;
+        }
+    }
+    let numbers: BTreeSet<u32> = pair.numbers(EACH as usize).into_iter().collect();
+    let count = |from: u32| numbers.range(from..from + EACH).count() as u64;
+    (result.good, result.bad) = ((u64::from(EACH), count(GOOD)), (u64::from(EACH), count(BAD)));
+    let captured = finish(captures);
+    let (handed, came) = (frames(way, &captured, hand).0, frames(way, &captured, wire).0);
+    let number_of = |frame: &Frame| {
+        let layers = parse(&frame.bytes);
+        let payload = layers.innermost().transport.as_ref().map(|transport| transport.payload.clone())?;
+        marked(frame.bytes.get(payload)?)
+    };
+    let tunnelled = way.hops[..=wire].iter().any(|hop| hop.overhead > 0);
+    for frame in &came {
+        if number_of(frame).is_some_and(|number| (BAD..BAD + EACH).contains(&number)) {
+            result.bad_seen += 1;
+            result.bad_verified += u64::from(frame.claimed_valid() && !tunnelled);
+        }
+    }
+    let is_tagged = |frame: &&Frame| number_of(frame).is_some_and(|number| (TAGGED..TAGGED + EACH).contains(&number));
+    let of_tags = |frames: &[Frame]| frames.iter().filter(is_tagged).cloned().collect::<Vec<_>>();
+    let (sent, got) = (of_tags(&handed), of_tags(&came));
+    if !got.is_empty() {
+        result.tagged = sent.len() as u64;
+        let limits = Limits { mtu: 65_535, complete: false };
+        result.tags = compare(&sent, &got, limits, |_| true).findings;
+    }
+    merges(&rules, &came, &mut result);
+    Ok(result)
+}
+
+/// Two segments of a connection that does not exist, and whether they may become one.
+struct Rule {
+    name: &'static str,
+    may: bool,
+    port: u16,
+    seq: u32,
+    frames: Vec<Vec<u8>>,
+}
+
+/// What `gro_receive` of TCP and IP keeps apart, and one pair that it may merge.
+fn rules(ends: &Ends) -> Vec<Rule> {
+    const LENGTH: usize = 200;
+    let base = TcpFields { seq: 70_000, ack: 1, flags: 0x10, tos: 0, id: 500 };
+    let next = TcpFields { seq: base.seq + LENGTH as u32, id: 501, ..base };
+    let cases: [(&str, bool, TcpFields, TcpFields); 6] = [
+        ("two segments in sequence", true, base, next),
+        ("a gap in the sequence numbers", false, base, TcpFields { seq: next.seq + 100, ..next }),
+        ("another acknowledgment number", false, base, TcpFields { ack: 2, ..next }),
+        ("another traffic class", false, base, TcpFields { tos: 0x28, ..next }),
+        ("an ECN mark on one of them", false, TcpFields { tos: 2, ..base }, TcpFields { tos: 3, ..next }),
+        ("PSH on the first", false, TcpFields { flags: 0x18, ..base }, next),
+    ];
+    let port = |at: usize| 50_100 + at as u16;
+    let rule = |(at, (name, may, one, two)): (usize, (&'static str, bool, TcpFields, TcpFields))| {
+        let ends = Ends {
+            from: SocketAddr::new(ends.from.ip(), port(at)),
+            to: SocketAddr::new(ends.to.ip(), 50_099),
+            ..*ends
+        };
+        let frames = vec![ends.tcp(one, &[0x5a; LENGTH]), ends.tcp(two, &[0xa5; LENGTH])];
+        Rule { name, may, port: port(at), seq: one.seq, frames }
+    };
+    cases.into_iter().enumerate().map(rule).collect()
+}
+
+fn merges(rules: &[Rule], came: &[Frame], result: &mut Crafted) {
+    for rule in rules {
+        let is_merged = came.iter().any(|frame| {
+            let layers = parse(&frame.bytes);
+            let inner = layers.innermost();
+            inner.transport.as_ref().is_some_and(|transport| {
+                transport.is_tcp()
+                    && transport.from == rule.port
+                    && transport.seq == rule.seq
+                    && transport.payload.len() > 200
+            })
+        });
+        match (rule.may, is_merged) {
+            (true, merged) => {
+                result.mergeable.0 += 1;
+                result.mergeable.1 += u64::from(merged);
+            }
+            (false, true) => result.merged.push(rule.name.to_owned()),
+            (false, false) => {}
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The traffic of a probe: short streams and counted datagrams between two namespaces, every byte known to both ends.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use super::judge::{Datagrams, Stream};
+use crate::{
+    kernel::{Netns, netlink::sys::set_int_option},
+    packet::{
+        craft::{fill, marked_payload},
+        segments::marked,
+    },
+};
+
+/// `SOL_UDP`, `UDP_SEGMENT`
+const SOL_UDP: i32 = 17;
+const UDP_SEGMENT: i32 = 103;
+/// How long a connection may take to come, and each read and write after it.
+const WITHIN: Duration = Duration::from_millis(500);
+/// Datagrams on the way at a time: fewer than any socket buffer holds.
+const WINDOW: u64 = 16;
+/// How long the last ones of a window may take.
+const WINDOW_WITHIN: Duration = Duration::from_millis(60);
+/// Windows that may be lost in a row before the rest is given up.
+const LOST_WINDOWS: u32 = 4;
+
+/// Both ends of a way.
+#[derive(Debug, Clone, Copy)]
+pub struct Between<'a> {
+    /// Sender.
+    pub from: (&'a Netns, IpAddr),
+    /// Receiver.
+    pub to: (&'a Netns, IpAddr),
+}
+
+fn family(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 4 } else { 6 }
+}
+
+fn inside<T: Send>(ns: &Netns, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    ns.within(work).map_err(io::Error::other)?
+}
+
+/// Sends `bytes` over a fresh connection and checks each of them on arrival; the port of the server.
+pub fn stream(between: Between<'_>, bytes: u64, seed: u64) -> (Stream, u16) {
+    let mut result = Stream { family: family(between.to.1), sent: bytes, ..Stream::default() };
+    let mut port = 0;
+    let outcome = (|| {
+        let listener = inside(between.to.0, || TcpListener::bind((between.to.1, 0)))?;
+        let to = listener.local_addr()?;
+        port = to.port();
+        listener.set_nonblocking(true)?;
+        let client = inside(between.from.0, || connect(between.from.1, to))?;
+        let (server, _) = accept(&listener)?;
+        for socket in [&client, &server] {
+            socket.set_read_timeout(Some(WITHIN))?;
+            socket.set_write_timeout(Some(WITHIN))?;
+        }
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(|| send(client, bytes, seed));
+            let (right, wrong, received) = receive(server, bytes, seed);
+            (result.right, result.wrong_at) = (right, wrong);
+            sender.join().unwrap_or_else(|_| Err(io::Error::other("the sender panicked"))).and(received)
+        })
+    })();
+    if let Err(error) = outcome {
+        result.failed = Some(in_words(&error));
+    }
+    (result, port)
+}
+
+fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("nothing more within {} ms", WITHIN.as_millis()),
+        _ => error.to_string(),
+    }
+}
+
+fn connect(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let domain = socket2::Domain::for_address(to);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    socket.bind(&SocketAddr::new(from, 0).into())?;
+    socket.connect_timeout(&to.into(), WITHIN)?;
+    Ok(socket.into())
+}
+
+fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        match listener.accept() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            other => {
+                let accepted = other?;
+                accepted.0.set_nonblocking(false)?;
+                return Ok(accepted);
+            }
+        }
+    }
+}
+
+fn send(mut socket: TcpStream, bytes: u64, seed: u64) -> io::Result<()> {
+    let mut block = vec![0; 64 << 10];
+    let mut sent = 0;
+    while sent < bytes {
+        let part = &mut block[..((bytes - sent) as usize).min(64 << 10)];
+        fill(part, seed, sent);
+        socket.write_all(part)?;
+        sent += part.len() as u64;
+    }
+    socket.shutdown(std::net::Shutdown::Write)?;
+    // Until the receiver has closed: all that was sent has been seen by then.
+    let _ = socket.read(&mut [0; 1]);
+    Ok(())
+}
+
+/// Bytes that came and were right, the first wrong one, and how it ended.
+fn receive(mut socket: TcpStream, bytes: u64, seed: u64) -> (u64, Option<u64>, io::Result<()>) {
+    let (mut block, mut expected) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let (mut right, mut wrong) = (0, None);
+    loop {
+        match socket.read(&mut block) {
+            Ok(0) if right == bytes => return (right, wrong, Ok(())),
+            Ok(0) => return (right, wrong, Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(count) => {
+                fill(&mut expected[..count], seed, right);
+                if let Some(at) = block[..count].iter().zip(&expected).position(|(a, b)| a != b) {
+                    wrong.get_or_insert(right + at as u64);
+                }
+                right += count as u64;
+            }
+            Err(error) => return (right, wrong, Err(error)),
+        }
+    }
+}
+
+/// Payload bits per second that arrive in a time, over a fresh connection; 0 where nothing passes or bytes are wrong.
+pub fn goodput(between: Between<'_>, time: Duration, seed: u64) -> f64 {
+    let outcome: io::Result<f64> = (|| {
+        let listener = inside(between.to.0, || TcpListener::bind((between.to.1, 0)))?;
+        let to = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let mut client = inside(between.from.0, || connect(between.from.1, to))?;
+        let (mut server, _) = accept(&listener)?;
+        client.set_write_timeout(Some(WITHIN))?;
+        server.set_read_timeout(Some(WITHIN))?;
+        let mut block = vec![0; 128 << 10];
+        fill(&mut block, seed, 0);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (over, sent) = (&over, &block);
+            scope.spawn(move || while !over.load(Relaxed) && client.write_all(sent).is_ok() {});
+            let mut buffer = vec![0; 128 << 10];
+            let (mut bytes, began) = (0_u64, Instant::now());
+            let outcome = loop {
+                if began.elapsed() >= time {
+                    break Ok(());
+                }
+                match server.read(&mut buffer) {
+                    Ok(0) => break Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(count) => {
+                        // The block repeats: its place follows from how much came.
+                        let place = (bytes % block.len() as u64) as usize;
+                        let first = count.min(block.len() - place);
+                        if buffer[..first] != block[place..place + first]
+                            || buffer[first..count] != block[..count - first]
+                        {
+                            break Err(io::ErrorKind::InvalidData.into());
+                        }
+                        bytes += count as u64;
+                    }
+                    // Stalled: what came in this time is the rate.
+                    Err(_) => break Ok(()),
+                }
+            };
+            over.store(true, Relaxed);
+            drop(server);
+            outcome.map(|()| bytes as f64 * 8.0 / began.elapsed().as_secs_f64())
+        })
+    })();
+    outcome.unwrap_or(0.0)
+}
+
+/// A pair of datagram sockets.
+#[derive(Debug)]
+pub struct Pair {
+    client: UdpSocket,
+    server: UdpSocket,
+    family: u8,
+}
+
+impl Pair {
+    /// A connected socket at the sender, and one at the receiver.
+    pub fn open(between: Between<'_>) -> io::Result<Self> {
+        let server = inside(between.to.0, || UdpSocket::bind((between.to.1, 0)))?;
+        let to = server.local_addr()?;
+        let client = inside(between.from.0, || {
+            let client = UdpSocket::bind((between.from.1, 0))?;
+            client.connect(to)?;
+            Ok(client)
+        })?;
+        server.set_read_timeout(Some(Duration::from_millis(10)))?;
+        Ok(Self { client, server, family: family(between.to.1) })
+    }
+
+    /// Ports of sender and receiver.
+    pub fn ports(&self) -> (u16, u16) {
+        let port = |socket: &UdpSocket| socket.local_addr().map_or(0, |address| address.port());
+        (port(&self.client), port(&self.server))
+    }
+
+    /// Sends this many datagrams of all lengths up to `longest`, a few at a time.
+    pub fn datagrams(&self, count: u32, longest: usize, first: u32) -> Datagrams {
+        // Odd and even, tiny and full, in no order: 997 is a prime.
+        let length = |number: u32| 8 + (number as usize).wrapping_mul(997) % (longest - 7);
+        self.counted(first, u64::from(count), 1, &length, &|numbers| {
+            for number in numbers {
+                self.client.send(&marked_payload(number, length(number)))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends super-packets of `size` bytes a segment with a shorter one at the end.
+    pub fn segmented(&self, supers: u32, size: usize, first: u32) -> Datagrams {
+        const EACH: u32 = 8;
+        let length = |number: u32| if (number - first) % EACH == EACH - 1 { size / 2 + 9 } else { size };
+        let outcome = set_int_option(&self.client, SOL_UDP, UDP_SEGMENT, size as i32);
+        let mut result = match outcome {
+            Ok(()) => self.counted(first, u64::from(supers * EACH), u64::from(EACH), &length, &|numbers| {
+                let payload: Vec<u8> = numbers.flat_map(|number| marked_payload(number, length(number))).collect();
+                self.client.send(&payload).map(drop)
+            }),
+            Err(error) => Datagrams { failed: Some(format!("UDP_SEGMENT: {error}")), ..Datagrams::default() },
+        };
+        let _ = set_int_option(&self.client, SOL_UDP, UDP_SEGMENT, 0);
+        (result.segmented, result.family) = (true, self.family);
+        result
+    }
+
+    fn counted(
+        &self,
+        first: u32,
+        count: u64,
+        each: u64,
+        length: &dyn Fn(u32) -> usize,
+        send: &dyn Fn(std::ops::Range<u32>) -> io::Result<()>,
+    ) -> Datagrams {
+        let mut result = Datagrams { family: self.family, ..Datagrams::default() };
+        let mut seen = vec![false; count as usize];
+        let mut lost = 0;
+        let mut buffer = vec![0; 65_536];
+        while result.sent < count && lost < LOST_WINDOWS {
+            let upto = (result.sent + WINDOW).min(count);
+            while result.sent < upto {
+                let next = first + result.sent as u32;
+                match send(next..next + each as u32) {
+                    Ok(()) => {}
+                    Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {}
+                    Err(error) => {
+                        result.failed = Some(format!("send: {error}"));
+                        return result;
+                    }
+                }
+                result.sent += each;
+            }
+            let deadline = Instant::now() + WINDOW_WITHIN;
+            while result.right + result.wrong < result.sent && Instant::now() < deadline {
+                let Ok(got) = self.server.recv(&mut buffer) else { continue };
+                let Some(number) = marked(&buffer[..got]).filter(|number| *number >= first) else { continue };
+                let Some(seen) = seen.get_mut((number - first) as usize) else { continue };
+                match buffer[..got] == marked_payload(number, length(number)) {
+                    _ if *seen => result.again += 1,
+                    true => result.right += 1,
+                    false => result.wrong += 1,
+                }
+                *seen = true;
+            }
+            lost = if result.right + result.wrong + WINDOW <= result.sent { lost + 1 } else { 0 };
+        }
+        result
+    }
+
+    /// Numbers of the marked datagrams that come until it is quiet.
+    pub fn numbers(&self, enough: usize) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        let mut buffer = vec![0; 65_536];
+        let deadline = Instant::now() + WINDOW_WITHIN;
+        while Instant::now() < deadline && numbers.len() < enough {
+            if let Ok(got) = self.server.recv(&mut buffer) {
+                numbers.extend(marked(&buffer[..got]));
+            }
+        }
+        // What ought not to come may come last.
+        while let Ok(got) = self.server.recv(&mut buffer) {
+            numbers.extend(marked(&buffer[..got]));
+        }
+        numbers
+    }
+}
+
+/// `InCsumErrors` of TCP and UDP in a namespace.
+pub fn checksum_errors(ns: &Netns) -> u64 {
+    let read = || {
+        let v4 = std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap_or_default();
+        let v6 = std::fs::read_to_string("/proc/thread-self/net/snmp6").unwrap_or_default();
+        snmp(&v4) + snmp6(&v6)
+    };
+    ns.within(read).unwrap_or(0)
+}
+
+fn snmp(text: &str) -> u64 {
+    let lines: Vec<&str> = text.lines().collect();
+    let of = |pair: &[&str]| {
+        let ["Tcp:" | "Udp:", ..] = pair[0].split(' ').collect::<Vec<_>>()[..] else { return None };
+        let at = pair[0].split(' ').position(|name| name == "InCsumErrors")?;
+        pair[1].split(' ').nth(at)?.parse::<u64>().ok()
+    };
+    lines.chunks_exact(2).filter_map(of).sum()
+}
+
+fn snmp6(text: &str) -> u64 {
+    let value = |line: &str| line.strip_prefix("Udp6InCsumErrors")?.trim().parse::<u64>().ok();
+    text.lines().filter_map(value).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn checksum_errors_are_read_by_name() {
+        let text = "Ip: A B\nIp: 1 2\nTcp: X InCsumErrors\nTcp: 9 4\nUdp: InCsumErrors Y\nUdp: 3 9\n";
+        assert_eq!(super::snmp(text), 7);
+        assert_eq!(super::snmp6("Udp6InErrors  5\nUdp6InCsumErrors    2\n"), 2);
+    }
+}

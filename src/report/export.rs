@@ -1,0 +1,87 @@
+//! A record in other tools' formats. All are pure: a record in, text out.
+
+mod csv;
+mod influx;
+mod junit;
+mod markdown;
+mod openmetrics;
+
+use std::{fmt, io, io::Write, str::FromStr};
+
+use crate::record::{FlowRecord, RunRecord, TestRecord};
+
+/// What a record can be exported as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// The record, indented.
+    Json,
+    /// The record in one line.
+    Jsonl,
+    /// A row a round (RFC 4180).
+    Csv,
+    /// A table for a page or an issue.
+    Markdown,
+    /// A test case a test, for CI.
+    Junit,
+    /// OpenMetrics text, also for node_exporter's textfile collector.
+    Openmetrics,
+    /// InfluxDB line protocol, a point a round.
+    Influx,
+}
+
+impl Format {
+    /// All, in the order in which they are listed to people.
+    pub const ALL: [Self; 7] =
+        [Self::Json, Self::Jsonl, Self::Csv, Self::Markdown, Self::Junit, Self::Openmetrics, Self::Influx];
+
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+            Self::Markdown => "markdown",
+            Self::Junit => "junit",
+            Self::Openmetrics => "openmetrics",
+            Self::Influx => "influx",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(Self::name).join(", ");
+        Self::ALL.into_iter().find(|format| format.name() == text).ok_or_else(|| format!("it is one of {}", names()))
+    }
+}
+
+/// Writes runs, each with the number that it has in a store, if it has one. All formats but `json` take any number of them.
+///
+/// # Errors
+/// Those of `out`, and that `json` was asked for more than one.
+pub fn export(format: Format, runs: &[(Option<i64>, RunRecord)], out: &mut impl Write) -> io::Result<()> {
+    match format {
+        Format::Json => runs.iter().try_for_each(|(_, record)| super::json(record, out)),
+        Format::Jsonl => runs.iter().try_for_each(|(_, record)| {
+            serde_json::to_writer(&mut *out, record)?;
+            writeln!(out)
+        }),
+        Format::Csv => csv::write(runs, out),
+        Format::Markdown => markdown::write(runs, out),
+        Format::Junit => junit::write(runs, out),
+        Format::Openmetrics => openmetrics::write(runs, out),
+        Format::Influx => influx::write(runs, out),
+    }
+}
+
+fn tests(record: &RunRecord) -> impl Iterator<Item = (&FlowRecord, &TestRecord)> {
+    record.flows.iter().flat_map(|flow| flow.tests.iter().map(move |test| (flow, test)))
+}

@@ -1,0 +1,231 @@
+//! A card that is right passes `offload verify`; one that is wrong on purpose is caught, and its fault named. The table of
+//! faults and verdicts is printed, and docs/offload.md holds the same.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cables;
+mod model_nic;
+
+use std::{collections::BTreeSet, fs, path::Path, sync::atomic::AtomicBool};
+
+use cables::Lab;
+use model_nic::{Fault, ModelNic};
+use netbench::{
+    apply::{features::Loans, journal::StateRoot, world::World},
+    experiment::offload::{Target, drive},
+    kernel::Netns,
+    packet::Kind,
+    plan::desired::{Direction, FlowPath, Hop, LinkRef, NsId},
+    record::{OffloadCheck, OffloadVerdict},
+    topology::model::Flow,
+};
+
+/// Two namespaces on a model card, with VXLAN over it where asked.
+struct Wired {
+    world: World,
+    target: Target,
+    nic: ModelNic,
+    _lab: Lab,
+}
+
+fn wired(fault: Fault, tunnel: Option<&str>) -> Option<Wired> {
+    let lab = Lab::new(0)?;
+    let open = |ns: &str| Netns::of_pid(lab.pid(ns), ns).unwrap();
+    let nic = match ModelNic::new(&open("client"), &open("server"), fault) {
+        Ok(nic) => nic,
+        Err(error) => {
+            cables::skip(&format!("no TAP device: {error}"));
+            return None;
+        }
+    };
+    for (ns, host, far) in [("client", 1, 2), ("server", 2, 1)] {
+        lab.ip(ns, "link set eth0 mtu 1500");
+        lab.ip(ns, &format!("addr add 198.18.0.{host}/24 dev eth0"));
+        lab.ip(ns, &format!("addr add fd00::{host}/64 dev eth0 nodad"));
+        lab.ip(ns, "link set eth0 up");
+        let Some(sums) = tunnel else { continue };
+        let ends = format!("local 198.18.0.{host} remote 198.18.0.{far} dev eth0 dstport 4789 {sums}");
+        lab.ip(ns, &format!("link add vx0 type vxlan id 42 {ends}"));
+        lab.ip(ns, &format!("addr add 198.18.9.{host}/24 dev vx0"));
+        lab.ip(ns, "link set vx0 up");
+    }
+    let hop = |ns: &str, name: &str, direction, overhead| Hop {
+        at: LinkRef { ns: NsId::new(ns), name: name.parse().unwrap() },
+        direction,
+        mtu: if name == "vx0" { 1450 } else { 1500 },
+        overhead,
+        beside: vec![],
+    };
+    let (mut hops, net, mtu) = match tunnel {
+        Some(_) => (vec![hop("client", "vx0", Direction::Tx, 0)], "198.18.9", 1450),
+        None => (Vec::new(), "198.18.0", 1500),
+    };
+    let overhead = if tunnel.is_some() { 50 } else { 0 };
+    hops.push(hop("client", "eth0", Direction::Tx, overhead));
+    hops.push(hop("server", "eth0", Direction::Rx, overhead));
+    hops.extend(tunnel.map(|_| hop("server", "vx0", Direction::Rx, 0)));
+    let (from, to) = (format!("{net}.1").parse().unwrap(), format!("{net}.2").parse().unwrap());
+    let flow = Flow { from: "client".into(), to: "server".into(), from_address: from, to_address: to, mtu };
+    let path = FlowPath { flow, from_ns: NsId::new("client"), to_ns: NsId::new("server"), hops };
+    let mut addresses = vec![(from, to)];
+    if tunnel.is_none() {
+        addresses.push(("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap()));
+    }
+    let target = Target { path, addresses, userspace_ovs: BTreeSet::new() };
+    let mut world = World::new("model");
+    for ns in ["client", "server"] {
+        world.insert(NsId::new(ns), open(ns));
+    }
+    Some(Wired { world, target, nic, _lab: lab })
+}
+
+fn verify(wired: &Wired, only: &[&str]) -> Vec<OffloadCheck> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("model-{}", std::process::id()));
+    let root = StateRoot(folder.join(format!("{:?}", std::thread::current().id())));
+    let store = root.lock("model").unwrap();
+    let only = only.iter().map(|name| (*name).to_owned()).collect();
+    let (never, targets) = (AtomicBool::new(false), std::slice::from_ref(&wired.target));
+    let verified = drive::verify(&wired.world, targets, &only, 1, Loans::new(&store), &never, &mut |_| {}).unwrap();
+    assert!(verified.left.is_empty(), "{:?}", verified.left);
+    store.remove().unwrap();
+    verified.checks
+}
+
+fn show(checks: &[OffloadCheck]) -> String {
+    let line = |check: &OffloadCheck| {
+        let device = check.device.as_deref().unwrap_or(&check.path);
+        format!("{device} {} {}: {}\n", check.check, check.verdict.text(), check.evidence)
+    };
+    checks.iter().map(line).collect()
+}
+
+/// A fault, over which wire it is looked for, the check that must catch it, and as what.
+struct Case {
+    name: &'static str,
+    fault: Fault,
+    tunnel: Option<&'static str>,
+    check: &'static str,
+    verdict: OffloadVerdict,
+    kind: Option<Kind>,
+}
+
+const fn case(name: &'static str, fault: Fault, check: &'static str, verdict: OffloadVerdict, kind: Kind) -> Case {
+    Case { name, fault, tunnel: None, check, verdict, kind: Some(kind) }
+}
+
+const CASES: &[Case] = &[
+    Case { name: "none", fault: Fault::None, tunnel: None, check: "", verdict: OffloadVerdict::Pass, kind: None },
+    Case {
+        name: "none, VXLAN",
+        fault: Fault::None,
+        tunnel: Some("udpcsum"),
+        check: "",
+        verdict: OffloadVerdict::Pass,
+        kind: None,
+    },
+    case("partial checksum leaked", Fault::PartialLeak, "tx-checksum", OffloadVerdict::Leak, Kind::PartialChecksum),
+    case("wrong checksum", Fault::WrongChecksum, "tx-checksum", OffloadVerdict::Corrupt, Kind::WrongChecksum),
+    Case {
+        tunnel: Some("noudpcsum"),
+        ..case(
+            "wrong inner checksum",
+            Fault::WrongInner,
+            "tunnel-tso",
+            OffloadVerdict::Corrupt,
+            Kind::WrongInnerChecksum,
+        )
+    },
+    Case {
+        tunnel: Some("udpcsum"),
+        ..case(
+            "wrong outer checksum",
+            Fault::WrongOuter,
+            "tunnel-tso",
+            OffloadVerdict::Corrupt,
+            Kind::WrongOuterChecksum,
+        )
+    },
+    case("segments duplicated", Fault::Duplicate, "tso", OffloadVerdict::Corrupt, Kind::Duplicated),
+    case("segments missing", Fault::Missing, "tso", OffloadVerdict::Corrupt, Kind::MissingSegment),
+    case("segments reordered", Fault::Reorder, "tso", OffloadVerdict::Corrupt, Kind::Reordered),
+    case("wrong IP-ID", Fault::WrongIpId, "tso", OffloadVerdict::Corrupt, Kind::WrongIpId),
+    case("PSH on each segment", Fault::PushOnEach, "tso", OffloadVerdict::Corrupt, Kind::PushOnEach),
+    case("oversize frame", Fault::Oversize, "tso", OffloadVerdict::Leak, Kind::Oversize),
+    case("VLAN tag lost", Fault::TagLost, "vlan", OffloadVerdict::Corrupt, Kind::TagLost),
+    case("VLAN tag changed", Fault::TagChanged, "vlan", OffloadVerdict::Corrupt, Kind::TagChanged),
+    case(
+        "DATA_VALID on a corrupt frame",
+        Fault::ValidOnCorrupt,
+        "rx-verification",
+        OffloadVerdict::Corrupt,
+        Kind::ValidOnCorrupt,
+    ),
+    case("payload bit flipped", Fault::FlippedBit, "integrity", OffloadVerdict::Corrupt, Kind::PayloadChanged),
+    case("1 in 1000 dropped", Fault::DropOneInThousand, "integrity", OffloadVerdict::Drop, Kind::Lost),
+    case("GRO over-merging", Fault::OverMerge, "merge-rules", OffloadVerdict::Corrupt, Kind::OverMerged),
+];
+
+/// The row that a case is about, once it has the verdict that is expected. A busy machine may need another try.
+fn run(case: &Case) -> Result<Option<String>, String> {
+    let mut seen = String::new();
+    for _ in 0..3 {
+        let Some(wired) = wired(case.fault, case.tunnel) else { return Ok(None) };
+        if case.tunnel.is_some() && !wired.nic.tunnels {
+            cables::skip("this kernel's TAP takes no tunnels uncut");
+            return Ok(None);
+        }
+        let only: &[&str] = match case.check {
+            "" => &[],
+            "integrity" | "vlan" | "rx-verification" | "merge-rules" => &["tx-checksum"],
+            check => &[check],
+        };
+        let checks = verify(&wired, only);
+        seen = show(&checks);
+        let is_right = |check: &&OffloadCheck| {
+            check.check == case.check
+                && check.verdict == case.verdict
+                && case.kind.is_none_or(|kind| check.findings.iter().any(|finding| finding.kind == kind))
+        };
+        if case.kind.is_none() {
+            if checks.iter().all(|check| !check.verdict.is_broken()) && checks[0].verdict == OffloadVerdict::Pass {
+                return Ok(Some(format!("| {:<29} | {:<7} | {:<15} | nothing |", case.name, "PASS", "all")));
+            }
+        } else if let Some(row) = checks.iter().find(is_right) {
+            assert!(row.cure.is_some(), "{row:?}");
+            let kind = case.kind.map_or("", Kind::text);
+            return Ok(Some(format!(
+                "| {:<29} | {:<7} | {:<15} | {kind} |",
+                case.name,
+                row.verdict.text(),
+                case.check
+            )));
+        }
+    }
+    Err(format!("{} is not named {} {:?} by {}:\n{seen}", case.name, case.verdict.text(), case.kind, case.check))
+}
+
+#[test]
+fn each_fault_is_caught_and_named_and_a_right_card_passes() {
+    let mut table = format!("| {:<29} | {:<7} | {:<15} | named |\n", "fault", "verdict", "check");
+    table += "|---|---|---|---|\n";
+    let (mut rows, mut wrong) = (Vec::new(), String::new());
+    for case in CASES {
+        match run(case) {
+            Ok(row) => rows.push(row),
+            Err(text) => wrong += &text,
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    if rows.iter().all(Option::is_none) {
+        return;
+    }
+    for row in rows.iter().flatten() {
+        table += &(row.clone() + "\n");
+    }
+    print!("{table}");
+    if rows.iter().any(Option::is_none) {
+        return;
+    }
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/offload.md")).unwrap();
+    assert!(page.contains(&table), "docs/offload.md has another table of faults than this:\n{table}");
+}

@@ -1,0 +1,132 @@
+//! From a run to everything that is made of it afterwards: history, show, compare, export.
+
+mod lab;
+
+use lab::Lab;
+use serde_json::Value;
+
+fn run(lab: &Lab, more: &[&str]) {
+    let args = ["run", "bridge", "--test", "tcp_rr", "--duration", "100ms"];
+    let done = lab.netbench(&[&args, more].concat());
+    assert_eq!(done.code, Some(0), "{done}");
+}
+
+#[test]
+fn runs_are_kept_listed_shown_compared_and_exported() {
+    let Some(lab) = Lab::new("results") else { return };
+    let none = lab.netbench(&["history"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""), "{none}");
+    let none = lab.netbench(&["show"]);
+    assert!(none.code == Some(2) && none.stderr.contains("no run is kept yet"), "{none}");
+
+    run(&lab, &["--rounds", "4"]);
+    run(&lab, &["--rounds", "4"]);
+    run(&lab, &["--rounds", "1", "--no-store"]);
+    let history = lab.netbench(&["history"]);
+    assert_eq!((history.code, history.stdout.lines().count()), (Some(0), 3), "two runs and a header: {history}");
+    assert!(history.stdout.lines().all(|line| line.chars().count() <= 80), "{history}");
+    let listed: Value = serde_json::from_str(&lab.netbench(&["history", "--json"]).stdout).unwrap();
+    assert_eq!((&listed[0]["run"], &listed[1]["run"]), (&1.into(), &2.into()));
+    assert_eq!(listed[0]["fingerprint"], listed[1]["fingerprint"]);
+    assert_eq!(lab.netbench(&["history", "--limit", "1", "--json"]).stdout.matches("\"run\"").count(), 1);
+
+    let shown = lab.netbench(&["show", "last~1"]);
+    assert!(shown.code == Some(0) && shown.stdout.contains("TCP_RR"), "{shown}");
+    let record: Value = serde_json::from_str(&lab.netbench(&["show", "2", "--json"]).stdout).unwrap();
+    let manifest = &record["manifest"];
+    assert!(manifest["topology"].as_str().unwrap().contains("name ="), "{manifest}");
+    assert!(manifest["rerun"].as_str().unwrap().contains(" run bridge "));
+    let hops = manifest["hops"].as_array().unwrap();
+    assert!(hops.len() >= 2 && hops.iter().all(|hop| hop["mtu"].as_u64() > Some(0)), "{manifest}");
+    assert!(hops.iter().any(|hop| hop["active"].as_array().is_some_and(|active| !active.is_empty())), "{manifest}");
+    let sysctls = manifest["sysctls"].as_object().unwrap();
+    assert!(sysctls.values().any(|keys| keys["net.ipv4.tcp_rmem"].is_string()), "{manifest}");
+    assert!(lab.netbench(&["show", "3"]).stderr.contains("no run 3"));
+
+    // Equal surroundings: whatever the figures say, it is 0 or 1, and every line fits.
+    let compared = lab.netbench(&["compare"]);
+    assert!(matches!(compared.code, Some(0 | 1)) && compared.stdout.contains("trans/s"), "{compared}");
+    assert!(compared.stdout.lines().all(|line| line.chars().count() <= 80), "{compared}");
+    let same = lab.netbench(&["compare", "1", "1"]);
+    assert!(same.code == Some(0) && same.stdout.contains('~') && !same.stdout.contains("worse"), "{same}");
+
+    // A file is as good as a number; ten times slower is a regression; other surroundings are refused.
+    let mut slower = record.clone();
+    for round in slower["flows"][0]["tests"][0]["rounds"].as_array_mut().unwrap() {
+        round["headline"] = (round["headline"].as_f64().unwrap() / 10.0).into();
+    }
+    let slower_file = lab.file("slower.json", &slower.to_string());
+    let worse = lab.netbench(&["compare", "2", &slower_file]);
+    assert!(worse.code == Some(1) && worse.stdout.contains("worse"), "{worse}");
+    let better = lab.netbench(&["compare", &slower_file, "2", "--json"]);
+    assert_eq!(better.code, Some(0), "{better}");
+    let better: Value = serde_json::from_str(&better.stdout).unwrap();
+    assert_eq!(better["figures"][0]["comparison"]["verdict"], "better");
+    slower["machine"]["kernel"] = "2.6.32".into();
+    let elsewhere = lab.file("elsewhere.json", &slower.to_string());
+    let refused = lab.netbench(&["compare", "2", &elsewhere]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("kernel differ"), "{refused}");
+    assert_eq!(lab.netbench(&["compare", "2", &elsewhere, "--force"]).code, Some(1));
+
+    export(&lab);
+}
+
+fn export(lab: &Lab) {
+    let as_format = |format: &str| {
+        let done = lab.netbench(&["export", "1", "last", "--format", format]);
+        assert_eq!(done.code, Some(0), "{done}");
+        done.stdout
+    };
+    let jsonl = as_format("jsonl");
+    assert_eq!(jsonl.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), 2);
+    let csv = as_format("csv");
+    let columns = |line: &str| line.split(',').count();
+    assert_eq!(csv.lines().count(), 9, "a header and four rounds of two runs");
+    assert!(csv.lines().all(|line| columns(line) == columns(csv.lines().next().unwrap())), "{csv}");
+    assert_eq!(as_format("markdown").matches("| TCP\\_RR |").count(), 0);
+    assert_eq!(as_format("markdown").matches("TCP\\_RR").count(), 2);
+    let junit = as_format("junit");
+    assert_eq!((junit.matches("<testcase ").count(), junit.matches("</testcase>").count()), (2, 2), "{junit}");
+    let metrics = as_format("openmetrics");
+    assert!(metrics.ends_with("# EOF\n") && metrics.contains("netbench_transactions_per_second{topology=\"bridge\""));
+    let influx = as_format("influx");
+    assert_eq!(influx.lines().filter(|line| line.starts_with("netbench,topology=bridge,")).count(), 8, "{influx}");
+    assert_eq!(lab.netbench(&["export", "1", "2", "--format", "json"]).code, Some(2));
+    assert_eq!(lab.netbench(&["export", "--format", "yaml"]).code, Some(2));
+}
+
+#[test]
+fn rounds_are_as_many_as_it_takes() {
+    let Some(lab) = Lab::new("auto") else { return };
+    let args =
+        ["run", "bridge", "--test", "tcp_rr", "--duration", "50ms", "--rounds", "auto", "--budget", "3s", "--json"];
+    let done = lab.netbench(&args);
+    assert_eq!(done.code, Some(0), "{done}");
+    let record: Value = serde_json::from_str(&done.stdout).unwrap();
+    let rounds = record["flows"][0]["tests"][0]["rounds"].as_array().unwrap().len();
+    assert!((5..=100).contains(&rounds), "{rounds}");
+    let stopped = record["sequential"]["stopped"].as_str().unwrap();
+    assert!(["steady", "budget", "rounds"].contains(&stopped), "{stopped}");
+    let summary = &record["flows"][0]["tests"][0]["summary"]["headline"];
+    let (low, high) = (summary["interval"]["low"].as_f64().unwrap(), summary["interval"]["high"].as_f64().unwrap());
+    let half = (high - low) / 2.0 / summary["median"].as_f64().unwrap();
+    let warned = done.stdout.contains("not_steady");
+    assert_eq!(half > 0.02, warned, "half width {half}, stopped: {stopped}");
+    let wrong = lab.netbench(&["run", "bridge", "--budget", "3s"]);
+    assert!(wrong.code == Some(2) && wrong.stderr.contains("--rounds auto"), "{wrong}");
+}
+
+#[test]
+fn a_store_that_cannot_be_used_is_said_before_anything_is_made() {
+    let Some(lab) = Lab::new("no-store") else { return };
+    let notes = lab.file("notes.txt", "my notes");
+    let refused = lab.netbench(&["run", "bridge", "--store", &notes]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("not a store of netbench"), "{refused}");
+    assert_eq!(lab.read(&notes).unwrap(), "my notes");
+    let short = ["run", "bridge", "--test", "tcp_rr", "--rounds", "1", "--duration", "50ms"];
+    let said = lab.netbench_with(("NETBENCH_STORE", &notes), &short);
+    assert!(said.code == Some(0) && said.stderr.contains("will not be kept"), "{said}");
+    assert_eq!(lab.read(&notes).unwrap(), "my notes");
+    let off = lab.netbench_with(("NETBENCH_STORE", ""), &short);
+    assert!(off.code == Some(0) && !off.stderr.contains("kept"), "{off}");
+}
