@@ -35,9 +35,11 @@ complete -c netbench -n "__fish_netbench_needs_command" -f -a "report" -d 'Write
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "topo" -d 'Make, look at and remove topologies'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "mtu" -d 'Find what a path carries, and which MTU is best'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "offload" -d 'Are the offloads of a path right, and which of them breaks it?'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_bidir, tcp_sendfile, udp_stream, frame_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l budget -d 'With --rounds auto: the time for all rounds [default: 2m]' -r
@@ -53,9 +55,13 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l io -d '`auto` 
 auto\t'The fastest, measured'"
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l profile -d 'A line rate to be reached: 1g, 10g, 25g, 40g or 100g. Streams and tests are chosen for it, and the result says PASS (95 % of the path\'s ceiling) or FAIL (exit 1)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l burst -d 'Requests kept in flight beside the first, pipelined (tcp_rr, udp_rr)' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l mss -d 'TCP_MAXSEG, bytes' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l verify -d 'Check the payload: streams of blocks or datagrams made from a seed, each with its CRC32C; exit 3 when one is corrupt' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l frame-size -d 'frame_stream: bytes of a frame, its check sequence among them, 64 to 9018 [default: 64]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l under -d 'Measure the latency of requests idle and, in rounds between, beside this stream: tcp_stream, tcp_maerts, tcp_bidir or udp_stream' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -s M -l mss -d 'TCP_MAXSEG, bytes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -s C -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l flow-label -d 'IPv6 flow label of what is sent, 1 to 0xfffff; over IPv4 there is none' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l pacing-rate -d 'SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv-lowat -d 'SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l sndbuf -d 'SO_SNDBUF of the sockets, over --socket-buffer' -r
@@ -63,8 +69,12 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l rcvbuf -d 'SO_
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l busy-poll -d 'SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l format -d 'How to print: text, json (the record), or iperf3, as `iperf3 -J` does (one document a round of a stream test)' -r -f -a "text\t'For people'
+json\t'netbench\'s own record'
+iperf3\t'As `iperf3 -J` does'"
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l emulate -d 'Emulate the profile\'s line rate on virtual links: a shaper at both ends of every flow'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l nodelay -d 'TCP_NODELAY for streams too'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l qdisc-bypass -d 'Frames go to the device past its queueing discipline'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l spin -d 'Request/response threads never sleep in a receive'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l no-store -d 'Do not keep the run'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l keep -d 'Leave the topology up afterwards'
@@ -168,7 +178,10 @@ complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "gc" -d 'Remove what interrupted commands left; topologies that are up stay'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -l bind -d 'Address to listen on; may be repeated. `any` is every address of this host [default: loopback]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand serve" -l port -d 'Port, TCP and UDP; 0 takes a free one' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -s p -l port -d 'Port, TCP and UDP; 0 takes a free one [default: 5210; with --iperf3 5201]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l format -d 'With --iperf3: how each test is printed, `text` or `iperf3` (as `iperf3 -s -J`)' -r -f -a "text\t'For people'
+json\t'netbench\'s own record'
+iperf3\t'As `iperf3 -J` does'"
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -l token -d 'Token that clients must give, instead of a new one; NETBENCH_TOKEN in the environment does the same, and hides it from lists of processes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-duration -d 'Longest test, warm-up included' -r
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-streams -d 'Most parallel streams of a client' -r
@@ -177,53 +190,108 @@ complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-length -
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-socket-buffer -d 'Largest socket buffer; more is cut' -r
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -l max-rate -d 'Highest payload rate of a client over its streams; a client must then ask for a rate [default: none]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -l cpus -d 'CPUs of the data threads, such as 2-5; stream i gets the i-th' -r
+complete -c netbench -n "__fish_netbench_using_subcommand serve" -l iperf3 -d 'Answer stock iperf3 clients instead, one test at a time, by their protocol: it has no token'
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -l open -d 'Let in everybody, without a token'
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -l once -d 'End when the first client has gone'
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l port -d 'Its port' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s p -l port -d 'Its port [default: 5210; with --iperf3 5201]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l token -d 'The token that it printed; NETBENCH_TOKEN in the environment does the same, and hides it from lists of processes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s t -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rounds -d 'Rounds of each test, interleaved [default: 3]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l omit -d 'Warm-up before each round, left out of every figure' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s O -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s P -l streams -d 'Parallel streams [default: 1]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l length -d 'Bytes of a block (streams), datagram or request' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s l -l length -d 'Bytes of a block (streams), datagram or request' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l response -d 'Bytes of a response' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s b -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s w -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l mss -d 'TCP_MAXSEG, bytes' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s M -l mss -d 'TCP_MAXSEG, bytes' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s C -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l flow-label -d 'IPv6 flow label of what is sent, 1 to 0xfffff; over IPv4 there is none' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l pacing-rate -d 'SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv-lowat -d 'SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l sndbuf -d 'SO_SNDBUF of the sockets, over --socket-buffer' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l busy-poll -d 'SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l cpus -d 'CPUs of this side\'s data threads, such as 2-5; stream i gets the i-th' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l format -d 'How to print: text, json (the record), or iperf3, as `iperf3 -J` does (one document a round of a stream test)' -r -f -a "text\t'For people'
+json\t'netbench\'s own record'
+iperf3\t'As `iperf3 -J` does'"
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s n -l bytes -d 'End after so many bytes instead of a time, to the byte' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s k -l blocks -d 'End after so many blocks or datagrams' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s i -l interval -d 'Length of the report\'s intervals [default: 1s]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l title -d 'Text that the reports of both ends repeat' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s 4 -l ipv4 -d 'Use only IPv4'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s 6 -l ipv6 -d 'Use only IPv6'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l nodelay -d 'TCP_NODELAY for streams too'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l qdisc-bypass -d 'Frames go to the device past its queueing discipline'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l spin -d 'Request/response threads never sleep in a receive'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l json -d 'Print the record as JSON'
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l iperf3 -d 'Drive a stock iperf3 server (or `netbench serve --iperf3`) through one test, by its protocol; port 5201, 10 s'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s u -l udp -d 'UDP; at 1 Mbit/s unless --rate says otherwise (`--rate 0` is as fast as it goes)'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s R -l reverse -d 'The server sends'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l bidir -d 'Both ends send'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l udp-counters-64bit -d 'Number datagrams with 64 bits'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s Z -l zerocopy -d 'Send by `sendfile`, at both ends'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l skip-rx-copy -d 'Receive without copying the payload, at both ends'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l dont-fragment -d 'Datagrams that do not fit the path are an error instead of fragments'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l get-server-output -d 'Show the server\'s own report, too'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe help" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe help" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe help" -f -a "probe" -d 'Find the largest packet that passes, with packets, and name what stops larger ones; exit 1 when it is not as declared'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l flow -d 'Ends to probe instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l json -d 'Print the outcome as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from help" -f -a "probe" -d 'Find the largest packet that passes, with packets, and name what stops larger ones; exit 1 when it is not as declared'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and not __fish_seen_subcommand_from verify bisect restore help" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and not __fish_seen_subcommand_from verify bisect restore help" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and not __fish_seen_subcommand_from verify bisect restore help" -f -a "verify" -d 'Switch each offload of each device of a path off and on, and hold what was handed to the device against what came out of it; exit 3 where an offload is broken'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and not __fish_seen_subcommand_from verify bisect restore help" -f -a "bisect" -d 'Find the smallest set of offloads whose flip makes a path meet a goal; exit 3 where there is one'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and not __fish_seen_subcommand_from verify bisect restore help" -f -a "restore" -d 'Put the features back that a killed `offload verify` or `offload bisect` left switched'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and not __fish_seen_subcommand_from verify bisect restore help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -l only -d 'Only these checks of devices, separated by commas, such as tso,gro' -r
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -l seed -d 'Seed of every payload [default: 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -l json -d 'Print the record as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -l goal -d 'The goal, such as `goodput>5G` (payload bits per second over TCP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -l flow -d 'Who talks to whom, instead of the first declared flow' -r
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -l seed -d 'Seed of every payload [default: 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -l json -d 'Print the record as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from restore" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from restore" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Switch each offload of each device of a path off and on, and hold what was handed to the device against what came out of it; exit 3 where an offload is broken'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from help" -f -a "bisect" -d 'Find the smallest set of offloads whose flip makes a path meet a goal; exit 3 where there is one'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from help" -f -a "restore" -d 'Put the features back that a killed `offload verify` or `offload bisect` left switched'
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -l markdown -d 'Print the whole reference page (docs/errors.md)'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "history" -d 'List the runs that are kept, the latest last'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "show" -d 'Show a run that is kept, as `run` reported it'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "compare" -d 'Compare two runs, round by round: a rank test, and a least difference that matters'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "export" -d 'Write runs for other tools'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "report" -d 'Write a run as one self-contained HTML page'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "topo" -d 'Make, look at and remove topologies'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "history" -d 'List the runs that are kept, the latest last'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "show" -d 'Show a run that is kept, as `run` reported it'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "compare" -d 'Compare two runs, round by round: a rank test, and a least difference that matters'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "export" -d 'Write runs for other tools'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "report" -d 'Write a run as one self-contained HTML page'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "topo" -d 'Make, look at and remove topologies'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "mtu" -d 'Find what a path carries, and which MTU is best'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "offload" -d 'Are the offloads of a path right, and which of them breaks it?'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "check" -d 'Check a topology file offline: all mistakes at once'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "new" -d 'Print a shipped topology, as a file to edit'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "graph" -d 'Draw a topology as Mermaid, Graphviz or SVG'
@@ -236,3 +304,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "exec" -d 'Run a command in the namespace of a node, host or the fabric'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "destroy" -d 'Remove a topology: by name, by file, or all of ours'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "gc" -d 'Remove what interrupted commands left; topologies that are up stay'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from mtu" -f -a "probe" -d 'Find the largest packet that passes, with packets, and name what stops larger ones; exit 1 when it is not as declared'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from offload" -f -a "verify" -d 'Switch each offload of each device of a path off and on, and hold what was handed to the device against what came out of it; exit 3 where an offload is broken'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from offload" -f -a "bisect" -d 'Find the smallest set of offloads whose flip makes a path meet a goal; exit 3 where there is one'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from offload" -f -a "restore" -d 'Put the features back that a killed `offload verify` or `offload bisect` left switched'

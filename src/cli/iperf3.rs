@@ -137,9 +137,7 @@ pub fn stream(args: &StreamArgs, common: Common, stop: &AtomicBool) -> anyhow::R
         Err(error) => {
             if common.format == Format::Iperf3 {
                 // As iperf3 does: who reads its reports finds the reason there.
-                ui::text::data(
-                    &serde_json::json!({ "start": {}, "intervals": [], "end": {}, "error": error.to_string() }),
-                )?;
+                ui::text::data(&serde_json::json!({ "start": {}, "intervals": [], "end": {}, "error": error.to_string() }))?;
             }
             fail(error)
         }

@@ -126,9 +126,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         congestion: kernel::congestion_controls(),
     };
     let tell = Box::new(|what: &str| talk(what));
-    let server =
-        Server::bind(&addresses, args.port.unwrap_or(remote::PORT), token.clone(), bounds, kernel::machine(), tell)
-            .map_err(|(at, error)| CannotHere(refused(at, &error)))?;
+    let server = Server::bind(&addresses, args.port.unwrap_or(remote::PORT), token.clone(), bounds, kernel::machine(), tell)
+        .map_err(|(at, error)| CannotHere(refused(at, &error)))?;
     let at: Vec<String> = server.addresses().iter().map(SocketAddr::to_string).collect();
     talk(&format!("listening on {} (TCP and UDP); Ctrl-C ends it", at.join(" and ")));
     if let Some(first) = server.addresses().first() {

@@ -125,10 +125,12 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     line.clear();
     record.elapsed_s = began.elapsed().as_secs_f64();
     measured?;
-    ui::text::quiet_when_closed(|mut out| match format {
-        Format::Json => report::json(&record, &mut out),
-        Format::Iperf3 => report::iperf3::documents(&record, &mut out),
-        Format::Text => report::text(&record, &mut out),
+    ui::text::quiet_when_closed(|mut out| {
+        match format {
+            Format::Json => report::json(&record, &mut out),
+            Format::Iperf3 => report::iperf3::documents(&record, &mut out),
+            Format::Text => report::text(&record, &mut out),
+        }
     })?;
     Ok(match (record.interrupted, record.is_valid()) {
         (true, _) => Exit::Interrupted,
@@ -146,9 +148,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         streams: args.streams,
         length: args.length,
         response: args.response,
-        rate: args
-            .rate
-            .and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits).filter(|bits| bits.0 > 0) } else { None }),
+        rate: args.rate.and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits).filter(|bits| bits.0 > 0) } else { None }),
         transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
         socket_buffer: args.socket_buffer,
         send: args.send,

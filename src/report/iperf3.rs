@@ -405,10 +405,8 @@ fn end(session: &Session) -> Value {
             end[format!("{key}{suffix}")] = Value::Object(std::mem::take(map));
         }
     }
-    let congestion = [
-        ("sender_tcp_congestion", &session.sender_congestion),
-        ("receiver_tcp_congestion", &session.receiver_congestion),
-    ];
+    let congestion =
+        [("sender_tcp_congestion", &session.sender_congestion), ("receiver_tcp_congestion", &session.receiver_congestion)];
     for (key, name) in congestion {
         if let Some(name) = name.as_ref().filter(|_| !udp) {
             end[key] = json!(name);

@@ -417,8 +417,11 @@ fn run(spec: &GuestSpec, socket: &Socket, control: &Control, books: &Books, star
         (Some(numbers), true) => udp::send(&mut lane, numbers),
         (Some(numbers), false) => udp::receive(&mut lane, numbers),
     };
-    let ended =
-        ended.unwrap_or_else(|error| Ended { at_ns: now_ns(), error: Some(error.to_string()), ..Ended::default() });
+    let ended = ended.unwrap_or_else(|error| Ended {
+        at_ns: now_ns(),
+        error: Some(error.to_string()),
+        ..Ended::default()
+    });
     let after = sys::thread_usage();
     lane.publish_packets();
     books.ended.store(true, Release);
