@@ -33,9 +33,13 @@ complete -c netbench -n "__fish_netbench_needs_command" -f -a "compare" -d 'Comp
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "export" -d 'Write runs for other tools'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "report" -d 'Write a run as one self-contained HTML page'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "topo" -d 'Make, look at and remove topologies'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "nic" -d 'Look at the network interfaces of this host as hardware'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "mtu" -d 'Find what a path carries, and which MTU is best'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "sweep" -d 'Vary any keys of a topology, measure all variants in interleaved rounds, and compare'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "overhead" -d 'Measure the bare host, then with a namespace and veth, a bridge, VXLAN, Open vSwitch: what each layer costs'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "search" -d 'Find the highest rate that meets limits of loss and latency, by many short trials (the idea of MLRsearch, RFC 9971)'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
-complete -c netbench -n "__fish_netbench_needs_command" -f -a "mtu" -d 'Find what a path carries, and which MTU is best'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "offload" -d 'Are the offloads of a path right, and which of them breaks it?'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -54,6 +58,9 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How t
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l io -d '`auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload' -r -f -a "usual\t'Each test\'s usual way: both sides copy'
 auto\t'The fastest, measured'"
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l profile -d 'A line rate to be reached: 1g, 10g, 25g, 40g or 100g. Streams and tests are chosen for it, and the result says PASS (95 % of the path\'s ceiling) or FAIL (exit 1)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l cpus -d 'CPUs of the data threads, such as 0,1 for both sides or 0-3/4-7 for client and server; stream by stream in turn' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l numa -d 'Their CPUs are those of a NUMA node, such as 0, or 0/1 for client and server' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l placement -d 'How far apart the two ends of a stream run: same-core, sibling (two threads of a core), same-node, or spread (two NUMA nodes, or as far as there is). Chosen among the CPUs of --cpus or --numa, if given' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l burst -d 'Requests kept in flight beside the first, pipelined (tcp_rr, udp_rr)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l verify -d 'Check the payload: streams of blocks or datagrams made from a seed, each with its CRC32C; exit 3 when one is corrupt' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l frame-size -d 'frame_stream: bytes of a frame, its check sequence among them, 64 to 9018 [default: 64]' -r
@@ -68,6 +75,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l sndbuf -d 'SO_
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l busy-poll -d 'SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l pairs -d 'Pairs that run at the same time, such as a:b,b:a,c:d, each with --streams streams; the report has each and the sum' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l format -d 'How to print: text, json (the record), or iperf3, as `iperf3 -J` does (one document a round of a stream test)' -r -f -a "text\t'For people'
 json\t'netbench\'s own record'
@@ -76,6 +84,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l emulate -d 'Em
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l nodelay -d 'TCP_NODELAY for streams too'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l qdisc-bypass -d 'Frames go to the device past its queueing discipline'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l spin -d 'Request/response threads never sleep in a receive'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l all-pairs -d 'The same with every node to every other, both ways'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l no-store -d 'Do not keep the run'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l keep -d 'Leave the topology up afterwards'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l json -d 'Print the record as JSON'
@@ -99,7 +108,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand compare" -l force -d '
 complete -c netbench -n "__fish_netbench_using_subcommand compare" -l json -d 'Print the comparison as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand compare" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand export" -l format -d 'json, jsonl, csv, markdown, junit, openmetrics or influx' -r
+complete -c netbench -n "__fish_netbench_using_subcommand export" -l format -d 'json, jsonl, csv, markdown, junit, openmetrics, influx or iperf3' -r
 complete -c netbench -n "__fish_netbench_using_subcommand export" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
 complete -c netbench -n "__fish_netbench_using_subcommand export" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand export" -s V -l version -d 'Print version'
@@ -177,6 +186,88 @@ complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "destroy" -d 'Remove a topology: by name, by file, or all of ours'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "gc" -d 'Remove what interrupted commands left; topologies that are up stay'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and not __fish_seen_subcommand_from list show help" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and not __fish_seen_subcommand_from list show help" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and not __fish_seen_subcommand_from list show help" -f -a "list" -d 'List the interfaces: driver, PCI address, speed, NUMA node, SR-IOV. Needs no privilege'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and not __fish_seen_subcommand_from list show help" -f -a "show" -d 'Show all of one interface: bus and what it carries, offloads, queues, interrupts, SR-IOV, clock. Needs no privilege'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and not __fish_seen_subcommand_from list show help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and __fish_seen_subcommand_from list" -l all -d 'Virtual interfaces too (veth, bridges, tunnels)'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and __fish_seen_subcommand_from list" -l json -d 'Print all that is known of each as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and __fish_seen_subcommand_from show" -l json -d 'Print it as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the interfaces: driver, PCI address, speed, NUMA node, SR-IOV. Needs no privilege'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show all of one interface: bus and what it carries, offloads, queues, interrupts, SR-IOV, clock. Needs no privilege'
+complete -c netbench -n "__fish_netbench_using_subcommand nic; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -f -a "probe" -d 'Find the largest packet that passes, with packets, and name what stops larger ones; exit 1 when it is not as declared'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -f -a "tune" -d 'Apply several MTUs to the whole path, measure them in interleaved rounds, and name the best'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l flow -d 'Ends to probe instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l json -d 'Print the outcome as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l mtu -d 'MTUs, such as 1500,4000,9000; a range such as 1500..9000 takes four of it' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l test -d 'Tests, separated by commas [default: the file\'s, or tcp_stream]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l duration -d 'Length of one round [default: the file\'s, or 500ms]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l omit -d 'Warm-up before each round, left out of every figure' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l rounds -d 'Rounds of every variant, interleaved in random order' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l budget -d 'Go on after that many rounds until each median is known to 2 %, for at most this long' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l streams -d 'Parallel streams [default: the file\'s, or 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l length -d 'Bytes of a block (streams), datagram or request' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l seed -d 'Seed of the random order; the same one gives the same order' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l json -d 'Print the outcome as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from help" -f -a "probe" -d 'Find the largest packet that passes, with packets, and name what stops larger ones; exit 1 when it is not as declared'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from help" -f -a "tune" -d 'Apply several MTUs to the whole path, measure them in interleaved rounds, and name the best'
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l set -d 'A key of the file with the values that it takes, such as mtu=1500,9000 or switch.br1.kind=bridge,ovs or test.streams=1,4; repeated: all combinations' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l test -d 'Tests, separated by commas [default: the file\'s, or tcp_stream]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l duration -d 'Length of one round [default: the file\'s, or 500ms]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l omit -d 'Warm-up before each round, left out of every figure' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l rounds -d 'Rounds of every variant, interleaved in random order' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l budget -d 'Go on after that many rounds until each median is known to 2 %, for at most this long' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l streams -d 'Parallel streams [default: the file\'s, or 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l length -d 'Bytes of a block (streams), datagram or request' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l seed -d 'Seed of the random order; the same one gives the same order' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l json -d 'Print the outcome as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l mtu -d 'MTU of the wires; a tunnel\'s inside has what is left' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l test -d 'Tests, separated by commas [default: the file\'s, or tcp_stream]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l duration -d 'Length of one round [default: the file\'s, or 500ms]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l omit -d 'Warm-up before each round, left out of every figure' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l rounds -d 'Rounds of every variant, interleaved in random order' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l budget -d 'Go on after that many rounds until each median is known to 2 %, for at most this long' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l streams -d 'Parallel streams [default: the file\'s, or 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l length -d 'Bytes of a block (streams), datagram or request' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l seed -d 'Seed of the random order; the same one gives the same order' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l json -d 'Print the outcome as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -s V -l version -d 'Print version'
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l max-loss -d 'Share of datagrams or requests that may be lost, such as 0.01%' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l p99 -d 'Largest p99 of the latency, such as 200us; for requests on a schedule (--test udp_rr or tcp_rr)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l test -d 'udp_stream (a rate in bits), or udp_rr or tcp_rr (requests in a second) [default: udp_rr with --p99, or udp_stream]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l max -d 'Highest rate of interest, such as 10gbit or 50000/s [default: what the path allows, or what the generator can do]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l min -d 'Lowest rate of interest [default: a thousandth of the highest]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l duration -d 'Length of a trial' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l omit -d 'Warm-up before each trial, which fills queues' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l trials -d 'Trials at a load' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l exceed -d 'Share of the trials at a load that may be bad' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l precision -d 'Width of the answer at which the search ends' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l streams -d 'Parallel streams' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l length -d 'Bytes of a datagram or request' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l flow -d 'Who talks to whom, instead of the first declared flow' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l json -d 'Print the outcome as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand search" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c netbench -n "__fish_netbench_using_subcommand search" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -l bind -d 'Address to listen on; may be repeated. `any` is every address of this host [default: loopback]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -s p -l port -d 'Port, TCP and UDP; 0 takes a free one [default: 5210; with --iperf3 5201]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -l format -d 'With --iperf3: how each test is printed, `text` or `iperf3` (as `iperf3 -s -J`)' -r -f -a "text\t'For people'
@@ -208,6 +299,10 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s b -l rate -
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s w -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l burst -d 'Requests kept in flight beside the first, pipelined (tcp_rr, udp_rr)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l verify -d 'Check the payload: streams of blocks or datagrams made from a seed, each with its CRC32C; exit 3 when one is corrupt' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l frame-size -d 'frame_stream: bytes of a frame, its check sequence among them, 64 to 9018 [default: 64]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l under -d 'Measure the latency of requests idle and, in rounds between, beside this stream: tcp_stream, tcp_maerts, tcp_bidir or udp_stream' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s M -l mss -d 'TCP_MAXSEG, bytes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s C -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
@@ -242,16 +337,6 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -l dont-fragme
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l get-server-output -d 'Show the server\'s own report, too'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe help" -s h -l help -d 'Print help'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe help" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe help" -f -a "probe" -d 'Find the largest packet that passes, with packets, and name what stops larger ones; exit 1 when it is not as declared'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l flow -d 'Ends to probe instead of the declared flows; may be repeated' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l json -d 'Print the outcome as JSON'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from help" -f -a "probe" -d 'Find the largest packet that passes, with packets, and name what stops larger ones; exit 1 when it is not as declared'
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and not __fish_seen_subcommand_from verify bisect restore help" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and not __fish_seen_subcommand_from verify bisect restore help" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and not __fish_seen_subcommand_from verify bisect restore help" -f -a "verify" -d 'Switch each offload of each device of a path off and on, and hold what was handed to the device against what came out of it; exit 3 where an offload is broken'
@@ -279,19 +364,23 @@ complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_se
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -l markdown -d 'Print the whole reference page (docs/errors.md)'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "history" -d 'List the runs that are kept, the latest last'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "show" -d 'Show a run that is kept, as `run` reported it'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "compare" -d 'Compare two runs, round by round: a rank test, and a least difference that matters'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "export" -d 'Write runs for other tools'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "report" -d 'Write a run as one self-contained HTML page'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "topo" -d 'Make, look at and remove topologies'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "mtu" -d 'Find what a path carries, and which MTU is best'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "offload" -d 'Are the offloads of a path right, and which of them breaks it?'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo serve stream mtu offload explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "history" -d 'List the runs that are kept, the latest last'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "show" -d 'Show a run that is kept, as `run` reported it'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "compare" -d 'Compare two runs, round by round: a rank test, and a least difference that matters'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "export" -d 'Write runs for other tools'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "report" -d 'Write a run as one self-contained HTML page'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "topo" -d 'Make, look at and remove topologies'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "nic" -d 'Look at the network interfaces of this host as hardware'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "mtu" -d 'Find what a path carries, and which MTU is best'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "sweep" -d 'Vary any keys of a topology, measure all variants in interleaved rounds, and compare'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "overhead" -d 'Measure the bare host, then with a namespace and veth, a bridge, VXLAN, Open vSwitch: what each layer costs'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "search" -d 'Find the highest rate that meets limits of loss and latency, by many short trials (the idea of MLRsearch, RFC 9971)'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "serve" -d 'Answer the tests of `netbench stream` on other hosts, until Ctrl-C'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "stream" -d 'Measure between this host and one that runs `netbench serve`, without a topology'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "offload" -d 'Are the offloads of a path right, and which of them breaks it?'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "check" -d 'Check a topology file offline: all mistakes at once'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "new" -d 'Print a shipped topology, as a file to edit'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "graph" -d 'Draw a topology as Mermaid, Graphviz or SVG'
@@ -304,7 +393,10 @@ complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "exec" -d 'Run a command in the namespace of a node, host or the fabric'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "destroy" -d 'Remove a topology: by name, by file, or all of ours'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from topo" -f -a "gc" -d 'Remove what interrupted commands left; topologies that are up stay'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from nic" -f -a "list" -d 'List the interfaces: driver, PCI address, speed, NUMA node, SR-IOV. Needs no privilege'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from nic" -f -a "show" -d 'Show all of one interface: bus and what it carries, offloads, queues, interrupts, SR-IOV, clock. Needs no privilege'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from mtu" -f -a "probe" -d 'Find the largest packet that passes, with packets, and name what stops larger ones; exit 1 when it is not as declared'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from mtu" -f -a "tune" -d 'Apply several MTUs to the whole path, measure them in interleaved rounds, and name the best'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from offload" -f -a "verify" -d 'Switch each offload of each device of a path off and on, and hold what was handed to the device against what came out of it; exit 3 where an offload is broken'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from offload" -f -a "bisect" -d 'Find the smallest set of offloads whose flip makes a path meet a goal; exit 3 where there is one'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and __fish_seen_subcommand_from offload" -f -a "restore" -d 'Put the features back that a killed `offload verify` or `offload bisect` left switched'

@@ -8,6 +8,7 @@ pub mod interrupt;
 pub mod journal;
 pub mod ovs;
 pub mod prove;
+pub mod sriov;
 pub mod world;
 
 use std::{
@@ -269,10 +270,15 @@ fn foreign_steps(history: &History, steps: &[Step], desired: &Desired) -> Vec<St
 
 /// A NIC that carries the default route or the session of whoever is typing is never moved.
 fn refuse_lifeline(step: &Step) -> Result<(), ApplyError> {
-    let Step::TakeNic { previous, .. } = step else { return Ok(()) };
     let this = kernel::netns::Netns::current(NsId::SELF)?;
-    let Ok(ifname) = previous.ifname.parse() else { return Ok(()) };
-    let refuse = |why| Err(ApplyError::NicInUse { ifname: previous.ifname.clone(), why });
+    let ifname = match step {
+        Step::TakeNic { previous, .. } => previous.ifname.parse().ok(),
+        // Making functions resets the port of many NICs.
+        Step::SetVfs { change, .. } => kernel::sriov::interface(&this, &change.pci)?.map(|row| row.name),
+        _ => None,
+    };
+    let Some(ifname) = ifname else { return Ok(()) };
+    let refuse = |why| Err(ApplyError::NicInUse { ifname: ifname.to_string(), why });
     if kernel::nic::carries_default_route(&this, &ifname)? {
         return refuse("it carries the default route");
     }

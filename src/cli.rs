@@ -9,18 +9,26 @@ mod generate;
 mod history;
 mod iperf3;
 mod load;
+mod measure_args;
 mod mtu;
+mod nic;
 mod offload;
 mod outcome;
+mod overhead;
+mod pairs;
+mod placement;
 mod rates;
 mod report;
 mod run;
+mod search;
 mod serve;
 mod show;
 mod stored;
 mod stream;
+mod sweep;
 mod topo;
 mod tuning;
+mod variants;
 
 use std::process::ExitCode;
 
@@ -87,11 +95,17 @@ enum Command {
     /// Make, look at and remove topologies.
     #[command(subcommand)]
     Topo(topo::Topo),
-    Serve(serve::Args),
-    Stream(Box<stream::Args>),
+    /// Look at the network interfaces of this host as hardware.
+    #[command(subcommand)]
+    Nic(nic::Nic),
     /// Find what a path carries, and which MTU is best.
     #[command(subcommand)]
     Mtu(mtu::Mtu),
+    Sweep(Box<sweep::Args>),
+    Overhead(Box<overhead::Args>),
+    Search(Box<search::Args>),
+    Serve(serve::Args),
+    Stream(Box<stream::Args>),
     /// Are the offloads of a path right, and which of them breaks it?
     #[command(subcommand)]
     Offload(offload::Offload),
@@ -114,9 +128,13 @@ impl Cli {
             Command::Export(args) => export::run(&args),
             Command::Report(args) => report::run(&args),
             Command::Topo(topo) => topo.run(),
+            Command::Nic(nic) => nic.run(),
+            Command::Mtu(mtu) => mtu.run(),
+            Command::Sweep(args) => sweep::run(&args),
+            Command::Overhead(args) => overhead::run(&args),
+            Command::Search(args) => search::run(&args),
             Command::Serve(args) => serve::run(args),
             Command::Stream(args) => stream::run(*args),
-            Command::Mtu(mtu) => mtu.run(),
             Command::Offload(offload) => offload.run(),
             Command::Explain(args) => explain::run(&args),
             Command::Agent(args) => agent::run(args),

@@ -1,6 +1,11 @@
 //! What a host is and what its interfaces counted, as plain data. Reading them is `kernel`'s job.
 
+pub mod cpus;
+pub mod nic;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::cpus::{CpuPlace, CpuTopology};
 
 /// Interface counters (`struct rtnl_link_stats64`), since the interface was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]

@@ -37,7 +37,9 @@ pub enum Error {
         source: io::Error,
     },
     /// Nothing answers.
-    #[error("connect to {peer}: {source}; is `iperf3 -s` or `netbench serve --iperf3` running there, and the port open?")]
+    #[error(
+        "connect to {peer}: {source}; is `iperf3 -s` or `netbench serve --iperf3` running there, and the port open?"
+    )]
     Connect {
         /// Where.
         peer: String,

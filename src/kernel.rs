@@ -13,8 +13,11 @@ pub mod netns;
 pub mod observe;
 pub mod qdisc;
 
+pub mod cpus;
+pub mod devlink;
 pub mod nic;
 pub mod numa;
+pub mod sriov;
 
 pub mod container;
 pub mod rootless;

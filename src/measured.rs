@@ -2,6 +2,7 @@
 //!
 //! Times are nanoseconds of `CLOCK_MONOTONIC` differences unless a name says otherwise; bytes are payload bytes.
 
+mod interval;
 mod io;
 mod verify;
 
@@ -10,6 +11,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    interval::{StreamInterval, TcpInterval},
     io::{ReceiveMode, SendMode, StreamIo, Tuning, Zerocopy},
     verify::{Corruption, Verified},
 };
@@ -357,6 +359,13 @@ pub struct SocketFacts {
     /// Flow label of what it sends (IPv6, where one was asked for); at the server of a TCP test it is the one that came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flow_label: Option<u32>,
+    /// `SO_INCOMING_CPU`: the CPU that last did the receive processing of this socket.
+    #[serde(default)]
+    pub incoming_cpu: Option<u32>,
+    /// `SO_INCOMING_NAPI_ID`: the receive queue that last fed it; absent where no NAPI instance has a number (veth without XDP,
+    /// loopback).
+    #[serde(default)]
+    pub napi_id: Option<u32>,
 }
 
 /// Parts of `struct tcp_info`. A field that this kernel does not report is absent.
@@ -438,6 +447,9 @@ pub struct Interval {
     pub bytes: u64,
     /// Datagrams or transactions.
     pub units: u64,
+    /// The connections at its end (TCP, but for one connection a transaction).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<TcpInterval>,
 }
 
 impl Interval {

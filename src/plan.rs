@@ -9,5 +9,6 @@ pub mod marks;
 pub mod observed;
 pub mod ovs;
 pub mod path;
+pub mod sriov;
 pub mod step;
 pub mod text;

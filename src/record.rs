@@ -7,14 +7,23 @@
 mod beside;
 pub mod compare;
 pub mod history;
+mod losses;
 pub mod manifest;
 pub mod mtu;
 mod offload;
+mod placement;
+pub mod sweep;
+mod together;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::beside::{Directions, LoadedRound, LoadedSummary, OtherWay, UnderLoad, Unit};
-pub use offload::{BisectRecord, OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict, Trial};
+pub use self::{
+    beside::{Directions, LoadedRound, LoadedSummary, OtherWay, UnderLoad, Unit},
+    losses::{LossPlace, LossShare},
+    offload::{BisectRecord, OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict, Trial},
+    placement::{LanePlace, Policy, Relation},
+    together::{TogetherRecord, TogetherRound},
+};
 
 use crate::{
     facts::{Machine, OvsFacts},
@@ -59,6 +68,9 @@ pub struct RunRecord {
     pub elapsed_s: f64,
     /// By flow, in order of declaration.
     pub flows: Vec<FlowRecord>,
+    /// Tests whose flows ran at the same time, with their sums.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<TogetherRecord>,
     /// In what it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<manifest::Manifest>,
@@ -90,6 +102,7 @@ impl RunRecord {
             quiet_ms: 0.0,
             elapsed_s: 0.0,
             flows: Vec::new(),
+            together: Vec::new(),
             manifest: None,
             sequential: None,
             switches: Vec::new(),
@@ -196,6 +209,9 @@ pub struct TestRecord {
     /// What `--io auto` tried and chose; the settings are the chosen ones.
     #[serde(default)]
     pub io_probe: Option<IoProbe>,
+    /// The CPUs that each stream got, in the last round.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placement: Vec<LanePlace>,
     /// Every round, in order of time. A round that failed has no figures and says why in the verdict.
     pub rounds: Vec<RoundRecord>,
     /// The headline over all rounds; absent when none ended.
@@ -298,6 +314,9 @@ pub struct Settings {
     pub client_cpus: Option<CpuList>,
     /// CPUs of the server's.
     pub server_cpus: Option<CpuList>,
+    /// How far apart the CPUs of a stream's two ends were asked to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Policy>,
 }
 
 /// One round.
@@ -445,50 +464,6 @@ pub struct DatagramSummary {
     /// The loss of all rounds by place, warm-ups included.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub losses: Vec<LossShare>,
-}
-
-/// Lost datagrams and the place they are charged to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct LossShare {
-    /// What dropped them.
-    pub place: LossPlace,
-    /// Its interface, `namespace/interface`.
-    pub at: Option<String>,
-    /// Datagrams charged to it.
-    pub datagrams: u64,
-    /// What its counter said: packets, of which a bundle of datagrams is one.
-    pub counted: u64,
-    /// Datagrams came in bundles: the charge is an upper bound.
-    pub at_most: bool,
-}
-
-/// Where a datagram can be lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LossPlace {
-    /// The receiving socket, its buffer full.
-    ReceivingSocket,
-    /// The queueing discipline of a sending interface.
-    Qdisc,
-    /// The backlog of a CPU (`softnet_stat`).
-    Backlog,
-    /// An interface that counted drops or errors.
-    Interface,
-    /// Nowhere that counts.
-    Unexplained,
-}
-
-impl LossPlace {
-    /// In words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ReceivingSocket => "the receiving socket",
-            Self::Qdisc => "the queueing discipline",
-            Self::Backlog => "the backlog of a CPU",
-            Self::Interface => "the interface",
-            Self::Unexplained => "no place that counts",
-        }
-    }
 }
 
 /// What a side of a stream cost, over all rounds.

@@ -3,16 +3,28 @@
 mod comparison;
 pub mod export;
 pub mod html;
+mod intervals;
 pub mod iperf3;
 mod mtu;
 pub mod offload;
+mod placement;
 pub mod quantity;
+mod search;
+mod sweep;
 mod text;
+mod together;
 pub mod wrap;
 
 use std::io::{self, Write};
 
-pub use self::{comparison::comparison, export::export, mtu::mtu, text::text};
+pub use self::{
+    comparison::comparison,
+    export::export,
+    mtu::mtu,
+    search::search,
+    sweep::{overhead, sweep, tune},
+    text::text,
+};
 use crate::record::RunRecord;
 
 /// The record itself, as JSON that ends with a newline.

@@ -5,6 +5,7 @@
 //! ([`sequential`]), and what makes them doubtful ([`warning`]). docs/statistics.md tells it to users.
 
 pub mod compare;
+pub mod line;
 pub mod normal;
 pub mod rank;
 pub mod sequential;

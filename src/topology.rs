@@ -11,6 +11,7 @@ pub mod schema;
 pub mod shipped;
 pub mod source;
 mod suggest;
+pub mod variant;
 
 use std::path::Path;
 

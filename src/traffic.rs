@@ -27,7 +27,7 @@ mod tcp_stream;
 mod udp_stream;
 
 pub use self::{
-    counters::Sample,
+    counters::{Sample, StreamSample},
     job::{Client, Done, Role, Running, SenderTotals, Server},
     sampler::Sampler,
     sequence::SequenceWindow,

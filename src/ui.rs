@@ -41,6 +41,7 @@ impl ProgressLine {
         }
         let text = match progress {
             Progress::Begin(step) => line(&step, None, 0.0),
+            Progress::Told(..) => return,
             Progress::Interval(step, interval) => line(&step, Some(interval), self.began.elapsed().as_secs_f64()),
         };
         self.draw(&text);
@@ -76,13 +77,14 @@ impl Drop for ProgressLine {
 }
 
 fn line(step: &Step<'_>, interval: Option<&Interval>, elapsed: f64) -> String {
-    let Step { number, of, from, to, test, round, seconds } = *step;
+    let Step { number, of, from, to, pairs, test, round, seconds } = *step;
     let rate = match interval {
         None => "…".to_owned(),
         Some(interval) if test.is_rr() => format!("{:.0} trans/s", interval.units_per_second()),
         Some(interval) => format!("{:.2} Gbit/s", interval.bits_per_second() / 1e9),
     };
-    format!("[{number}/{of}] {from} → {to} {test} round {round}: {rate}  {elapsed:.0} of {seconds:.0} s")
+    let others = if pairs > 1 { format!(" and {} pairs", pairs - 1) } else { String::new() };
+    format!("[{number}/{of}] {from} → {to}{others} {test} round {round}: {rate}  {elapsed:.0} of {seconds:.0} s")
 }
 
 #[cfg(test)]
@@ -92,9 +94,17 @@ mod tests {
 
     #[test]
     fn the_line_says_where_we_are_and_how_fast() {
-        let step =
-            Step { number: 2, of: 6, from: "client", to: "server", test: Test::TcpStream, round: 1, seconds: 3.0 };
-        let interval = Interval { start_ns: 0, end_ns: 1_000_000_000, bytes: 1_175_000_000, units: 0 };
+        let step = Step {
+            number: 2,
+            of: 6,
+            from: "client",
+            to: "server",
+            pairs: 1,
+            test: Test::TcpStream,
+            round: 1,
+            seconds: 3.0,
+        };
+        let interval = Interval { start_ns: 0, end_ns: 1_000_000_000, bytes: 1_175_000_000, units: 0, tcp: None };
         assert_eq!(
             line(&step, Some(&interval), 1.02),
             "[2/6] client → server TCP_STREAM round 1: 9.40 Gbit/s  1 of 3 s"

@@ -3,7 +3,7 @@
 
 mod lab;
 
-use lab::Lab;
+use lab::{Lab, also_in_lab};
 use serde_json::Value;
 
 /// Two nodes on a bridge with these port tables and this much before them.
@@ -190,6 +190,7 @@ fn an_impairment_needs_netem_and_says_so() {
         lab.netbench(&["topo", "destroy", "netem"]).ok();
     } else {
         done.exits(5).says("CONFIG_NET_SCH_NETEM");
+        also_in_lab();
     }
     lab.assert_as_before(&before, "netem or its absence");
     let both = lab.file("both.toml", &bridge("both", "", ", delay = \"5ms\", rate = \"1gbit\"", ""));
@@ -305,6 +306,7 @@ fn vlans_on_a_bridge_or_the_option_that_is_missing() {
         lab.netbench(&["topo", "destroy", "vlan"]).ok();
     } else {
         done.exits(5).says("CONFIG_BRIDGE_VLAN_FILTERING");
+        also_in_lab();
     }
     lab.assert_as_before(&before, "VLANs");
 }

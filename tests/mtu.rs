@@ -39,7 +39,7 @@ const ROUTED: &str = "name = \"routed\"\n[node.client]\nroutes = [\"default via 
 fn as_declared_over_a_bridge_a_tunnel_and_a_router() {
     let Some(lab) = Lab::new("mtu-declared") else { return };
     let before = lab.settled();
-    for (name, mtu) in [("bridge", 9000), ("vxlan-kernel", 8950), ("routed", 1500), ("macvlan", 9000)] {
+    for (name, mtu) in [("bridge", 9000), ("vxlan-kernel", 8950), ("routed", 1500), ("macvlan", 1500)] {
         let report = probe(&lab, &[name], 0);
         assert_eq!(report["ok"], true, "{report:#}");
         for direction in 0..2 {
@@ -58,7 +58,7 @@ fn ipv6_too() {
     let Some(lab) = Lab::new("mtu-ipv6") else { return };
     let file = lab.file(
         "six.toml",
-        "name = \"six\"\nmtu = 4000\n[node.client]\naddress = [\"fd00:1::1/64\"]\n[node.server]\naddress = [\"fd00:1::2/64\"]\n\
+        "name = \"six\"\nipv6 = true\nmtu = 4000\n[node.client]\naddress = [\"fd00:1::1/64\"]\n[node.server]\naddress = [\"fd00:1::2/64\"]\n\
          [switch.br1]\nkind = \"bridge\"\nports = [\"client\", \"server\"]\n",
     );
     let report = probe(&lab, &[&file], 0);

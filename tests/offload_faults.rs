@@ -54,7 +54,7 @@ fn wired(fault: Fault, tunnel: Option<&str>) -> Option<Wired> {
         direction,
         mtu: if name == "vx0" { 1450 } else { 1500 },
         overhead,
-        beside: vec![],
+        beside: Vec::new(),
     };
     let (mut hops, net, mtu) = match tunnel {
         Some(_) => (vec![hop("client", "vx0", Direction::Tx, 0)], "198.18.9", 1450),

@@ -93,7 +93,7 @@ fn bridge(name: &str, host: Option<&str>, mtu: u32, stp: bool, ports: Vec<Port>)
 }
 
 fn port(node: &str, eth: &str, settings: PortSettings) -> Port {
-    Port { node: node.into(), ifname: ifname(eth), vlan: None, trunks: Vec::new(), qos: None, settings }
+    Port { node: node.into(), ifname: ifname(eth), vlan: None, trunks: Vec::new(), qos: None, vf: None, settings }
 }
 
 fn build(recipe: &Recipe) -> Desired {
@@ -142,6 +142,7 @@ fn build(recipe: &Recipe) -> Desired {
             name: "up".into(),
             ifname: None,
             pci: None,
+            sriov: None,
             cable: None,
             mtu: recipe.mtu,
             settings: PortSettings::default(),

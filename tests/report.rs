@@ -40,6 +40,8 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
             nodelay: tcp.then_some(units > 0),
             dscp: Some(0),
             flow_label: None,
+            incoming_cpu: Some(3),
+            napi_id: None,
         },
         tcp: tcp.then(|| TcpInfo {
             retransmits: Some(0),
@@ -56,7 +58,8 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
 }
 
 fn side(stream: Stream, latency: Option<Latency>) -> Side {
-    let interval = Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units };
+    let interval =
+        Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units, tcp: None };
     Side { streams: vec![stream], intervals: vec![interval], latency, uncorrected: None, cpus: vec![], back: None }
 }
 
@@ -102,6 +105,7 @@ fn settings(length: u64) -> Settings {
         tuning: Tuning::default(),
         client_cpus: Some(CpuList(vec![0])),
         server_cpus: None,
+        placement: None,
     }
 }
 
@@ -137,6 +141,7 @@ fn record() -> RunRecord {
         test: Test::TcpStream,
         settings: settings(131_072),
         io_probe: None,
+        placement: vec![],
         rounds: (1..)
             .zip(goodputs)
             .map(|(i, bits)| {
@@ -180,6 +185,7 @@ fn record() -> RunRecord {
         test: Test::TcpRr,
         settings: settings(1),
         io_probe: None,
+        placement: vec![],
         rounds: vec![round(
             1,
             16_780.0,
@@ -224,6 +230,7 @@ fn record() -> RunRecord {
         test: Test::UdpStream,
         settings: settings(8972),
         io_probe: None,
+        placement: vec![],
         rounds: vec![astray],
         under: None,
         summary: Some(Summary {

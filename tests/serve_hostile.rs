@@ -15,11 +15,16 @@ use std::{
 use lab::{Lab, eventually};
 use netbench::{
     agent::frame,
+    experiment::options::{Asked, Options},
+    measured::Test,
     remote::{
         Secret,
         greeting::{Greeting, LENGTH, Purpose},
         message::{FromClient, FromServer},
     },
+    topology::model::{Flow, TestDefaults},
+    traffic::Spec,
+    units::ByteSize,
 };
 use serving::{Serve, TOKEN, done, stream, two_hosts, within};
 
@@ -56,6 +61,15 @@ fn welcomed(serve: &Serve) -> TcpStream {
     let said: Option<FromServer> = frame::read(&mut socket).unwrap();
     assert!(matches!(said, Some(FromServer::Welcome { protocol: 1, .. })), "{said:?}");
     socket
+}
+
+/// A job as a client of ours would ask for.
+fn spec(streams: u32) -> Spec {
+    let nowhere = std::net::IpAddr::from([127, 0, 0, 1]);
+    let flow = Flow { from: String::new(), to: String::new(), from_address: nowhere, to_address: nowhere, mtu: 1500 };
+    let options =
+        Options::merge(Asked { streams: Some(streams), ..Asked::default() }, &TestDefaults::default()).unwrap();
+    options.spec(Test::TcpStream, &flow)
 }
 
 #[test]
@@ -98,13 +112,14 @@ fn garbage_behind_a_good_greeting_ends_that_client_only() {
         socket.write_all(bytes).unwrap();
         assert!(is_closed(&socket), "{bytes:?}");
     }
-    // Sound JSON that asks for too much.
-    let spec = r#"{"prepare":{"spec":{"test":"TCP_STREAM","streams":4000000000,"duration":"1s","omit":"0s","interval":"1s","length":18446744073709551615,"response":1}}}"#;
+    // Sound JSON that asks for too much: refused before anything is allocated for it.
     let mut socket = welcomed(&serve);
-    socket.write_all(&(spec.len() as u32).to_be_bytes()).unwrap();
-    socket.write_all(spec.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    let _ = socket.read_to_end(&mut answer);
+    let huge = Spec { streams: u32::MAX, length: ByteSize(u64::MAX), ..spec(1) };
+    for spec in [huge, Spec { length: ByteSize(1 << 40), ..spec(1) }, Spec { streams: 65, ..spec(1) }] {
+        frame::write(&mut socket, &FromClient::Prepare { spec }).unwrap();
+        let said: Option<FromServer> = frame::read(&mut socket).unwrap();
+        assert!(matches!(said, Some(FromServer::Declined { .. })), "{said:?}");
+    }
     // A second test in the middle of nothing, and words out of order, are passed over.
     let mut socket = welcomed(&serve);
     for message in [FromClient::End, FromClient::Stop, FromClient::Finish { totals: vec![] }, FromClient::Bye] {
@@ -177,14 +192,8 @@ fn ten_thousand_connections_cost_little() {
 #[test]
 fn streams_that_never_come_end_the_test_and_not_the_server() {
     let serve = Serve::here(&[]);
-    let spec: netbench::traffic::Spec = serde_json::from_value(serde_json::json!({
-        "test": "TCP_STREAM", "streams": 2, "duration": "1s", "omit": "0s", "interval": "1s", "length": "128k",
-        "response": "1", "rate": null, "transactions": null, "socket_buffer": null, "cpus": null, "dont_fragment": true,
-        "send": "write", "receive": "recv", "tuning": netbench::measured::Tuning::default(),
-    }))
-    .unwrap();
     let mut socket = welcomed(&serve);
-    frame::write(&mut socket, &FromClient::Prepare { spec }).unwrap();
+    frame::write(&mut socket, &FromClient::Prepare { spec: spec(2) }).unwrap();
     let said: Option<FromServer> = frame::read(&mut socket).unwrap();
     let Some(FromServer::Prepared { cookie, .. }) = said else { panic!("{said:?}") };
     // One of two comes, twice; a third has no place.

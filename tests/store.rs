@@ -176,7 +176,9 @@ fn what_is_not_a_sound_store_of_ours_is_refused_and_left_as_it_is() {
 
     let sound = path("sound.db");
     let mut store = Store::open(&sound).unwrap();
-    (0..20).for_each(|_| drop(store.append(&record("t")).unwrap()));
+    (0..20).for_each(|_| {
+        store.append(&record("t")).unwrap();
+    });
     drop(store);
     let whole = fs::read(&sound).unwrap();
 
@@ -225,7 +227,7 @@ fn appends_to_a_large_store() {
         store.append(&one).unwrap();
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }
-    let mut report = |what: &str, times: &mut [f64]| {
+    let report = |what: &str, times: &mut [f64]| {
         times.sort_by(f64::total_cmp);
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
         println!("{what}: median {:.3} ms, p99 {:.3} ms, longest {:.3} ms", at(0.5), at(0.99), at(1.0));

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Longest body, bytes.
-pub const LONGEST: usize = 1 << 20;
+pub const LONGEST: usize = 4 << 20;
 
 /// Why a frame could not be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    measured::{Interval, Side},
+    measured::{Interval, Side, StreamInterval},
     traffic::{SenderTotals, Spec},
     units::MacAddr,
 };
 
 /// Version of this protocol; both sides must have the same.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// Version of this build; both sides must have the same, since results are compared to the field.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");
@@ -78,7 +78,7 @@ pub enum FromDriver {
 /// Worker to driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[expect(
+#[allow(
     clippy::large_enum_variant,
     reason = "one result a job: its size is of no weight, a box would be in every match"
 )]
@@ -119,6 +119,8 @@ pub enum FromWorker {
         job: u32,
         /// What happened in it.
         interval: Interval,
+        /// And in each stream.
+        streams: Vec<StreamInterval>,
     },
     /// A job is over.
     Result {
@@ -126,6 +128,8 @@ pub enum FromWorker {
         job: u32,
         /// What it measured.
         side: Side,
+        /// When the first of its streams opened its window (`CLOCK_MONOTONIC`, nanoseconds); 0 when none did.
+        opened_ns: u64,
     },
     /// A job (or, without one, the conversation) failed.
     Error {

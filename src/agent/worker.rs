@@ -17,7 +17,7 @@ use super::{
 use crate::traffic::{Client, Error, Running, Sampler, Server};
 
 /// Jobs a worker holds at a time.
-const JOBS: usize = 64;
+const JOBS: usize = 512;
 
 enum Inbox {
     Message(Box<FromDriver>),
@@ -116,13 +116,18 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
         for (&job, state) in &mut self.jobs {
             if let Job::Running(run) = state
                 && run.sampler.next_look() <= now
-                && let Some(mut interval) = run.sampler.look(run.running.sample(), now)
+                && let Some((mut interval, mut streams)) =
+                    run.sampler.look(run.running.sample(), &mut || run.running.sample_streams(), now)
             {
                 // What is told is of both directions, which are booked each for itself.
-                if let Some(back) = run.running.sample_back().and_then(|sample| run.back.look(sample, now)) {
+                let look = |sample| run.back.look(sample, &mut || run.running.sample_streams_back(), now);
+                if let Some((back, streams_back)) = run.running.sample_back().and_then(look) {
                     interval.bytes += back.bytes;
+                    for (stream, back) in streams.iter_mut().zip(streams_back) {
+                        stream.bytes += back.bytes;
+                    }
                 }
-                news.push(FromWorker::Progress { job, interval });
+                news.push(FromWorker::Progress { job, interval, streams });
             }
         }
         news.iter().try_for_each(|message| self.say(message))
@@ -211,13 +216,14 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
     fn report(&mut self, job: u32) -> Result<(), FrameError> {
         let Some(Job::Running(run)) = self.jobs.remove(&job) else { return Ok(()) };
         let Run { running, sampler, back } = *run;
+        let opened_ns = running.sample().opened_ns;
         let message = match running.collect() {
             Ok(mut side) => {
                 side.intervals = sampler.close_for(&side);
                 if let Some(other) = &mut side.back {
                     other.intervals = back.close_for(other);
                 }
-                FromWorker::Result { job, side }
+                FromWorker::Result { job, side, opened_ns }
             }
             Err(error) => FromWorker::Error { job: Some(job), what: error.to_string() },
         };

@@ -9,7 +9,7 @@ use crate::{
         execute::{Executor, remove_ns},
         fault,
         journal::{History, JournalError, StateRoot},
-        ovs, own_roles,
+        ovs, own_roles, sriov,
         world::{NETNS_FOLDER, World, netns_path},
     },
     kernel::{
@@ -215,16 +215,44 @@ pub fn by_marks(topology: &str) -> Result<Option<Removed>, ApplyError> {
     }
     let this = Netns::current(NsId::SELF)?;
     for (name, link) in observe(&this, &Wanted::links_only())?.links {
+        if link.alias.as_deref().and_then(marks::parse_pf_alias).is_some_and(|mark| mark.topology == topology) {
+            continue;
+        }
         if marks::owns_link(topology, false, &link) && link.alias.as_deref().and_then(marks::parse_nic_alias).is_none()
         {
             kernel::link::delete(&this, name.as_str())?;
             removed.links += 1;
         }
     }
+    nics_by_marks(&this, topology, &mut removed)?;
     remove_namespaces(&names, &mut removed);
     let nothing =
         removed.namespaces.is_empty() && removed.links == 0 && removed.daemons == 0 && removed.problems.is_empty();
     Ok((!nothing).then_some(removed))
+}
+
+/// Virtual functions that a killed apply left at home, and NICs that say they have functions of ours.
+fn nics_by_marks(this: &Netns, topology: &str, removed: &mut Removed) -> Result<(), ApplyError> {
+    let world = World::new(topology);
+    for (name, link) in observe(this, &Wanted::links_only())?.links {
+        let Some(alias) = link.alias.as_deref() else { continue };
+        if marks::parse_alias(alias).is_none_or(|(owner, _)| owner != topology) {
+            continue;
+        }
+        if let Some((state, vf)) = marks::parse_nic_alias(alias).and_then(|state| Some((state.clone(), state.vf?)))
+            && let Err(error) = sriov::return_function(&world, None, &name, &state, &vf)
+        {
+            removed.problems.push(error.to_string());
+        }
+    }
+    for link in observe(this, &Wanted::links_only())?.links.values() {
+        match sriov::by_mark(this, topology, link) {
+            Ok(true) => removed.links += 1,
+            Ok(false) => {}
+            Err(error) => removed.problems.push(error.to_string()),
+        }
+    }
+    Ok(())
 }
 
 /// A borrowed device says in its alias what it was called and how it was set.
@@ -233,9 +261,14 @@ fn give_back_by_alias(ns: &Netns, state: &ObservedNs, topology: &str, removed: &
     for (name, link) in &state.links {
         let Some(alias) = link.alias.as_deref() else { continue };
         let ours = marks::parse_alias(alias).is_some_and(|(owner, _)| owner == topology);
-        if let Some(previous) = marks::parse_nic_alias(alias).filter(|_| ours)
-            && let Err(error) = kernel::nic::give_back(ns, name, &this, &previous)
-        {
+        let Some(previous) = marks::parse_nic_alias(alias).filter(|_| ours) else { continue };
+        let returned = match &previous.vf {
+            Some(vf) => sriov::return_function(&World::new(topology), Some(ns), name, &previous, vf),
+            None => {
+                sriov::by_mark(ns, topology, link).and_then(|_| Ok(kernel::nic::give_back(ns, name, &this, &previous)?))
+            }
+        };
+        if let Err(error) = returned {
             removed.problems.push(error.to_string());
         }
     }
@@ -258,7 +291,7 @@ pub fn orphans(root: &StateRoot) -> Result<Vec<String>, ApplyError> {
     let this = Netns::current(NsId::SELF)?;
     for link in observe(&this, &Wanted::links_only())?.links.values() {
         if let Some((topology, _)) = link.alias.as_deref().and_then(marks::parse_alias)
-            && marks::owns_link(topology, false, link)
+            && (marks::owns_link(topology, false, link) || link.pci.is_some())
         {
             found.insert(topology.to_owned());
         }

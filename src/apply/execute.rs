@@ -4,7 +4,7 @@
 use std::{collections::HashMap, path::Path};
 
 use crate::{
-    apply::{ApplyError, fault, ovs, world::World, world::netns_path},
+    apply::{ApplyError, fault, ovs, sriov, world::World, world::netns_path},
     kernel::{self, link::Marks, netns::Netns, observe::Wanted},
     plan::{
         desired::{Link, LinkKind, LinkRef, NsId},
@@ -102,11 +102,16 @@ impl<'a> Executor<'a> {
             Step::CreateLink { link, peer } => self.create_link(link, peer.as_deref()),
             Step::DeleteLink { link, .. } => self.delete_link(&link.at),
             Step::TakeNic { to, previous } => {
+                if let Some(vf) = &previous.vf {
+                    return sriov::take(self.world, to, previous, vf);
+                }
                 let from = Netns::current(NsId::SELF)?;
                 let mark = marks::nic_alias(&self.world.topology, previous);
                 Ok(kernel::nic::take(&from, previous, self.world.get(&to.ns)?, &to.name, &mark)?)
             }
             Step::GiveBackNic { from, previous } => self.give_back(from, previous),
+            Step::SetVfs { pf, change } => sriov::change(self.world, pf, change),
+            Step::SetVf { pf, pci, index, set, .. } => sriov::set(self.world, pf, pci, *index, set),
             Step::StartOvs(_) | Step::StopOvs(_) | Step::CreateOvsBridges { .. } | Step::DeleteOvsBridges { .. } => {
                 ovs::step(self.world, step)
             }
@@ -199,6 +204,8 @@ impl<'a> Executor<'a> {
             | Step::DeleteNs { .. }
             | Step::CreateNs { .. }
             | Step::GiveBackNic { .. }
+            | Step::SetVfs { .. }
+            | Step::SetVf { .. }
             | Step::StopOvs(_) => self.step(&undo),
             undo if !self.world.has(undo.ns()) => Ok(()),
             undo => gone_is_fine_or(self.step(&undo)),
@@ -206,6 +213,10 @@ impl<'a> Executor<'a> {
     }
 
     fn give_back(&mut self, from: &LinkRef, previous: &NicState) -> Result<(), ApplyError> {
+        if let Some(vf) = &previous.vf {
+            let from_ns = if self.world.has(&from.ns) { Some(self.world.get(&from.ns)?) } else { None };
+            return sriov::return_function(self.world, from_ns, &from.name, previous, vf);
+        }
         let here = Netns::current(NsId::SELF)?;
         // Where its namespace is gone, the kernel has sent it home.
         let there = if self.world.has(&from.ns) { self.world.get(&from.ns)? } else { &here };

@@ -104,6 +104,7 @@ impl History {
         for later in intents {
             merge(&mut known.namespaces, &later.namespaces, |ns| ns.id.clone());
             merge(&mut known.links, &later.links, |link| link.at.clone());
+            merge(&mut known.sriov, &later.sriov, |pf| pf.pci.clone());
             merge(&mut known.ovs, &later.ovs, |ovs| ovs.daemon.ns.clone());
             merge(&mut known.routes, &later.routes, |route| (route.ns.clone(), route.to, route.via));
             merge(&mut known.fdb, &later.fdb, |entry| (entry.at.clone(), entry.mac, entry.remote));

@@ -4,10 +4,17 @@ use std::time::{Duration, Instant};
 
 use crate::{
     apply::{ApplyError, world::World},
-    kernel::{df_probe, quiet},
-    plan::desired::{Desired, FlowPath, NsId},
+    kernel::{
+        df_probe,
+        observe::{Wanted, observe},
+        quiet,
+    },
+    plan::desired::{Desired, FlowPath, LinkKind, LinkRef, NsId},
+    topology::model::VfLinkState,
 };
 
+/// One function in ten of an emulated NIC takes nine seconds longer than the others.
+const CARRIER_WITHIN: Duration = Duration::from_secs(30);
 /// All paths are proved at once; this bounds the whole.
 const PROOF_DEADLINE: Duration = Duration::from_secs(10);
 /// After this the kernel is called busy, and the record says so.
@@ -56,7 +63,37 @@ impl MtuProof {
 
 /// Sends the probes of every declared path that is not loopback.
 pub fn mtu(world: &World, desired: &Desired) -> Result<Vec<MtuProof>, ApplyError> {
+    carrier(world, desired)?;
     paths(world, &desired.flows)
+}
+
+/// Waits until the ports on the declared paths have a carrier: a NIC that has made virtual functions was reset, and the
+/// driver of a function may need seconds until its NIC has answered. What has none in time is left to the proof.
+pub fn carrier(world: &World, desired: &Desired) -> Result<(), ApplyError> {
+    let physical = |at: &LinkRef| {
+        desired.link(at).is_some_and(|link| match &link.kind {
+            LinkKind::Vf(vf) => vf.set.link_state != Some(VfLinkState::Disable),
+            LinkKind::Borrowed { .. } => !desired.sriov.is_empty(),
+            _ => false,
+        })
+    };
+    let mut waiting: Vec<&LinkRef> =
+        desired.flows.iter().flat_map(|path| &path.hops).map(|hop| &hop.at).filter(|at| physical(at)).collect();
+    let deadline = Instant::now() + CARRIER_WITHIN;
+    while !waiting.is_empty() && Instant::now() < deadline {
+        let mut still = Vec::new();
+        for at in waiting {
+            let seen = observe(world.get(&at.ns)?, &Wanted::links_only())?;
+            if seen.links.get(&at.name).is_some_and(|link| !link.carrier) {
+                still.push(at);
+            }
+        }
+        waiting = still;
+        if !waiting.is_empty() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(())
 }
 
 /// Sends the probes of these paths, but not of loopback (no UDP datagram fills its 65536 bytes).

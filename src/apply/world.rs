@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    apply::{ApplyError, ovs},
+    apply::{ApplyError, ovs, sriov},
     kernel::{
         self,
         netns::{self, Netns},
@@ -125,15 +125,25 @@ impl World {
                 observed.namespaces.insert(ns.id.clone(), state);
             }
         }
+        observed.sriov = sriov::observe(self, desired)?;
         Ok(observed)
     }
 
-    /// The devices to be borrowed, as they are now where netbench was started, by kernel name.
+    /// The devices to be borrowed, as they are now where netbench was started, by kernel name; virtual functions, whose
+    /// names change, by PCI address.
     pub fn nics(&self, desired: &Desired) -> Result<BTreeMap<String, NicState>, ApplyError> {
         let mut nics = BTreeMap::new();
         for link in &desired.links {
-            let LinkKind::Borrowed { ifname, .. } = &link.kind else { continue };
             let this = Netns::current(NsId::SELF)?;
+            if let LinkKind::Vf(vf) = &link.kind {
+                let pf = desired.sriov.iter().find(|pf| pf.at == vf.pf);
+                let Some(pci) = pf.and_then(|pf| kernel::sriov::address_of(&pf.pci, vf.index)) else { continue };
+                if let Some(row) = kernel::sriov::interface(&this, &pci)? {
+                    nics.insert(pci, kernel::nic::state(&this, &row.name)?);
+                }
+                continue;
+            }
+            let LinkKind::Borrowed { ifname, .. } = &link.kind else { continue };
             match kernel::nic::state(&this, ifname) {
                 Ok(state) => nics.insert(ifname.to_string(), state),
                 Err(error) if error.errno() == Some(libc::ENODEV) => None,

@@ -6,7 +6,7 @@ use super::Exit;
 use crate::{
     apply::journal::StateRoot,
     kernel,
-    plan::{desired::Desired, lower::lower},
+    plan::{desired::Desired, lower::lower, step::NicState},
     topology,
 };
 
@@ -24,18 +24,44 @@ pub struct Loaded {
 
 /// Reads a file or shipped topology; its mistakes go to stderr and end with exit code 2.
 pub fn load(argument: &str) -> anyhow::Result<Result<Loaded, Exit>> {
+    load_here(argument, true)
+}
+
+/// The same without a look at this host: a device is called as the file calls it.
+pub fn load_offline(argument: &str) -> anyhow::Result<Result<Loaded, Exit>> {
+    load_here(argument, false)
+}
+
+fn load_here(argument: &str, look: bool) -> anyhow::Result<Result<Loaded, Exit>> {
     let Some(loaded) = super::topo::load(argument) else { return Ok(Err(Exit::Usage)) };
     let mut topology = loaded.topology;
+    let taken = if look { taken_before(&topology.name) } else { Vec::new() };
+    for nic in topology.nics.iter_mut().filter(|nic| !look && (nic.ifname.is_some() || nic.pci.is_some())) {
+        nic.ifname = nic.ifname.take().or(nic.name.parse().ok());
+        nic.pci = nic.pci.take().or(Some(nic.name.clone()));
+    }
     for nic in topology.nics.iter_mut().filter(|nic| nic.ifname.is_none()) {
         if let Some(pci) = &nic.pci {
-            let ifname = kernel::nic::by_pci(pci).with_context(|| {
+            let before = || taken.iter().find(|nic| nic.pci.as_ref() == Some(pci)).map(|nic| nic.ifname.clone());
+            let ifname = kernel::nic::by_pci(pci).or_else(before).with_context(|| {
                 format!("nic `{}`: the PCI function {pci} has no network interface in this namespace", nic.name)
             })?;
             nic.ifname = Some(ifname.parse().with_context(|| format!("nic `{}`", nic.name))?);
         }
     }
+    for nic in topology.nics.iter_mut().filter(|nic| nic.pci.is_none() && nic.sriov.is_some()) {
+        let Some(ifname) = &nic.ifname else { continue };
+        let before = || taken.iter().find(|taken| taken.ifname == ifname.as_str()).and_then(|taken| taken.pci.clone());
+        nic.pci = kernel::nic::pci_of(ifname).or_else(before);
+    }
     let desired = lower(&topology)?;
     Ok(Ok(Loaded { topology, desired, source: argument.to_owned(), text: loaded.report.source.text }))
+}
+
+/// Devices that this topology has borrowed already: they are no longer where they are looked for.
+fn taken_before(topology: &str) -> Vec<NicState> {
+    let history = StateRoot::from_environment().read(topology).ok().flatten();
+    history.map(|history| history.taken().into_values().collect()).unwrap_or_default()
 }
 
 /// Does the argument look like a file rather than a name?

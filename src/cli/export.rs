@@ -14,7 +14,7 @@ pub struct Args {
     /// Numbers, `last`, `last~1`, or files that `run --json` wrote.
     #[arg(default_value = "last")]
     run: Vec<String>,
-    /// json, jsonl, csv, markdown, junit, openmetrics or influx.
+    /// json, jsonl, csv, markdown, junit, openmetrics, influx or iperf3.
     #[arg(long, value_name = "FORMAT", default_value = "json")]
     format: Format,
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! `--iperf3` of `serve` and `stream`: the same commands, spoken to stock iperf3.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::{Mutex, atomic::AtomicBool},
     time::Duration,
 };
@@ -137,7 +137,9 @@ pub fn stream(args: &StreamArgs, common: Common, stop: &AtomicBool) -> anyhow::R
         Err(error) => {
             if common.format == Format::Iperf3 {
                 // As iperf3 does: who reads its reports finds the reason there.
-                ui::text::data(&serde_json::json!({ "start": {}, "intervals": [], "end": {}, "error": error.to_string() }))?;
+                ui::text::data(
+                    &serde_json::json!({ "start": {}, "intervals": [], "end": {}, "error": error.to_string() }),
+                )?;
             }
             fail(error)
         }
@@ -234,7 +236,7 @@ fn fail(error: Error) -> anyhow::Result<Exit> {
 
 /// What `serve --iperf3` takes over from `serve`.
 pub struct Serve {
-    /// Where to listen; loopback where nothing is asked.
+    /// Where to listen.
     pub bind: Vec<IpAddr>,
     /// Its port.
     pub port: Option<u16>,
@@ -250,27 +252,23 @@ pub struct Serve {
 
 /// Runs `serve --iperf3`.
 pub fn serve(args: Serve, stop: &AtomicBool) -> anyhow::Result<Exit> {
-    let port = args.port.unwrap_or(iperf::PORT);
-    let addresses = if args.bind.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { args.bind };
-    let mut servers = Vec::new();
-    for bind in addresses {
-        let options = server::Options {
-            bind,
-            port,
-            max_duration: args.max_duration.0,
-            max_streams: args.max_streams,
-            every: Duration::from_secs(1),
-            once: args.once,
-            machine: kernel::machine(),
-        };
-        servers.push(server::Server::bind(options).map_err(|error| CannotHere(error.to_string()))?);
-    }
-    let at: Vec<String> = servers.iter().map(|server| server.at().to_string()).collect();
+    let options = server::Options {
+        bind: args.bind,
+        port: args.port.unwrap_or(iperf::PORT),
+        max_duration: args.max_duration.0,
+        max_streams: args.max_streams,
+        every: Duration::from_secs(1),
+        once: args.once,
+        machine: kernel::machine(),
+    };
+    let server = server::Server::bind(options).map_err(|error| CannotHere(error.to_string()))?;
+    let at: Vec<String> = server.at().iter().map(ToString::to_string).collect();
     talk(&format!("listening for iperf3 clients on {}; Ctrl-C ends it", at.join(" and ")));
-    if let Some(first) = servers.first() {
-        talk(&format!("on the other host: iperf3 -c {} -p {}", first.at().ip(), first.at().port()));
+    if let Some(first) = server.at().first() {
+        let host = if first.ip().is_unspecified() { kernel::machine().hostname } else { first.ip().to_string() };
+        talk(&format!("on the other host: iperf3 -c {host} -p {}", first.port()));
     }
-    // Tests of several addresses end on several threads; each is printed whole.
+    // A test ends on its own thread; each is printed whole.
     let failed = Mutex::new(false);
     let told = |outcome: Result<Session, Error>| {
         let mut failed = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -288,26 +286,7 @@ pub fn serve(args: Serve, stop: &AtomicBool) -> anyhow::Result<Exit> {
             }
         }
     };
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let serving: Vec<_> = servers
-            .iter()
-            .map(|server| {
-                scope.spawn(|| {
-                    let ended = server.run(stop, &done, &told);
-                    done.store(true, std::sync::atomic::Ordering::Relaxed);
-                    ended
-                })
-            })
-            .collect();
-        for thread in serving {
-            match thread.join() {
-                Ok(ended) => ended?,
-                Err(_) => bail!("the server panicked"),
-            }
-        }
-        Ok(())
-    })?;
+    server.run(stop, &told)?;
     let failed = failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     Ok(if args.once && failed { Exit::Invalid } else { Exit::Ok })
 }

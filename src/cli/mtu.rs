@@ -1,6 +1,7 @@
 //! `netbench mtu`: what a path carries, and which MTU is best.
 
 mod probe;
+mod tune;
 
 use clap::Subcommand;
 
@@ -10,6 +11,7 @@ use super::Exit;
 #[derive(Debug, Subcommand)]
 pub enum Mtu {
     Probe(probe::Args),
+    Tune(Box<tune::Args>),
 }
 
 impl Mtu {
@@ -17,6 +19,7 @@ impl Mtu {
     pub fn run(self) -> anyhow::Result<Exit> {
         match self {
             Self::Probe(args) => probe::run(&args),
+            Self::Tune(args) => tune::run(&args),
         }
     }
 }

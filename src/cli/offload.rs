@@ -9,7 +9,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use clap::Subcommand;
 use rustix::thread::CapabilitySet;
 
-use super::{Exit, declared, declared::Loaded, outcome::CannotHere, run, talk};
+use super::{Exit, declared, declared::Loaded, outcome::CannotHere, pairs, run, talk};
 use crate::{
     apply::{
         self, ApplyError, Declared, destroy,
@@ -73,7 +73,8 @@ impl Session {
         if rootless {
             run::refuse_foreign(&loaded.topology)?;
         }
-        let flows: Vec<_> = run::flows(flow, &loaded)?.into_iter().filter(|path| path.hops.len() > 1).collect();
+        let flows: Vec<_> =
+            pairs::named("--flow", flow, &loaded)?.into_iter().filter(|path| path.hops.len() > 1).collect();
         if flows.is_empty() {
             talk("error: the topology has no flow that crosses interfaces; name one with --flow from:to");
             return Ok(Err(Exit::Usage));

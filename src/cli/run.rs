@@ -27,10 +27,7 @@ use crate::{
     },
     kernel::{self, rootless},
     measured::{ReceiveMode, SendMode, Test},
-    plan::{
-        desired::{FlowPath, LinkRef, NsId},
-        path::Network,
-    },
+    plan::desired::{FlowPath, LinkRef, NsId},
     record::{MtuProof, RunRecord, TopologyRef},
     report,
     stats::sequential::Rule,
@@ -88,12 +85,13 @@ pub struct Args {
     #[command(flatten)]
     rates: RateArgs,
     #[command(flatten)]
+    placement: super::placement::PlacementArgs,
+    #[command(flatten)]
     load: super::load::LoadArgs,
     #[command(flatten)]
     tuning: super::tuning::TuningArgs,
-    /// Who talks to whom, instead of the declared flows; may be repeated.
-    #[arg(long, value_name = "FROM:TO")]
-    flow: Vec<String>,
+    #[command(flatten)]
+    pairs: super::pairs::PairArgs,
     #[command(flatten)]
     store: StoreArgs,
     /// Do not keep the run.
@@ -152,10 +150,12 @@ pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+/// What `--test` takes.
 #[derive(Debug, Clone)]
-pub(super) struct TestList(pub(super) Vec<Test>);
+pub struct TestList(pub Vec<Test>);
 
-pub(super) fn parse_tests(text: &str) -> Result<TestList, String> {
+/// Reads `--test`.
+pub fn parse_tests(text: &str) -> Result<TestList, String> {
     Test::parse_list(text).map(TestList).map_err(|error| error.to_string())
 }
 
@@ -185,7 +185,13 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         refuse_foreign(&loaded.topology)?;
     }
     let mut options = options(&args, &loaded)?;
-    let flows = flows(&args.flow, &loaded)?;
+    let flows = args.pairs.flows(&loaded, options.streams)?;
+    options.together = args.pairs.together();
+    if let Some(profile) = options.profile.filter(|_| options.together) {
+        bail!(
+            "--profile {profile} judges one flow at a time: pairs that run together share the path's rate; leave one of the two out"
+        );
+    }
     if flows.is_empty() {
         talk("error: the topology declares no flow and has fewer than two nodes; name one with --flow from:to");
         return Ok(Exit::Usage);
@@ -217,6 +223,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             record.warnings.extend(rates::check(profile, &flows, &known)?);
         }
         options.rates = known;
+        prove::carrier(&world, &loaded.desired)?;
         measure(&mut record, &world, &flows, &options, &mut line, &interrupt)
     });
     line.clear();
@@ -347,6 +354,8 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
     }
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     options.profile = args.rates.profile;
+    options.cpu_topology = kernel::cpus::topology();
+    options.placed = args.placement.placed(&options.cpu_topology)?;
     for node in &loaded.topology.nodes {
         let near = node.numa.as_deref().map(|word| numa_cpus(node, word, &loaded.topology)).transpose()?;
         // Said CPUs win over a NUMA node's.
@@ -375,43 +384,6 @@ fn numa_cpus(node: &Node, word: &str, topology: &Topology) -> anyhow::Result<Cpu
         ))
         .into()),
     }
-}
-
-/// The declared flows, or those of `--flow`, with the way each must take.
-pub(super) fn flows(named: &[String], loaded: &Loaded) -> anyhow::Result<Vec<FlowPath>> {
-    if named.is_empty() {
-        return Ok(loaded.desired.flows.clone());
-    }
-    let network = Network::new(&loaded.desired);
-    let node = |name: &str| -> anyhow::Result<NsId> {
-        match loaded.topology.nodes.iter().find(|node| node.name == name) {
-            Some(node) if node.attach == Some(Attach::This) => Ok(NsId::new(NsId::SELF)),
-            Some(_) => Ok(NsId::new(name)),
-            None => {
-                let names: Vec<&str> = loaded.topology.nodes.iter().map(|node| node.name.as_str()).take(20).collect();
-                bail!(
-                    "--flow names `{name}`, which is no node of {}; it has {}",
-                    loaded.topology.name,
-                    names.join(", ")
-                )
-            }
-        }
-    };
-    let mut flows = Vec::new();
-    for text in named {
-        let Some((from, to)) = text.split_once(':') else { bail!("--flow {text}: write it as FROM:TO") };
-        if from == to {
-            bail!("--flow {text}: a node talks to another node, not to itself");
-        }
-        let declared = loaded.desired.flows.iter().find(|path| path.flow.from == from && path.flow.to == to);
-        flows.push(match declared {
-            Some(path) => path.clone(),
-            None => {
-                network.between((from, &node(from)?), (to, &node(to)?)).with_context(|| format!("--flow {text}"))?
-            }
-        });
-    }
-    Ok(flows)
 }
 
 fn new_record(loaded: &Loaded, is_rootless: bool) -> RunRecord {
@@ -470,7 +442,7 @@ fn measure(
 }
 
 /// The counters of every interface of every namespace of the topology.
-fn counters(world: &World) -> Result<Counters, String> {
+pub fn counters(world: &World) -> Result<Counters, String> {
     let mut all = Counters::new();
     for (id, ns) in world.handles() {
         for (name, counters) in kernel::counters(ns).map_err(|error| error.to_string())? {

@@ -93,10 +93,14 @@ fn parse_bind(text: &str) -> Result<Bind, String> {
 /// Serves until it is told to end.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let interrupt = interrupt::watch();
+    raise_file_limit();
+    let addresses: Vec<IpAddr> = match &args.bind[..] {
+        [] => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        asked => asked.iter().flat_map(|bind| bind.addresses()).collect(),
+    };
     if args.iperf3 {
-        raise_file_limit();
         let serve = iperf3::Serve {
-            bind: args.bind.iter().flat_map(|bind| bind.for_iperf3()).collect(),
+            bind: addresses,
             port: args.port,
             max_duration: args.max_duration,
             max_streams: args.max_streams,
@@ -110,11 +114,6 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         (false, Some(text)) => Some(Secret::from_text(&text).map_err(anyhow::Error::msg)?),
         (false, None) => Some(Secret::random().context("make a token from /dev/urandom")?),
     };
-    raise_file_limit();
-    let addresses: Vec<IpAddr> = match &args.bind[..] {
-        [] => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-        asked => asked.iter().flat_map(|bind| bind.addresses()).collect(),
-    };
     let bounds = Bounds {
         duration: args.max_duration,
         streams: args.max_streams,
@@ -126,8 +125,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         congestion: kernel::congestion_controls(),
     };
     let tell = Box::new(|what: &str| talk(what));
-    let server = Server::bind(&addresses, args.port.unwrap_or(remote::PORT), token.clone(), bounds, kernel::machine(), tell)
-        .map_err(|(at, error)| CannotHere(refused(at, &error)))?;
+    let server =
+        Server::bind(&addresses, args.port.unwrap_or(remote::PORT), token.clone(), bounds, kernel::machine(), tell)
+            .map_err(|(at, error)| CannotHere(refused(at, &error)))?;
     let at: Vec<String> = server.addresses().iter().map(SocketAddr::to_string).collect();
     talk(&format!("listening on {} (TCP and UDP); Ctrl-C ends it", at.join(" and ")));
     if let Some(first) = server.addresses().first() {
@@ -143,14 +143,6 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 impl Bind {
-    /// One listener has both families: a client of either is one of the same line.
-    fn for_iperf3(self) -> Option<IpAddr> {
-        match self {
-            Self::Any => Some(Ipv6Addr::UNSPECIFIED.into()),
-            Self::One(address) => Some(address),
-        }
-    }
-
     fn addresses(self) -> Vec<IpAddr> {
         match self {
             Self::Any => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],

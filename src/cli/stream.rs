@@ -77,6 +77,8 @@ pub struct Args {
     #[arg(long, value_name = "MODE")]
     recv: Option<ReceiveMode>,
     #[command(flatten)]
+    load: super::load::LoadArgs,
+    #[command(flatten)]
     tuning: TuningArgs,
     /// CPUs of this side's data threads, such as 2-5; stream i gets the i-th.
     #[arg(long, value_name = "LIST")]
@@ -125,12 +127,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     line.clear();
     record.elapsed_s = began.elapsed().as_secs_f64();
     measured?;
-    ui::text::quiet_when_closed(|mut out| {
-        match format {
-            Format::Json => report::json(&record, &mut out),
-            Format::Iperf3 => report::iperf3::documents(&record, &mut out),
-            Format::Text => report::text(&record, &mut out),
-        }
+    ui::text::quiet_when_closed(|mut out| match format {
+        Format::Json => report::json(&record, &mut out),
+        Format::Iperf3 => report::iperf3::documents(&record, &mut out),
+        Format::Text => report::text(&record, &mut out),
     })?;
     Ok(match (record.interrupted, record.is_valid()) {
         (true, _) => Exit::Interrupted,
@@ -148,8 +148,11 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         streams: args.streams,
         length: args.length,
         response: args.response,
-        rate: args.rate.and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits).filter(|bits| bits.0 > 0) } else { None }),
+        rate: args
+            .rate
+            .and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits).filter(|bits| bits.0 > 0) } else { None }),
         transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
+        burst: args.load.burst.unwrap_or(0),
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,

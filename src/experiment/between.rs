@@ -6,9 +6,8 @@ use std::{
 };
 
 use super::{
-    evidence::Counters,
     options::Options,
-    round::Measured,
+    round::Ends,
     run::{self, Progress, Step},
     summary,
 };
@@ -74,7 +73,7 @@ pub fn run(
             }
             let spec = options.job(test, &path);
             let (from, to) = (&*path.flow.from, &*path.flow.to);
-            let step = Step { number, of, from, to, test, round, seconds: spec.total().as_secs_f64() };
+            let step = Step { number, of, from, to, pairs: 1, test, round, seconds: spec.total().as_secs_f64() };
             progress(Progress::Begin(step));
             let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
             // After a failure the next test begins afresh.
@@ -90,11 +89,10 @@ pub fn run(
             };
             match outcome {
                 Ok(Outcome { client, server, notes }) => {
-                    let measured =
-                        Measured { client, server, before: Counters::new(), after: Counters::new(), load: None };
+                    let ends = Ends { client, server, opened_ns: [0; 2] };
                     // Ctrl-C fell into the warm-up: a window that never opened is not a round.
-                    if !(interrupt.load(Relaxed) && measured.is_empty()) {
-                        run::book(result, round, &path, &spec, options, measured);
+                    if !(interrupt.load(Relaxed) && ends.is_empty()) {
+                        run::book_uncounted(result, round, &path, &spec, options, ends);
                         if let Some(booked) = result.rounds.last_mut() {
                             booked.path.verdict = PathVerdict::NoTopology;
                         }
@@ -127,7 +125,7 @@ fn measure(
     tell: &mut dyn FnMut(&Interval),
     interrupt: &AtomicBool,
 ) -> Result<Outcome, RemoteError> {
-    let here = Spec { cpus: target.cpus.clone(), ..spec.clone() };
+    let here = Spec { cpus: target.cpus.as_ref().map(|cpus| cpus.0.clone()), ..spec.clone() };
     connection.run(&here, spec, tell, interrupt)
 }
 

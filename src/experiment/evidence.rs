@@ -43,13 +43,77 @@ pub enum Carried {
     },
 }
 
-/// Judges one round.
+/// A flow of a round, and what it carried.
+#[derive(Debug, Clone, Copy)]
+pub struct Load<'f> {
+    /// Its path, in the direction of the payload.
+    pub path: &'f FlowPath,
+    /// What its ends say.
+    pub carried: Carried,
+}
+
+/// Judges one flow that ran alone.
+#[cfg(test)]
 pub fn judge(path: &FlowPath, before: &Counters, after: &Counters, carried: Carried) -> PathEvidence {
-    let deltas = bonds_as_one(path, deltas(before, after));
-    let hops: Vec<HopEvidence> = path.hops.iter().map(|hop| hop_evidence(hop, &deltas, carried)).collect();
-    let strays = strays(path, &deltas, carried);
-    let verdict = conclude(path, &hops, &strays, &deltas, carried);
-    PathEvidence { hops, strays, verdict }
+    judge_all(&[Load { path, carried }], before, after).remove(0)
+}
+
+/// Judges the flows of a round, which ran at the same time: what a hop counted must fit the sum of all that crossed it.
+pub fn judge_all(loads: &[Load<'_>], before: &Counters, after: &Counters) -> Vec<PathEvidence> {
+    let deltas = loads.iter().fold(deltas(before, after), |deltas, load| bonds_as_one(load.path, deltas));
+    let due = due(loads);
+    let strays = strays(loads, &deltas);
+    let one = |load: &Load<'_>| {
+        let hops: Vec<HopEvidence> =
+            load.path.hops.iter().map(|hop| hop_evidence(hop, &deltas, &due, load.carried)).collect();
+        let strays = if load.path.hops.is_empty() { Vec::new() } else { strays.clone() };
+        let verdict = conclude(load.path, &hops, &strays, &deltas, load.carried);
+        PathEvidence { hops, strays, verdict }
+    };
+    loads.iter().map(one).collect()
+}
+
+/// What an interface must count in a direction for all flows to have crossed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Due {
+    /// Bytes at least.
+    low: u64,
+    /// Bytes at most.
+    high: u64,
+    /// Packets at least.
+    packets: u64,
+}
+
+/// By interface and direction.
+type Dues<'l> = BTreeMap<(&'l LinkRef, Direction), Due>;
+
+/// Sums what every flow owes to each interface and direction that it crosses, on its way there and back.
+fn due<'l>(loads: &[Load<'l>]) -> Dues<'l> {
+    let mut sums = Dues::new();
+    for load in loads {
+        // A path that turns on an interface (the loopback) crosses it once.
+        let mut own = Dues::new();
+        for hop in &load.path.hops {
+            let packets = match load.carried {
+                Carried::Stream { .. } => 1,
+                Carried::Transactions { count } => count.max(1),
+            };
+            let back = if matches!(load.carried, Carried::Stream { .. }) { 0 } else { packets };
+            let (low, high) = expected(hop, load.carried);
+            let there = own.entry((&hop.at, hop.direction)).or_default();
+            *there = Due { low, high: there.high.max(high), packets };
+            let returned = own.entry((&hop.at, opposite(hop.direction))).or_default();
+            returned.high = returned.high.max(returning(hop, load.carried));
+            returned.packets = returned.packets.max(back);
+        }
+        for (at, more) in own {
+            let sum = sums.entry(at).or_default();
+            sum.low += more.low;
+            sum.high = sum.high.saturating_add(more.high);
+            sum.packets += more.packets;
+        }
+    }
+    sums
 }
 
 fn deltas(before: &Counters, after: &Counters) -> Counters {
@@ -78,17 +142,18 @@ fn bonds_as_one(path: &FlowPath, mut deltas: Counters) -> Counters {
     deltas
 }
 
-fn hop_evidence(hop: &Hop, deltas: &Counters, carried: Carried) -> HopEvidence {
+fn hop_evidence(hop: &Hop, deltas: &Counters, due: &Dues<'_>, carried: Carried) -> HopEvidence {
     let seen = deltas.get(&hop.at).copied().unwrap_or_default();
     let (tx, rx) = ((seen.tx_bytes, seen.tx_packets), (seen.rx_bytes, seen.rx_packets));
     let ((bytes, packets), (reverse_bytes, reverse_packets), direction) = match hop.direction {
         Direction::Tx => (tx, rx, "tx"),
         Direction::Rx => (rx, tx, "rx"),
     };
-    let expected_bytes = expected(hop, carried);
+    let owed = |direction| due.get(&(&hop.at, direction)).copied().unwrap_or_default();
+    let (there, back) = (owed(hop.direction), owed(opposite(hop.direction)));
     let ok = match carried {
-        Carried::Stream { .. } => (expected_bytes.0..=expected_bytes.1).contains(&bytes) && packets > 0,
-        Carried::Transactions { count } => packets >= count.max(1) && reverse_packets >= count.max(1),
+        Carried::Stream { .. } => (there.low..=there.high).contains(&bytes) && packets > 0,
+        Carried::Transactions { .. } => packets >= there.packets && reverse_packets >= back.packets,
     };
     HopEvidence {
         at: hop.at.to_string(),
@@ -97,10 +162,29 @@ fn hop_evidence(hop: &Hop, deltas: &Counters, carried: Carried) -> HopEvidence {
         packets,
         reverse_bytes,
         reverse_packets,
-        expected_bytes,
+        expected_bytes: (there.low, there.high),
         dropped: seen.rx_dropped + seen.tx_dropped + seen.rx_errors + seen.tx_errors,
         qdisc_dropped: seen.qdisc_dropped,
         ok,
+    }
+}
+
+fn opposite(direction: Direction) -> Direction {
+    match direction {
+        Direction::Tx => Direction::Rx,
+        Direction::Rx => Direction::Tx,
+    }
+}
+
+/// Most bytes that the other direction carries for a flow: of a stream its acknowledgments, of which there are no more than
+/// packets.
+fn returning(hop: &Hop, carried: Carried) -> u64 {
+    match carried {
+        Carried::Stream { sent, per_packet, .. } => {
+            let headers = 14 + 40 + 60 + u64::from(hop.overhead);
+            (sent / per_packet.max(1) + 1) * headers + NOISE
+        }
+        Carried::Transactions { .. } => u64::MAX,
     }
 }
 
@@ -117,15 +201,15 @@ fn expected(hop: &Hop, carried: Carried) -> (u64, u64) {
     }
 }
 
-fn strays(path: &FlowPath, deltas: &Counters, carried: Carried) -> Vec<StrayEvidence> {
-    if path.hops.is_empty() {
-        return Vec::new();
-    }
-    let on_path: BTreeSet<&LinkRef> = path.hops.iter().map(|hop| &hop.at).collect();
-    let floor = match carried {
+/// Interfaces on the path of none of the flows.
+fn strays(loads: &[Load<'_>], deltas: &Counters) -> Vec<StrayEvidence> {
+    let on_path: BTreeSet<&LinkRef> = loads.iter().flat_map(|load| &load.path.hops).map(|hop| &hop.at).collect();
+    let floor = |load: &Load<'_>| match load.carried {
         Carried::Stream { received, .. } => received,
         Carried::Transactions { count } => count * 60,
     };
+    // Of the least of them: one flow that went astray must show beside many that did not.
+    let floor = loads.iter().map(floor).min().unwrap_or(0);
     let limit = (floor / 100).max(NOISE);
     let mut strays: Vec<StrayEvidence> = deltas
         .iter()
@@ -288,6 +372,38 @@ mod tests {
         assert!(
             matches!(evidence.verdict, PathVerdict::NotProved { reason } if reason == "fabric/server-0 is not there to count")
         );
+    }
+
+    /// A second flow the other way over the same hops: each port carries payload of one and acknowledgments of the other.
+    #[test]
+    fn a_hop_is_judged_by_the_sum_of_what_crossed_it() {
+        let there = path();
+        let mut back = path();
+        back.hops.reverse();
+        back.hops.iter_mut().for_each(|hop| hop.direction = opposite(hop.direction));
+        let loads = [Load { path: &there, carried: SENT }, Load { path: &back, carried: SENT }];
+        let acks = 3_000_000;
+        let both = |client: u64| {
+            counters(&[
+                ("client", "eth0", 101_000_000 + acks, client + acks),
+                ("fabric", "client-0", client + acks, 101_000_000 + acks),
+                ("fabric", "server-0", 101_000_000 + acks, client + acks),
+                ("server", "eth0", client + acks, 101_000_000 + acks),
+            ])
+        };
+        let verdicts = |after: &Counters| {
+            let all = judge_all(&loads, &self::after(0), after);
+            all.into_iter().map(|evidence| evidence.verdict).collect::<Vec<_>>()
+        };
+        assert_eq!(verdicts(&both(101_000_000)), [PathVerdict::Proved, PathVerdict::Proved]);
+        assert!(
+            matches!(&verdicts(&both(90_000_000))[0], PathVerdict::NotProved { reason } if reason.contains("at least"))
+        );
+        // Two the same way owe twice the bytes.
+        let same = [Load { path: &there, carried: SENT }; 2];
+        let judged = |bytes| judge_all(&same, &self::after(0), &self::after(bytes)).remove(1).verdict;
+        assert_eq!(judged(202_000_000), PathVerdict::Proved);
+        assert!(matches!(judged(150_000_000), PathVerdict::NotProved { .. }));
     }
 
     #[test]

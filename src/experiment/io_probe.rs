@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use super::{evidence::Counters, round::Round};
+use super::{
+    evidence::Counters,
+    round::{self, Lane},
+};
 use crate::{
     agent::Workers,
     measured::{ReceiveMode, SendMode, Side, Test},
@@ -152,9 +155,11 @@ impl Around<'_, '_> {
         };
         *self.job += 2;
         let (client, server) = (short(&self.client), short(&self.server));
-        let round = Round { path: self.path, client, server, job: *self.job, load: None };
+        let lane = Lane { path: self.path, client, server, job: *self.job, is_load: false };
         let mut nothing = || Ok(Counters::new());
-        match round.run(self.workers, &mut nothing, &mut |_| {}, self.interrupt) {
+        match round::run(&[lane], self.workers, &mut nothing, &mut |_| {}, self.interrupt)
+            .map(|mut all| all.ends.remove(0))
+        {
             Ok(measured) if self.client.test.is_reverse() => measured.client.bits_per_second(),
             Ok(measured) => {
                 let back = measured.client.back.as_deref().map_or(0.0, Side::bits_per_second);

@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::profile::Profile;
 use crate::{
+    facts::CpuTopology,
     measured::{CHECK_SEQUENCE, ReceiveMode, SendMode, Test, Tuning, UnknownTest},
     plan::{ceiling::Rates, desired::FlowPath},
+    record::Policy,
     stats::sequential::Rule,
     topology::model::{Flow, TestDefaults},
     traffic::{self, Spec},
@@ -57,6 +59,18 @@ pub struct Asked {
     pub tuning: Tuning,
 }
 
+/// CPUs of the two ends, whatever the nodes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Placed {
+    /// As the file says.
+    #[default]
+    ByFile,
+    /// `--cpus`, `--numa`: the client's and the server's, in turn.
+    Sides(Vec<usize>, Vec<usize>),
+    /// `--placement`: client's and server's CPU of each stream, in turn.
+    Pairs(Policy, Vec<(usize, usize)>),
+}
+
 /// What a run does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -100,12 +114,18 @@ pub struct Options {
     pub io_auto: bool,
     /// Options of the sockets.
     pub tuning: Tuning,
-    /// CPUs of a node's data threads, by node name.
+    /// CPUs of a node's data threads, by node name, as the file has them.
     pub cpus: BTreeMap<String, CpuList>,
+    /// What the command line says of CPUs; it wins over the file.
+    pub placed: Placed,
+    /// The CPUs of this host that may be used.
+    pub cpu_topology: CpuTopology,
     /// Interfaces with a known rate.
     pub rates: Rates,
     /// `--profile`
     pub profile: Option<Profile>,
+    /// All flows at the same time: `--pairs`, `--all-pairs`.
+    pub together: bool,
 }
 
 impl Options {
@@ -144,8 +164,11 @@ impl Options {
             io_auto: asked.io_auto,
             tuning: asked.tuning,
             cpus: BTreeMap::new(),
+            placed: Placed::ByFile,
+            cpu_topology: CpuTopology::default(),
             rates: Rates::new(),
             profile: None,
+            together: false,
         })
     }
 
@@ -202,6 +225,40 @@ impl Options {
             spec.rate = self.profile.and_then(rate);
         }
         spec
+    }
+
+    /// CPUs of client and server on a flow, in the order of its streams; the first stream is the `first`-th of all that run at
+    /// the time.
+    pub fn cpus_of(&self, flow: &Flow, first: usize) -> [Option<Vec<usize>>; 2] {
+        let count = self.streams as usize;
+        let turn = |cpus: &[usize]| (0..count).map(|i| cpus[(first + i) % cpus.len()]).collect();
+        match &self.placed {
+            Placed::ByFile => [&flow.from, &flow.to].map(|node| self.cpus.get(node).map(|cpus| turn(&cpus.0))),
+            Placed::Sides(client, server) => [Some(turn(client)), Some(turn(server))],
+            Placed::Pairs(_, pairs) => {
+                let (client, server): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
+                [Some(turn(&client)), Some(turn(&server))]
+            }
+        }
+    }
+
+    /// All CPUs that client and server of a flow may take from.
+    pub fn cpu_lists(&self, flow: &Flow) -> [Option<CpuList>; 2] {
+        match &self.placed {
+            Placed::ByFile => [&flow.from, &flow.to].map(|node| self.cpus.get(node).cloned()),
+            Placed::Sides(client, server) => [client, server].map(|cpus| Some(CpuList(cpus.clone()))),
+            Placed::Pairs(..) => self.cpus_of(flow, 0).map(|cpus| {
+                let mut cpus = cpus?;
+                cpus.sort_unstable();
+                cpus.dedup();
+                Some(CpuList(cpus))
+            }),
+        }
+    }
+
+    /// `--placement`
+    pub fn policy(&self) -> Option<Policy> {
+        if let Placed::Pairs(policy, _) = self.placed { Some(policy) } else { None }
     }
 
     /// The job of one test on one flow, without CPUs (those differ between the sides).

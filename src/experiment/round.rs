@@ -1,4 +1,4 @@
-//! One round: server bound, client connected, counters read, traffic, counters read again.
+//! One round of one flow or of many at a time: servers bound, clients connected, counters read, traffic, counters read again.
 
 use std::{
     net::SocketAddr,
@@ -12,7 +12,7 @@ use crate::{
         AgentError, Workers,
         message::{FromDriver, FromWorker},
     },
-    measured::{Interval, Side, Stream},
+    measured::{Interval, Side, StreamInterval},
     plan::desired::FlowPath,
     traffic::{FrameEnds, SenderTotals, Spec},
 };
@@ -24,21 +24,17 @@ const LINGER: Duration = Duration::from_secs(25);
 /// How often the interrupt flag is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a round brought.
-pub struct Measured {
+/// What a flow brought.
+pub struct Ends {
     /// The client's account.
     pub client: Side,
     /// The server's.
     pub server: Side,
-    /// Counters before the first byte.
-    pub before: Counters,
-    /// And after the last.
-    pub after: Counters,
-    /// Client and server of the stream beside it.
-    pub load: Option<(Side, Side)>,
+    /// When the window of each opened (`CLOCK_MONOTONIC`, nanoseconds).
+    pub opened_ns: [u64; 2],
 }
 
-impl Measured {
+impl Ends {
     /// Did the measured window bring nothing at all?
     pub fn is_empty(&self) -> bool {
         let streams = || self.client.streams.iter().chain(&self.server.streams);
@@ -46,6 +42,16 @@ impl Measured {
         sides.iter().any(|side| side.streams.iter().all(|s| s.bytes == 0 && s.units == 0))
             || streams().all(|stream| stream.elapsed_ns == 0)
     }
+}
+
+/// What a round brought.
+pub struct Measured {
+    /// Every flow, in order.
+    pub ends: Vec<Ends>,
+    /// Counters before the first byte.
+    pub before: Counters,
+    /// And after the last.
+    pub after: Counters,
 }
 
 /// Why a round brought nothing.
@@ -59,135 +65,175 @@ pub enum RoundError {
     Counters(String),
 }
 
-/// Both sides' jobs of one round.
-pub struct Round<'r> {
+/// Both sides' jobs of one flow.
+pub struct Lane<'r> {
     /// The flow.
     pub path: &'r FlowPath,
     /// The client's job.
     pub client: Spec,
     /// The server's: the same but for its CPUs.
     pub server: Spec,
-    /// A number not used before with these workers; the next three are used too.
+    /// A number not used before with these workers; the next one is used too.
     pub job: u32,
-    /// Client's and server's job of a stream that runs beside it, from before its first request to after its last.
-    pub load: Option<(Spec, Spec)>,
+    /// Runs from before the first request of the others to after their last, and is ended when they are done.
+    pub is_load: bool,
 }
 
-/// The two jobs of a test, and what they brought so far.
-struct Pair<'r> {
-    client: &'r Spec,
-    server: &'r Spec,
-    client_job: u32,
-    server_job: u32,
-    sides: (Option<Side>, Option<Side>),
+/// An interval of one end of a flow, as it is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'t> {
+    /// Which of the round's flows.
+    pub lane: usize,
+    /// The end that gives the headline.
+    pub is_headline: bool,
+    /// The end that sends the stream (of requests: the client).
+    pub is_sender: bool,
+    /// All of its streams.
+    pub interval: &'t Interval,
+    /// Each of them.
+    pub streams: &'t [StreamInterval],
 }
 
-impl<'r> Pair<'r> {
-    fn new(client: &'r Spec, server: &'r Spec, job: u32) -> Self {
-        Self { client, server, client_job: job, server_job: job + 1, sides: (None, None) }
-    }
+/// Hears what is told.
+pub type Tell<'t> = &'t mut dyn FnMut(Told<'_>);
+/// Reads the counters of every interface.
+pub type Snapshot<'s> = &'s mut dyn FnMut() -> Result<Counters, String>;
 
-    /// The job whose account is the headline.
-    fn headline_job(&self) -> u32 {
-        if self.client.test.is_judged_by_client() { self.client_job } else { self.server_job }
-    }
-
-    /// Keeps a result of one of its jobs. A client's says what the server is to be told: its job, and what was sent.
-    fn take(&mut self, job: u32, side: Side) -> Option<(u32, Vec<SenderTotals>)> {
-        if job == self.server_job {
-            self.sides.1 = Some(side);
-            return None;
+/// Runs flows at the same time. Each interval is told; the flag ends the windows early and in good order.
+/// After an error all workers of the round are let go, so that nothing of it lives on.
+pub fn run(
+    lanes: &[Lane<'_>],
+    workers: &mut Workers<'_>,
+    snapshot: Snapshot<'_>,
+    tell: Tell<'_>,
+    interrupt: &AtomicBool,
+) -> Result<Measured, RoundError> {
+    let outcome = measure(lanes, workers, snapshot, tell, interrupt);
+    if outcome.is_err() {
+        for lane in lanes {
+            workers.dismiss(&lane.path.from_ns.0);
+            workers.dismiss(&lane.path.to_ns.0);
         }
-        let totals = |s: &Stream| SenderTotals { sent: s.units, elapsed_ns: s.elapsed_ns };
-        let totals = (job == self.client_job).then(|| side.streams.iter().map(totals).collect())?;
-        self.sides.0 = Some(side);
-        Some((self.server_job, totals))
     }
-
-    fn is_done(&self) -> bool {
-        self.sides.0.is_some() && self.sides.1.is_some()
-    }
+    outcome
 }
 
-impl Round<'_> {
-    /// Runs it. Each interval of the headline side is told; the flag ends the window early and in good order.
-    /// After an error both workers are let go, so that nothing of the round lives on.
-    pub fn run(
-        &self,
-        workers: &mut Workers<'_>,
-        snapshot: &mut dyn FnMut() -> Result<Counters, String>,
-        tell: &mut dyn FnMut(&Interval),
-        interrupt: &AtomicBool,
-    ) -> Result<Measured, RoundError> {
-        let outcome = self.measure(workers, snapshot, tell, interrupt);
-        if outcome.is_err() {
-            workers.dismiss(&self.path.from_ns.0);
-            workers.dismiss(&self.path.to_ns.0);
-        }
-        outcome
+fn measure(
+    lanes: &[Lane<'_>],
+    workers: &mut Workers<'_>,
+    snapshot: Snapshot<'_>,
+    tell: Tell<'_>,
+    interrupt: &AtomicBool,
+) -> Result<Measured, RoundError> {
+    let mut peers = Vec::with_capacity(lanes.len());
+    for lane in lanes {
+        workers.ensure(&lane.path.to_ns.0)?;
+        workers.ensure(&lane.path.from_ns.0)?;
+        peers.push(lane.connect(workers)?);
     }
-
-    fn measure(
-        &self,
-        workers: &mut Workers<'_>,
-        snapshot: &mut dyn FnMut() -> Result<Counters, String>,
-        tell: &mut dyn FnMut(&Interval),
-        interrupt: &AtomicBool,
-    ) -> Result<Measured, RoundError> {
-        let (client_ns, server_ns) = (&self.path.from_ns.0, &self.path.to_ns.0);
-        workers.ensure(server_ns)?;
-        workers.ensure(client_ns)?;
-        let mut test = Pair::new(&self.client, &self.server, self.job);
-        let mut load = self.load.as_ref().map(|(client, server)| Pair::new(client, server, self.job + 2));
-        for pair in [Some(&test), load.as_ref()].into_iter().flatten() {
-            let peers = self.connect(workers, pair)?;
-            workers.send(server_ns, &FromDriver::Start { job: pair.server_job, peers })?;
-            workers.expect(server_ns, PREPARE, "accept the streams", |message| match message {
-                FromWorker::Started { job } if *job == pair.server_job => Some(()),
-                _ => None,
-            })?;
-        }
-        let before = snapshot().map_err(RoundError::Counters)?;
-        if let Some(load) = &load {
-            workers.send(client_ns, &FromDriver::Start { job: load.client_job, peers: Vec::new() })?;
-            let by = if load.client.test.is_judged_by_client() { client_ns } else { server_ns };
-            // The first interval of its window is over: it runs as it will.
-            workers.expect(by, PREPARE + load.client.omit.0, "carry the load", |message| match message {
-                FromWorker::Progress { job, .. } if *job == load.headline_job() => Some(()),
-                _ => None,
-            })?;
-        }
-        workers.send(client_ns, &FromDriver::Start { job: test.client_job, peers: Vec::new() })?;
-        self.wait(workers, &mut test, load.as_mut(), tell, interrupt)?;
-        let after = snapshot().map_err(RoundError::Counters)?;
-        let sides = |pair: Pair<'_>| pair.sides.0.zip(pair.sides.1);
-        let missing = || AgentError::Refused { ns: client_ns.clone(), what: "gave no result".to_owned() };
-        let (client, server) = sides(test).ok_or_else(missing)?;
-        Ok(Measured { client, server, before, after, load: load.and_then(sides) })
+    for (lane, peers) in lanes.iter().zip(peers) {
+        let (server_ns, server_job) = (&lane.path.to_ns.0, lane.job + 1);
+        workers.send(server_ns, &FromDriver::Start { job: server_job, peers })?;
+        workers.expect(server_ns, PREPARE, "accept the streams", |message| match message {
+            FromWorker::Started { job } if *job == server_job => Some(()),
+            _ => None,
+        })?;
     }
+    let before = snapshot().map_err(RoundError::Counters)?;
+    for lane in lanes.iter().filter(|lane| lane.is_load) {
+        lane.carry(workers)?;
+    }
+    // Nothing has been sent yet by any of them; now all of them go, as fast as messages can be written.
+    for lane in lanes.iter().filter(|lane| !lane.is_load) {
+        workers.send(&lane.path.from_ns.0, &FromDriver::Start { job: lane.job, peers: Vec::new() })?;
+    }
+    let ends = wait(lanes, workers, tell, interrupt)?;
+    let after = snapshot().map_err(RoundError::Counters)?;
+    Ok(Measured { ends, before, after })
+}
 
+fn wait(
+    lanes: &[Lane<'_>],
+    workers: &mut Workers<'_>,
+    tell: Tell<'_>,
+    interrupt: &AtomicBool,
+) -> Result<Vec<Ends>, AgentError> {
+    let longest = lanes.iter().filter(|lane| !lane.is_load).map(|lane| lane.client.total()).max();
+    let has_load = lanes.iter().any(|lane| lane.is_load);
+    let patience = longest.unwrap_or_default() + LINGER * if has_load { 2 } else { 1 };
+    let deadline = Instant::now() + patience;
+    let mut sides: Vec<[Option<(Side, u64)>; 2]> = lanes.iter().map(|_| [None, None]).collect();
+    let (mut ending, mut unloading) = (false, false);
+    // Which flow and which end a job is of: client 0, server 1.
+    let of = |job: u32| {
+        let lane = lanes.iter().position(|lane| job == lane.job || job == lane.job + 1)?;
+        Some((lane, usize::from(job != lanes[lane].job)))
+    };
+    while Instant::now() < deadline {
+        if !ending && interrupt.load(Relaxed) {
+            ending = true;
+            lanes.iter().filter(|lane| !lane.is_load).try_for_each(|lane| lane.end(workers))?;
+        }
+        match workers.next(deadline.min(Instant::now() + LOOK))? {
+            Some((_, FromWorker::Progress { job, interval, streams })) => {
+                if let Some((lane, end)) = of(job).filter(|&(lane, _)| !lanes[lane].is_load) {
+                    let test = lanes[lane].client.test;
+                    let is_headline = test.is_judged_by_client() == (end == 0);
+                    let is_sender = test.is_reverse() == (end == 1);
+                    tell(Told { lane, is_headline, is_sender, interval: &interval, streams: &streams });
+                }
+            }
+            Some((_, FromWorker::Result { job, side, opened_ns })) => {
+                let Some((lane, end)) = of(job) else { continue };
+                if end == 0 {
+                    let totals =
+                        side.streams.iter().map(|s| SenderTotals { sent: s.units, elapsed_ns: s.elapsed_ns }).collect();
+                    let server_job = lanes[lane].job + 1;
+                    workers.send(&lanes[lane].path.to_ns.0, &FromDriver::Finish { job: server_job, totals })?;
+                }
+                sides[lane][end] = Some((side, opened_ns));
+            }
+            Some((ns, FromWorker::Error { what, .. })) => return Err(AgentError::Refused { ns, what }),
+            _ => {}
+        }
+        let mut open = lanes.iter().zip(&sides).filter(|(_, sides)| sides.iter().any(Option::is_none));
+        if !unloading && open.clone().all(|(lane, _)| lane.is_load) {
+            unloading = true;
+            open.clone().try_for_each(|(lane, _)| lane.end(workers))?;
+        }
+        if open.next().is_none() {
+            let both = |[client, server]: [Option<(Side, u64)>; 2]| {
+                let ((client, first), (server, second)) = (client?, server?);
+                Some(Ends { client, server, opened_ns: [first, second] })
+            };
+            return Ok(sides.into_iter().filter_map(both).collect());
+        }
+    }
+    let late = sides.iter().position(|sides| sides.iter().any(Option::is_none)).unwrap_or(0);
+    let (path, client) = (lanes[late].path, &sides[late][0]);
+    let ns = if client.is_none() { &path.from_ns.0 } else { &path.to_ns.0 };
+    Err(AgentError::Silent { ns: ns.clone(), what: "give its result".to_owned(), seconds: patience.as_secs() })
+}
+
+impl Lane<'_> {
     /// Binds, connects; the client's addresses.
-    fn connect(&self, workers: &mut Workers<'_>, pair: &Pair<'_>) -> Result<Vec<SocketAddr>, AgentError> {
+    fn connect(&self, workers: &mut Workers<'_>) -> Result<Vec<SocketAddr>, AgentError> {
         let (client_ns, server_ns) = (&self.path.from_ns.0, &self.path.to_ns.0);
-        let Pair { client_job, server_job, .. } = *pair;
+        let (client_job, server_job) = (self.job, self.job + 1);
         let flow = &self.path.flow;
         // Frames of another round, or of anybody else, are none of this one's.
-        let token = std::process::id() ^ self.job.rotate_left(16) ^ pair.client_job;
+        let token = std::process::id() ^ self.job.rotate_left(16);
         let named = |spec: &Spec, peer| Spec { frames: FrameEnds { token, peer, source: None }, ..spec.clone() };
         let prepare =
-            FromDriver::PrepareServer { job: server_job, spec: named(pair.server, None), address: flow.to_address };
+            FromDriver::PrepareServer { job: server_job, spec: named(&self.server, None), address: flow.to_address };
         workers.send(server_ns, &prepare)?;
         let (ports, mac) = workers.expect(server_ns, PREPARE, "bind", |message| match message {
             FromWorker::Bound { job, ports, mac } if *job == server_job => Some((ports.clone(), *mac)),
             _ => None,
         })?;
         let targets = ports.iter().map(|&port| SocketAddr::new(flow.to_address, port)).collect();
-        let prepare = FromDriver::PrepareClient {
-            job: client_job,
-            spec: named(pair.client, mac),
-            from: flow.from_address,
-            targets,
-        };
+        let spec = named(&self.client, mac);
+        let prepare = FromDriver::PrepareClient { job: client_job, spec, from: flow.from_address, targets };
         workers.send(client_ns, &prepare)?;
         // Streams connect one after the other, each with its own time-out.
         workers.expect(client_ns, PREPARE * 2, "connect", |message| match message {
@@ -196,53 +242,23 @@ impl Round<'_> {
         })
     }
 
-    /// Until every job has given its result. The stream beside a test ends when the test has.
-    fn wait(
-        &self,
-        workers: &mut Workers<'_>,
-        test: &mut Pair<'_>,
-        mut load: Option<&mut Pair<'_>>,
-        tell: &mut dyn FnMut(&Interval),
-        interrupt: &AtomicBool,
-    ) -> Result<(), AgentError> {
-        let (client_ns, server_ns) = (&self.path.from_ns.0, &self.path.to_ns.0);
-        let headline_job = test.headline_job();
-        let patience = self.client.total() + LINGER * if load.is_some() { 2 } else { 1 };
-        let deadline = Instant::now() + patience;
-        let mut ending = false;
-        while Instant::now() < deadline {
-            if !ending && interrupt.load(Relaxed) {
-                ending = true;
-                end(workers, self, test)?;
-            }
-            match workers.next(deadline.min(Instant::now() + LOOK))? {
-                Some((_, FromWorker::Progress { job, interval })) if job == headline_job => tell(&interval),
-                Some((_, FromWorker::Result { job, side })) => {
-                    let is_the_tests = job == test.client_job || job == test.server_job;
-                    if let Some((job, totals)) = test.take(job, side.clone()) {
-                        workers.send(server_ns, &FromDriver::Finish { job, totals })?;
-                    }
-                    if let Some((job, totals)) = load.as_deref_mut().and_then(|load| load.take(job, side)) {
-                        workers.send(server_ns, &FromDriver::Finish { job, totals })?;
-                    }
-                    if let Some(load) = load.as_deref().filter(|_| is_the_tests && test.is_done()) {
-                        end(workers, self, load)?;
-                    }
-                }
-                Some((ns, FromWorker::Error { what, .. })) => return Err(AgentError::Refused { ns, what }),
-                _ => {}
-            }
-            if test.is_done() && load.as_deref().is_none_or(Pair::is_done) {
-                return Ok(());
-            }
-        }
-        let late = if test.sides.0.is_none() { client_ns } else { server_ns };
-        Err(AgentError::Silent { ns: late.clone(), what: "give its result".to_owned(), seconds: patience.as_secs() })
+    /// Starts a stream that is a load, and waits until it is one.
+    fn carry(&self, workers: &mut Workers<'_>) -> Result<(), AgentError> {
+        workers.send(&self.path.from_ns.0, &FromDriver::Start { job: self.job, peers: Vec::new() })?;
+        let (by, judge) = match self.client.test.is_judged_by_client() {
+            true => (&self.path.from_ns.0, self.job),
+            false => (&self.path.to_ns.0, self.job + 1),
+        };
+        // The first interval of its window is over: it runs as it will.
+        workers.expect(by, PREPARE + self.client.omit.0, "carry the load", |message| match message {
+            FromWorker::Progress { job, .. } if *job == judge => Some(()),
+            _ => None,
+        })
     }
-}
 
-/// To the side that sends; the other takes no notice.
-fn end(workers: &mut Workers<'_>, round: &Round<'_>, pair: &Pair<'_>) -> Result<(), AgentError> {
-    workers.send(&round.path.from_ns.0, &FromDriver::End { job: pair.client_job })?;
-    workers.send(&round.path.to_ns.0, &FromDriver::End { job: pair.server_job })
+    /// Ends it before its time. To the side that sends; the other takes no notice.
+    fn end(&self, workers: &mut Workers<'_>) -> Result<(), AgentError> {
+        workers.send(&self.path.from_ns.0, &FromDriver::End { job: self.job })?;
+        workers.send(&self.path.to_ns.0, &FromDriver::End { job: self.job + 1 })
+    }
 }

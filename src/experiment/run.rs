@@ -8,13 +8,13 @@ use std::{
 
 use super::{
     bottleneck,
-    evidence::{Carried, Counters, judge},
+    evidence::{Carried, Counters, Load, judge_all},
     io_probe::{self, Around, Fixed},
     loss,
     options::Options,
-    profile,
-    round::{Measured, Round, RoundError},
-    summary, under_load,
+    placement, profile,
+    round::{self, Ends, Lane, Measured, RoundError, Told},
+    summary, together, under_load,
 };
 use crate::{
     agent::{AgentError, Workers},
@@ -36,8 +36,10 @@ use crate::{
 pub enum Progress<'p> {
     /// A round begins.
     Begin(Step<'p>),
-    /// An interval of it is over, by the account of the side that gives the headline.
+    /// An interval of it is over, by the account of the side that gives the headline; of pairs that run together, their sum.
     Interval(Step<'p>, &'p Interval),
+    /// The same of each end of each pair, with its streams.
+    Told(Step<'p>, Told<'p>),
 }
 
 /// Where a run is.
@@ -51,6 +53,8 @@ pub struct Step<'p> {
     pub from: &'p str,
     /// Server node.
     pub to: &'p str,
+    /// How many pairs run at the same time; `from` and `to` are the first.
+    pub pairs: usize,
     /// The test.
     pub test: Test,
     /// Its round, from 1.
@@ -83,63 +87,82 @@ pub fn run(
     progress: &mut dyn FnMut(Progress<'_>),
     interrupt: &AtomicBool,
 ) -> Result<(), RunError> {
-    let jobs: Vec<(usize, &FlowPath, Test)> =
-        flows.iter().enumerate().flat_map(|(i, path)| options.tests.iter().map(move |&test| (i, path, test))).collect();
+    let groups = groups(flows.len(), options);
     record.flows = flows.iter().map(|path| flow_record(path, options)).collect();
     let loaded = |test: Test| options.under.filter(|_| test.is_rr());
-    let each: u32 = jobs.iter().map(|&(_, _, test)| 1 + u32::from(loaded(test).is_some())).sum();
+    let each: u32 = groups.iter().map(|&(_, test)| 1 + u32::from(loaded(test).is_some())).sum();
     record.sequential = options.rule.map(|rule| Sequential { rule, stopped: None });
     let (least, most) = options.rule.map_or((options.rounds, options.rounds), |rule| (rule.at_least, rule.at_most));
     let began = Instant::now();
     let (mut number, mut job) = (0, 0);
     for round in 1..=most {
         let of = least.max(round).saturating_mul(each);
-        for &(flow, path, test) in &jobs {
+        for (members, test) in &groups {
             number += 1;
             if interrupt.load(Relaxed) {
                 record.interrupted = true;
                 conclude(record);
                 return Ok(());
             }
-            let position = options.tests.iter().position(|&t| t == test).unwrap_or_default();
-            let result = &mut record.flows[flow].tests[position];
-            if !result.verdict.reasons.is_empty() && result.rounds.len() < (round - 1) as usize {
+            let position = options.tests.iter().position(|t| t == test).unwrap_or_default();
+            let failed =
+                |result: &TestRecord| !result.verdict.reasons.is_empty() && result.rounds.len() < (round - 1) as usize;
+            if members.iter().any(|&flow| failed(&record.flows[flow].tests[position])) {
                 // A round of it failed without a figure; the next would too, and cost its time-outs.
                 continue;
             }
-            let (from, to) = (&*path.flow.from, &*path.flow.to);
-            let mut spec = options.job(test, path);
-            let step = Step { number, of, from, to, test, round, seconds: spec.total().as_secs_f64() };
+            let first = &flows[members[0]];
+            let seconds = options.job(*test, first).total().as_secs_f64();
+            let (from, to, pairs) = (&*first.flow.from, &*first.flow.to, members.len());
+            let step = Step { number, of, from, to, pairs, test: *test, round, seconds };
             progress(Progress::Begin(step));
-            let on = |node: &str| options.cpus.get(node).cloned();
-            if options.io_auto && round == 1 {
-                let (client, server) = (Spec { cpus: on(from), ..spec.clone() }, Spec { cpus: on(to), ..spec.clone() });
-                let around = Around { path, client, server, workers, job: &mut job, interrupt };
-                let fixed = {
+            let mut lanes = Vec::with_capacity(pairs);
+            for (place, &flow) in members.iter().enumerate() {
+                let path = &flows[flow];
+                let result = &mut record.flows[flow].tests[position];
+                let spec = options.job(*test, path);
+                let [on_client, on_server] = options.cpus_of(&path.flow, place * options.streams as usize);
+                let mut client = Spec { cpus: on_client, ..spec.clone() };
+                let mut server = Spec { cpus: on_server, ..spec };
+                if options.io_auto && round == 1 {
                     // What is checked is made for each block and read.
-                    let checked = spec.verify.is_some() && !test.is_udp();
-                    Fixed { send: options.send.is_some() || checked, receive: options.receive.is_some() || checked }
-                };
-                result.io_probe = io_probe::probe(around, fixed);
+                    let checked = client.verify.is_some() && !test.is_udp();
+                    let (client, server) = (client.clone(), server.clone());
+                    let around = Around { path, client, server, workers, job: &mut job, interrupt };
+                    let fixed = Fixed {
+                        send: options.send.is_some() || checked,
+                        receive: options.receive.is_some() || checked,
+                    };
+                    result.io_probe = io_probe::probe(around, fixed);
+                }
+                if let Some(probe) = &result.io_probe {
+                    probe.chosen.apply(&mut client);
+                    probe.chosen.apply(&mut server);
+                    let settings = &mut result.settings;
+                    (settings.send, settings.receive) = (client.send, client.receive);
+                    settings.tuning = client.tuning.clone();
+                }
+                job += 2;
+                lanes.push(Lane { path, client, server, job, is_load: false });
             }
-            if let Some(probe) = &result.io_probe {
-                probe.chosen.apply(&mut spec);
-                let settings = &mut result.settings;
-                (settings.send, settings.receive, settings.tuning) = (spec.send, spec.receive, spec.tuning.clone());
-            }
-            job += 2;
-            let attempt = Round {
-                path,
-                client: Spec { cpus: on(from), ..spec.clone() },
-                server: Spec { cpus: on(to), ..spec.clone() },
-                job,
-                load: None,
+            let mut latest: Vec<Option<Interval>> = vec![None; pairs];
+            let mut tell = |told: Told<'_>| {
+                progress(Progress::Told(step, told));
+                if told.is_headline {
+                    latest[told.lane] = Some(*told.interval);
+                    progress(Progress::Interval(step, &sum(told.interval, &latest)));
+                }
             };
-            let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
-            match attempt.run(workers, snapshot, &mut tell, interrupt) {
+            match round::run(&lanes, workers, snapshot, &mut tell, interrupt) {
                 // Ctrl-C fell into the warm-up: a window that never opened is not a round.
-                Ok(measured) if interrupt.load(Relaxed) && measured.is_empty() => {}
-                Ok(measured) => book(result, round, path, &spec, options, measured),
+                Ok(measured) if interrupt.load(Relaxed) && measured.ends.iter().any(Ends::is_empty) => {}
+                Ok(measured) => {
+                    let overlap = together::overlap(*test, &measured.ends);
+                    book_all(record, (members, position), round, &lanes, options, measured);
+                    if options.together {
+                        together::book(&mut record.together, *test, round, &record.flows, overlap);
+                    }
+                }
                 Err(RoundError::Agent(error @ AgentError::Spawn { .. })) => {
                     conclude(record);
                     return Err(RunError::Agent(error));
@@ -148,30 +171,50 @@ pub fn run(
                     conclude(record);
                     return Err(RunError::Counters(what));
                 }
-                Err(RoundError::Agent(error)) => result.verdict.reasons.push(format!("round {round}: {error}")),
+                Err(RoundError::Agent(error)) => {
+                    for &flow in members {
+                        record.flows[flow].tests[position].verdict.reasons.push(format!("round {round}: {error}"));
+                    }
+                }
             }
-            summary::refresh(result);
-            let Some(load) = loaded(test).filter(|_| !interrupt.load(Relaxed)) else { continue };
+            members.iter().for_each(|&flow| summary::refresh(&mut record.flows[flow].tests[position]));
+            let Some(load) = loaded(*test).filter(|_| !interrupt.load(Relaxed)) else { continue };
             number += 1;
-            job += 4;
             let step = Step { number, ..step };
             progress(Progress::Begin(step));
-            let beside = Some(under_load::jobs(load, &spec, path, options));
-            let attempt = Round { job, load: beside, ..attempt };
-            let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
-            match attempt.run(workers, snapshot, &mut tell, interrupt) {
-                Ok(measured) if interrupt.load(Relaxed) && measured.is_empty() => {}
-                Ok(measured) => under_load::book(result, load, round, path, measured),
+            under_load::add(&mut lanes, load, options, &mut job);
+            let mut latest: Vec<Option<Interval>> = vec![None; pairs];
+            let mut tell = |told: Told<'_>| {
+                progress(Progress::Told(step, told));
+                if told.is_headline {
+                    latest[told.lane] = Some(*told.interval);
+                    progress(Progress::Interval(step, &sum(told.interval, &latest)));
+                }
+            };
+            match round::run(&lanes, workers, snapshot, &mut tell, interrupt) {
+                Ok(measured) if interrupt.load(Relaxed) && measured.ends.iter().any(Ends::is_empty) => {}
+                Ok(measured) => {
+                    let results = under_load::judged(&lanes, measured);
+                    for (&flow, loaded) in members.iter().zip(results) {
+                        under_load::book(&mut record.flows[flow].tests[position], load, round, loaded);
+                    }
+                }
+                Err(RoundError::Agent(error @ AgentError::Spawn { .. })) => {
+                    conclude(record);
+                    return Err(RunError::Agent(error));
+                }
                 Err(RoundError::Counters(what)) => {
                     conclude(record);
                     return Err(RunError::Counters(what));
                 }
                 Err(RoundError::Agent(error)) => {
-                    result.verdict.reasons.push(format!("round {round} under {load}: {error}"));
+                    for &flow in members {
+                        let reasons = &mut record.flows[flow].tests[position].verdict.reasons;
+                        reasons.push(format!("round {round} under {load}: {error}"));
+                    }
                 }
             }
-            job += 2;
-            summary::refresh(result);
+            members.iter().for_each(|&flow| summary::refresh(&mut record.flows[flow].tests[position]));
         }
         if let Some(sequential) = &mut record.sequential {
             let tests = record.flows.iter().flat_map(|flow| &flow.tests);
@@ -187,8 +230,31 @@ pub fn run(
     Ok(())
 }
 
+/// What runs at a time: one flow with one test, or all flows with one.
+fn groups(flows: usize, options: &Options) -> Vec<(Vec<usize>, Test)> {
+    if options.together {
+        return options.tests.iter().map(|&test| ((0..flows).collect(), test)).collect();
+    }
+    (0..flows).flat_map(|flow| options.tests.iter().map(move |&test| (vec![flow], test))).collect()
+}
+
+/// The last interval with the rates of all pairs in it.
+fn sum(last: &Interval, latest: &[Option<Interval>]) -> Interval {
+    let seconds = (last.end_ns - last.start_ns) as f64 / 1e9;
+    let all = || latest.iter().flatten();
+    match latest {
+        [_] => *last,
+        _ => Interval {
+            bytes: (all().map(Interval::bits_per_second).sum::<f64>() * seconds / 8.0) as u64,
+            units: (all().map(Interval::units_per_second).sum::<f64>() * seconds) as u64,
+            ..*last
+        },
+    }
+}
+
 pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
     let flow = &path.flow;
+    let [client_cpus, server_cpus] = options.cpu_lists(flow);
     let test_record = |&test: &Test| {
         let spec = options.job(test, path);
         TestRecord {
@@ -206,10 +272,12 @@ pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 send: spec.send,
                 receive: spec.receive,
                 tuning: spec.tuning,
-                client_cpus: options.cpus.get(&flow.from).cloned(),
-                server_cpus: options.cpus.get(&flow.to).cloned(),
+                client_cpus: client_cpus.clone(),
+                server_cpus: server_cpus.clone(),
+                placement: options.policy(),
             },
             io_probe: None,
+            placement: Vec::new(),
             rounds: Vec::new(),
             summary: None,
             under: None,
@@ -228,43 +296,112 @@ pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
     }
 }
 
-/// Judges a round and adds it to its test.
-pub(super) fn book(
+/// What a flow carried, by its ends.
+fn carried(path: &FlowPath, spec: &Spec, sender: &Side, receiver: &Side, client: &Side) -> Carried {
+    if spec.test.is_rr() {
+        // Over TCP many transactions can share a packet only if they are pipelined: in bursts, or on a schedule.
+        let count = client.all_units();
+        let pipelined = spec.transactions.is_some() || spec.burst > 0;
+        return Carried::Transactions { count: if pipelined { count.min(1) } else { count } };
+    }
+    Carried::Stream {
+        sent: sender.all_bytes() + resent(sender),
+        received: receiver.all_bytes(),
+        per_packet: if spec.test.is_connectionless() {
+            spec.length.0.min(u64::from(path.flow.mtu.max(576)))
+        } else {
+            u64::from(sender.streams.first().and_then(|s| s.socket.mss).unwrap_or(536))
+        },
+    }
+}
+
+/// A flow of a round in the direction of its payload, and in the other where it has payload too.
+struct Ways {
+    path: FlowPath,
+    carried: Carried,
+    back: Option<(FlowPath, Carried)>,
+}
+
+impl Ways {
+    fn new(path: &FlowPath, spec: &Spec, Ends { client, server, .. }: &Ends) -> Self {
+        let is_reverse = spec.test.is_reverse();
+        let (sender, receiver) = if is_reverse { (server, client) } else { (client, server) };
+        let path = if is_reverse { backwards(path) } else { path.clone() };
+        let other = server.back.as_deref().zip(client.back.as_deref());
+        let back = other.map(|(sender, receiver)| (backwards(&path), carried(&path, spec, sender, receiver, client)));
+        Self { carried: carried(&path, spec, sender, receiver, client), path, back }
+    }
+
+    fn there(&self) -> Load<'_> {
+        Load { path: &self.path, carried: self.carried }
+    }
+
+    fn back(&self) -> Option<Load<'_>> {
+        self.back.as_ref().map(|(path, carried)| Load { path, carried: *carried })
+    }
+}
+
+/// Evidence of each flow, there and back.
+fn evidence(ways: &[Ways], before: &Counters, after: &Counters) -> (Vec<PathEvidence>, Vec<Option<PathEvidence>>) {
+    let loads: Vec<Load<'_>> = ways.iter().map(Ways::there).chain(ways.iter().filter_map(Ways::back)).collect();
+    let mut there = judge_all(&loads, before, after);
+    let mut others = there.split_off(ways.len()).into_iter();
+    let back = ways.iter().map(|ways| ways.back.as_ref().and_then(|_| others.next())).collect();
+    (there, back)
+}
+
+/// Judges a round of one flow or of many and adds it to their tests.
+fn book_all(
+    record: &mut RunRecord,
+    (members, position): (&[usize], usize),
+    round: u32,
+    lanes: &[Lane<'_>],
+    options: &Options,
+    measured: Measured,
+) {
+    let Measured { ends, before, after } = measured;
+    let ways: Vec<Ways> =
+        lanes.iter().zip(&ends).map(|(lane, ends)| Ways::new(lane.path, &lane.client, ends)).collect();
+    let (evidence, back) = evidence(&ways, &before, &after);
+    let judged = evidence.iter().zip(back).zip(&ways);
+    for (((&flow, lane), ends), ((own, back), ways)) in members.iter().zip(lanes).zip(ends).zip(judged) {
+        let result = &mut record.flows[flow].tests[position];
+        book(result, round, &ways.path, &lane.client, options, ends, (own.clone(), back));
+        if let Some(booked) = result.rounds.last_mut().filter(|_| members.len() > 1) {
+            together::soften(&mut booked.losses, own, &evidence);
+        }
+    }
+}
+
+/// Judges a round of a flow that ran alone and whose counters nobody read.
+pub(super) fn book_uncounted(
     result: &mut TestRecord,
     round: u32,
     path: &FlowPath,
     spec: &Spec,
     options: &Options,
-    measured: Measured,
+    ends: Ends,
 ) {
-    let Measured { client, server, before, after, load: _ } = measured;
-    let other_way = other_way(path, spec, options, &client, &server, (&before, &after));
+    let ways = [Ways::new(path, spec, &ends)];
+    let (mut there, mut back) = evidence(&ways, &Counters::new(), &Counters::new());
+    if let Some(evidence) = there.pop().zip(back.pop()) {
+        book(result, round, &ways[0].path, spec, options, ends, evidence);
+    }
+}
+
+/// Judges a round of a flow and adds it to its test. The path is in the direction of the payload.
+fn book(
+    result: &mut TestRecord,
+    round: u32,
+    path: &FlowPath,
+    spec: &Spec,
+    options: &Options,
+    ends: Ends,
+    (evidence, back): (PathEvidence, Option<PathEvidence>),
+) {
+    let Ends { client, server, .. } = ends;
     let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
-    let carried = if spec.test.is_rr() {
-        // Over TCP many transactions can share a packet only if they are pipelined: in bursts, or on a schedule.
-        let count = client.all_units();
-        Carried::Transactions {
-            count: if spec.transactions.is_some() || spec.burst > 0 { count.min(1) } else { count },
-        }
-    } else {
-        Carried::Stream {
-            sent: sender.all_bytes() + resent(sender) + acknowledgements(client.back.as_deref()),
-            received: receiver.all_bytes(),
-            per_packet: if spec.test.is_connectionless() {
-                spec.length.0.min(u64::from(path.flow.mtu.max(576)))
-            } else {
-                u64::from(sender.streams.first().and_then(|s| s.socket.mss).unwrap_or(536))
-            },
-        }
-    };
-    let reversed;
-    let path = if spec.test.is_reverse() {
-        reversed = backwards(path);
-        &reversed
-    } else {
-        path
-    };
-    let evidence = judge(path, &before, &after, carried);
+    let other_way = back.and_then(|evidence| other_way(path, spec, options, (&client, &server), evidence));
     let mut doubts = summary::doubts(spec.test, &client, &server);
     if let PathVerdict::NotProved { reason } = &evidence.verdict {
         doubts.insert(0, format!("path not proved: {reason}"));
@@ -288,16 +425,11 @@ pub(super) fn book(
         Test::UdpStream | Test::FrameStream => loss::charge(sender, receiver, &evidence.hops),
         _ => Vec::new(),
     };
+    result.placement = placement::got(&options.cpu_topology, &client, &server, spec.test.is_reverse());
     result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, losses, bottleneck, other_way });
     if let Some(bound) = &bound {
         profile::refresh(result, bound, options.profile);
     }
-}
-
-/// Bytes of packets that only acknowledge what a side received, at most: one for each, of headers only.
-fn acknowledgements(receiver: Option<&Side>) -> u64 {
-    const HEADERS: u64 = 134;
-    receiver.map_or(0, |side| side.all_bytes() / 500 * HEADERS)
 }
 
 /// The direction from the server to the client, of a test with two.
@@ -305,17 +437,10 @@ fn other_way(
     path: &FlowPath,
     spec: &Spec,
     options: &Options,
-    client: &Side,
-    server: &Side,
-    (before, after): (&Counters, &Counters),
+    (client, server): (&Side, &Side),
+    evidence: PathEvidence,
 ) -> Option<OtherWay> {
     let (sender, receiver) = (server.back.as_deref()?, client.back.as_deref()?);
-    let carried = Carried::Stream {
-        sent: sender.all_bytes() + resent(sender) + acknowledgements(Some(server)),
-        received: receiver.all_bytes(),
-        per_packet: u64::from(sender.streams.first().and_then(|s| s.socket.mss).unwrap_or(536)),
-    };
-    let evidence = judge(&backwards(path), before, after, carried);
     let bound = profile::bound(path, &options.rates, spec, Some(sender));
     let bottleneck = bottleneck::judge(&inputs(spec, sender, receiver, &evidence, bound.as_ref()));
     Some(OtherWay { path: evidence, bottleneck })
@@ -379,5 +504,6 @@ pub(super) fn conclude(record: &mut RunRecord) {
             );
         }
     }
+    warnings.extend(together::warnings(&record.together));
     record.warnings.extend(warnings);
 }

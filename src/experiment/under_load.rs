@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use super::{
-    evidence::{Carried, judge},
+    evidence::{Carried, Load, judge_all},
     options::Options,
-    round::Measured,
+    round::{Ends, Lane, Measured},
     summary,
 };
 use crate::{
     measured::{Side, Test},
-    plan::desired::FlowPath,
-    record::{LoadedRound, LoadedSummary, PathVerdict, TestRecord, UnderLoad},
+    record::{LoadedRound, LoadedSummary, PathEvidence, PathVerdict, TestRecord, UnderLoad},
     stats,
     traffic::Spec,
-    units::{CpuList, Span},
+    units::Span,
 };
 
 /// Warm-up of the stream before the first request: slow start is no load.
@@ -24,52 +23,59 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// It is ended when the requests are; by itself it would end so much later.
 const MARGIN: Duration = Duration::from_secs(45);
 
-/// The stream beside requests: client's job and server's.
-pub fn jobs(load: Test, test: &Spec, path: &FlowPath, options: &Options) -> (Spec, Spec) {
-    let mut spec = options.job(load, path);
-    spec.omit = Span(RAMP.max(test.omit.0));
-    spec.duration = Span(test.total() + MARGIN);
-    spec.interval = Span(INTERVAL.max(spec.duration.0 / 4000));
-    let beside = |node: &str| options.cpus.get(node).map(|cpus| next(cpus, test.streams));
-    let on = |node: &str| Spec { cpus: beside(node), ..spec.clone() };
-    (on(&path.flow.from), on(&path.flow.to))
+/// Adds a stream beside each of the lanes, with numbers of its own for all.
+pub fn add(lanes: &mut Vec<Lane<'_>>, load: Test, options: &Options, job: &mut u32) {
+    let pairs = lanes.len();
+    for place in 0..pairs {
+        let Lane { path, client: ref test, .. } = lanes[place];
+        let mut spec = options.job(load, path);
+        spec.omit = Span(RAMP.max(test.omit.0));
+        spec.duration = Span(test.total() + MARGIN);
+        spec.interval = Span(INTERVAL.max(spec.duration.0 / 4000));
+        // The CPUs that the requests leave, so that threads share one only where there are too few.
+        let [client, server] = options
+            .cpus_of(&path.flow, (pairs + place) * options.streams as usize)
+            .map(|cpus| Spec { cpus, ..spec.clone() });
+        lanes.push(Lane { path, client, server, job: 0, is_load: true });
+    }
+    for lane in lanes {
+        *job += 2;
+        lane.job = *job;
+    }
 }
 
-/// The CPUs that the requests leave, so that threads share one only where there are too few.
-fn next(cpus: &CpuList, taken: u32) -> CpuList {
-    let left = cpus.0.get(taken as usize..).filter(|left| !left.is_empty());
-    CpuList(left.unwrap_or(&cpus.0).to_vec())
+/// Requests, the stream beside them, and their common path.
+pub type Loaded = ((Ends, Ends), PathEvidence);
+
+/// Pairs requests with their streams. Their path is the same; its counters must show every request at least.
+pub fn judged(lanes: &[Lane<'_>], Measured { ends, before, after }: Measured) -> Vec<Loaded> {
+    let (loads, requests): (Vec<_>, Vec<_>) = lanes.iter().zip(ends).partition(|(lane, _)| lane.is_load);
+    let carried = |ends: &Ends| Carried::Transactions { count: ends.client.all_units().min(1) };
+    let due: Vec<Load<'_>> =
+        requests.iter().map(|(lane, ends)| Load { path: lane.path, carried: carried(ends) }).collect();
+    let evidence = judge_all(&due, &before, &after);
+    let pairs = requests.into_iter().zip(loads).map(|((_, requests), (_, load))| (requests, load));
+    pairs.zip(evidence).collect()
 }
 
-/// Judges a loaded round and adds it to its test.
-pub fn book(result: &mut TestRecord, load: Test, round: u32, path: &FlowPath, measured: Measured) {
-    let Measured { client, server, before, after, load: Some((load_client, load_server)) } = measured else { return };
+/// Adds a loaded round to its test.
+pub fn book(result: &mut TestRecord, load: Test, round: u32, ((requests, stream), path): Loaded) {
+    let (Ends { client, server, .. }, Ends { client: load_client, server: load_server, .. }) = (requests, stream);
     let goodput = |client: &Side, server: &Side| {
         let back = client.back.as_deref().map_or(0.0, Side::bits_per_second);
         if load.is_reverse() { client.bits_per_second() } else { server.bits_per_second() + back }
     };
-    // The path of the requests is that of the stream; its counters must show every request at least.
-    let evidence = judge(path, &before, &after, Carried::Transactions { count: client.all_units().min(1) });
     let mut doubts = summary::doubts(result.test, &client, &server);
     doubts
         .extend(summary::doubts(load, &load_client, &load_server).into_iter().map(|doubt| format!("{load}: {doubt}")));
-    if let PathVerdict::NotProved { reason } = &evidence.verdict {
+    if let PathVerdict::NotProved { reason } = &path.verdict {
         doubts.push(format!("path not proved: {reason}"));
     }
     result.verdict.reasons.extend(doubts.into_iter().map(|doubt| format!("round {round} under {load}: {doubt}")));
     let headline = client.units_per_second();
     let goodput = goodput(&load_client, &load_server);
     let under = result.under.get_or_insert_with(|| UnderLoad { load, rounds: Vec::new(), summary: None });
-    under.rounds.push(LoadedRound {
-        round,
-        headline,
-        goodput,
-        client,
-        server,
-        load_client,
-        load_server,
-        path: evidence,
-    });
+    under.rounds.push(LoadedRound { round, headline, goodput, client, server, load_client, load_server, path });
     under.summary = summarise(under);
 }
 
@@ -81,16 +87,4 @@ fn summarise(under: &UnderLoad) -> Option<LoadedSummary> {
         goodput: spread(|round| round.goodput)?,
         latency: summary::median_latency(&latencies)?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_stream_takes_the_cpus_after_those_of_the_requests() {
-        assert_eq!(next(&CpuList(vec![2, 5, 7]), 1).0, [5, 7]);
-        assert_eq!(next(&CpuList(vec![2]), 3).0, [2]);
-        assert_eq!(next(&CpuList(vec![]), 3).0, Vec::<usize>::new());
-    }
 }

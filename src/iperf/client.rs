@@ -102,12 +102,9 @@ fn dial(options: &Options) -> Result<TcpStream, Error> {
     };
     let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address of the wanted family");
     for address in (host, options.port).to_socket_addrs().map_err(failed)?.filter(wanted) {
-        let connected = Socket::new(
-            socket2::Domain::for_address(address),
-            socket2::Type::STREAM,
-            Some(socket2::Protocol::TCP),
-        )
-        .and_then(|socket| socket.connect_timeout(&address.into(), CONNECT_TIMEOUT).map(|()| socket));
+        let connected =
+            Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, Some(socket2::Protocol::TCP))
+                .and_then(|socket| socket.connect_timeout(&address.into(), CONNECT_TIMEOUT).map(|()| socket));
         match connected {
             Ok(socket) => return Ok(socket.into()),
             Err(error) => last = error,

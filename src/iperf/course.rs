@@ -30,7 +30,7 @@ struct Told {
     retransmits: u64,
 }
 
-/// Round trips and windows seen at a sender.
+/// Round trips and windows seen at this end of a connection.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     extremes: Extremes,
@@ -169,7 +169,7 @@ impl Course {
         let look = self.guests.look(i);
         // The window may have opened since: what is of the warm-up is kept apart by the stream itself.
         let warm = omitted && look.opened_ns != 0;
-        let tcp = (self.specs[i].sends && self.specs[i].udp.is_none()).then(|| self.guests.tcp(i));
+        let tcp = self.specs[i].udp.is_none().then(|| self.guests.tcp(i));
         let all = Told {
             bytes: if omitted { look.omitted_bytes } else { look.bytes },
             packets: if warm { look.omitted_packets } else { look.packets },
@@ -186,7 +186,9 @@ impl Course {
             packets: all.packets.saturating_sub(told.packets),
             lost: all.errors - told.errors,
             jitter_ms: look.jitter_ns as f64 / 1e6,
-            tcp: tcp.map(|tcp| self.seen[i].add(&tcp, all.retransmits.saturating_sub(told.retransmits))),
+            tcp: tcp
+                .map(|tcp| self.seen[i].add(&tcp, all.retransmits.saturating_sub(told.retransmits)))
+                .filter(|_| self.specs[i].sends),
         }
     }
 
@@ -363,7 +365,11 @@ impl Closed {
         let there = remote.and_then(|remote| remote.streams.get(i)).map_or_else(End::default, |told| End {
             bytes: told.bytes,
             seconds: if told.end_time > 0.0 { told.end_time } else { here.seconds },
-            packets: told.window_packets(),
+            // Older peers do not say what of it was the warm-up, which was as long here.
+            packets: match told.omitted_packets {
+                0 => told.window_packets().saturating_sub(books.omitted_packets),
+                _ => told.window_packets(),
+            },
             lost: if spec.sends { told.window_errors() } else { 0 },
             out_of_order: 0,
             jitter_ms: if spec.sends { told.jitter * 1000.0 } else { 0.0 },
@@ -377,7 +383,7 @@ impl Closed {
             sends: spec.sends,
             sent,
             received,
-            tcp: (spec.sends && spec.udp.is_none()).then_some(self.seen[i].extremes),
+            tcp: spec.udp.is_none().then_some(self.seen[i].extremes),
         }
     }
 }

@@ -70,7 +70,7 @@ pub fn meaning(number: i32) -> &'static str {
         109 => "the control connection was closed",
         MESSAGE => "a control message was not understood",
         113 | RECEIVE_PARAMETERS => "the parameters could not be exchanged",
-        115 | 116 | 117 => "the results could not be exchanged",
+        115..=117 => "the results could not be exchanged",
         119 => "the client ended the test",
         120 => "the server ended the test",
         121 => "the server is busy with another test",

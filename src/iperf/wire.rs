@@ -181,7 +181,10 @@ mod tests {
     #[test]
     fn hellos_of_both_dialects() {
         assert!(is_hello(b"9876") && is_hello(&[0x15, 0xcd, 0x5b, 0x07]) && !is_hello(b"98765"));
-        assert_eq!((hello_reply(b"9876"), hello_reply(&[0x15, 0xcd, 0x5b, 0x07])), (b"6789", &[0xb1, 0x68, 0xde, 0x3a]));
+        assert_eq!(
+            (hello_reply(b"9876"), hello_reply(&[0x15, 0xcd, 0x5b, 0x07])),
+            (b"6789", &[0xb1, 0x68, 0xde, 0x3a])
+        );
         assert!(is_hello_reply(b"6789") && is_hello_reply(&[0xb1, 0x68, 0xde, 0x3a]) && !is_hello_reply(b"9876"));
     }
 }

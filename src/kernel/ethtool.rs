@@ -20,6 +20,7 @@ use super::{
     netlink::{
         Failure,
         nla::{Writer, attributes, find, text, u32_at},
+        sys,
     },
     netns::Netns,
 };
@@ -28,6 +29,7 @@ use crate::{
     units::{BitRate, IfName},
 };
 
+const TSINFO_GET: u8 = 25;
 const STRSET_GET: u8 = 1;
 const LINKMODES_GET: u8 = 4;
 const FEATURES_GET: u8 = 11;
@@ -80,6 +82,34 @@ pub fn speed(ns: &Netns, name: &IfName) -> Result<Option<BitRate>> {
         Err(failure) if failure.errno() == Some(libc::EOPNOTSUPP) => Ok(None),
         Err(failure) => Err(Operation::of("read the speed of", name, ns.label()).failed(failure)),
     }
+}
+
+/// Driver and firmware as the driver itself tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// Driver.
+    pub driver: Option<String>,
+    /// Version of the firmware.
+    pub firmware: Option<String>,
+}
+
+/// Driver and firmware (`ETHTOOL_GDRVINFO`, which ethtool's netlink never got).
+///
+/// # Errors
+/// The link is not there, or its driver tells nothing.
+pub fn identity(ns: &Netns, name: &IfName) -> Result<Identity> {
+    let operation = || Operation::of("read the driver of", name, ns.label());
+    let (driver, firmware) = ns.within(|| sys::driver_info(name.as_str()))?.map_err(|error| operation().io(error))?;
+    // Drivers without firmware say so in many ways.
+    let said = |text: String| Some(text).filter(|text| !text.is_empty() && text != "N/A");
+    Ok(Identity { driver: said(driver), firmware: said(firmware) })
+}
+
+/// Number of the PTP hardware clock that stamps the interface's packets.
+pub fn ptp_clock(ns: &Netns, name: &IfName) -> Option<u32> {
+    // ETHTOOL_A_TSINFO_PHC_INDEX
+    let answer = call(ns, TSINFO_GET, name, COMPACT, |_| {}).ok()?;
+    find(&answer, 5).and_then(|value| u32_at(value, 0)).filter(|&index| index < 1 << 31)
 }
 
 /// Switches features. The kernel acknowledges a set even where it refuses a bit, so what is in force is read back: a

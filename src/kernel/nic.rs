@@ -1,11 +1,13 @@
 //! Borrowed devices: taken, and given back exactly as they were.
 
 mod carries;
+mod describe;
 mod give_back;
 
 use std::fs;
 
 pub use carries::{carries_default_route, carries_ssh_session};
+pub use describe::describe_all;
 pub use give_back::give_back;
 
 use super::{
@@ -72,6 +74,7 @@ pub fn state(ns: &Netns, ifname: &IfName) -> Result<NicState> {
             .map(|address| address.address)
             .collect(),
         routes,
+        vf: None,
     })
 }
 
@@ -130,6 +133,13 @@ fn find<'r>(rows: &'r [LinkRow], state: &NicState, name: &str, home: bool) -> Op
     }
     let by_name = rows.iter().find(|row| row.name.as_str() == name);
     by_name.or_else(|| rows.iter().find(|row| home && row.link.index == state.index))
+}
+
+/// The PCI function behind an interface of the machine's first namespace.
+pub fn pci_of(ifname: &IfName) -> Option<String> {
+    let device = fs::read_link(format!("/sys/class/net/{ifname}/device")).ok()?;
+    let address = device.file_name()?.to_str()?.to_owned();
+    fs::exists(format!("/sys/bus/pci/devices/{address}")).ok()?.then_some(address)
 }
 
 /// The interface of a PCI function, by its address (`0000:03:00.0`); `None` where the function has no interface in

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::ovs::Ovs;
+use super::{
+    ovs::Ovs,
+    sriov::{Pf, VfSet},
+};
 use crate::{
     topology::model::{Flow, MacvlanMode, Netem, Shaper},
     units::{IfName, MacAddr},
@@ -44,6 +47,9 @@ pub struct Desired {
     /// Open vSwitch, one a namespace.
     #[serde(default)]
     pub ovs: Vec<Ovs>,
+    /// NICs whose virtual functions are ports.
+    #[serde(default)]
+    pub sriov: Vec<Pf>,
     /// Routes.
     pub routes: Vec<RouteSpec>,
     /// Static forwarding entries.
@@ -165,6 +171,8 @@ pub enum LinkKind {
     Vxlan(Vxlan),
     /// The internal port of a bridge of Open vSwitch (the bridge stands in `Desired::ovs` under the same name).
     OvsInternal,
+    /// A virtual function of a NIC (which stands in `Desired::sriov`): moved in and renamed, given back or unmade.
+    Vf(Vf),
     /// A device that was there before and is given back: moved in and renamed, or only configured where it is.
     Borrowed {
         /// Kernel name in the namespace netbench was started in.
@@ -172,6 +180,19 @@ pub enum LinkKind {
         /// The interface at the other end of its cable, when the file says so.
         cable: Option<LinkRef>,
     },
+}
+
+/// A virtual function with what its NIC does for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vf {
+    /// The NIC.
+    pub pf: LinkRef,
+    /// Number of the function.
+    pub index: u32,
+    /// What is set through the NIC.
+    pub set: VfSet,
+    /// Is its MAC the planner's choice? Functions that somebody else made then keep theirs.
+    pub derived_mac: bool,
 }
 
 /// A VXLAN device with one unicast remote.
@@ -272,7 +293,7 @@ pub struct Hop {
 }
 
 /// Direction at a hop, seen from its interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Counted as transmitted.

@@ -6,6 +6,7 @@ mod links;
 mod missing;
 mod ovs;
 mod removal;
+mod sriov;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -50,6 +51,14 @@ pub enum Conflict {
         /// Its name.
         ifname: IfName,
     },
+    /// A NIC that cannot give the virtual functions that are wanted of it.
+    #[error("{at}: {why}")]
+    Sriov {
+        /// The NIC.
+        at: LinkRef,
+        /// What stands against it, and what helps.
+        why: String,
+    },
     /// A namespace to attach to that is not there.
     #[error("the namespace of `{0}` is not there")]
     NamespaceMissing(NsId),
@@ -60,7 +69,7 @@ pub enum Conflict {
 pub struct Context<'a> {
     /// The desired state of the last apply, which names what may be taken away.
     pub before: Option<&'a Desired>,
-    /// Borrowed devices as they are now, by kernel name.
+    /// Borrowed devices as they are now, by kernel name; virtual functions by PCI address.
     pub nics: Option<&'a BTreeMap<String, NicState>>,
     /// Devices that were borrowed before, by where they were put: what must be given back.
     pub taken: Option<&'a HashMap<LinkRef, NicState>>,
@@ -78,11 +87,13 @@ pub fn diff(desired: &Desired, observed: &Observed, context: Context<'_>) -> Res
         names: HashMap::new(),
         declared: desired.links.iter().map(|link| (&link.at, link)).collect(),
         ovs: Vec::new(),
+        functions: BTreeMap::new(),
         own: desired.namespaces.iter().map(|ns| (&ns.id, ns.origin.is_own())).collect(),
     };
     for (ns, state) in &observed.namespaces {
         diff.names.extend(state.links.iter().map(|(name, link)| ((ns, link.index), name)));
     }
+    diff.functions();
     diff.find_missing();
     diff.ovs_conflicts();
     diff.ovs_away();
@@ -119,6 +130,8 @@ struct Diff<'a> {
     own: HashMap<&'a NsId, bool>,
     /// What is to be made of Open vSwitch.
     ovs: Vec<ovs::OvsChange>,
+    /// NICs whose virtual functions are to be made (again), until their step is in the plan.
+    functions: BTreeMap<&'a LinkRef, sriov::Change>,
 }
 
 impl<'a> Diff<'a> {

@@ -11,10 +11,12 @@ use std::{
 
 use super::{
     desired::{
-        Desired, FdbSpec, FlowPath, Link, LinkKind, LinkRef, NeighbourSpec, Ns, NsId, NsOrigin, Qdisc, RouteSpec, Vxlan,
+        Desired, FdbSpec, FlowPath, Link, LinkKind, LinkRef, NeighbourSpec, Ns, NsId, NsOrigin, Qdisc, RouteSpec, Vf,
+        Vxlan,
     },
     features,
     path::{self, NoPath},
+    sriov::{Pf, VfSet},
 };
 use crate::{
     topology::model::{
@@ -37,6 +39,9 @@ pub enum LowerError {
     /// A NIC given by PCI address whose interface name nobody looked up.
     #[error("nic `{0}` is given by PCI address; its interface name was not looked up on this host")]
     NicUnresolved(String),
+    /// A NIC with virtual functions whose PCI address nobody looked up.
+    #[error("nic `{0}` has no PCI function behind it: it cannot have virtual functions")]
+    NoFunction(String),
     /// A shaper and an impairment on one interface, which has one root qdisc.
     #[error(
         "{at}: `rate` together with `delay` or `loss` is not available on one interface; put them on the two ends of the wire, or on different ports"
@@ -86,7 +91,8 @@ pub fn lower(topology: &Topology) -> Result<Desired, LowerError> {
         return Err(LowerError::TwoQdiscs { at });
     }
     let Lowering { links, mut used, .. } = lowering;
-    used.extend(topology.switches.iter().map(|switch| switch_ns(topology, switch)).filter(|ns| ns.0 != NsId::SELF));
+    let own = topology.switches.iter().filter(|switch| !matches!(switch.kind, SwitchKind::Sriov { .. }));
+    used.extend(own.map(|switch| switch_ns(topology, switch)).filter(|ns| ns.0 != NsId::SELF));
     used.extend(topology.nodes.iter().map(|node| node_ns(topology, &node.name)));
     used.extend(topology.hosts.iter().map(|host| NsId::new(&*host.name)));
     let mut desired = Desired {
@@ -98,6 +104,7 @@ pub fn lower(topology: &Topology) -> Result<Desired, LowerError> {
         flows: Vec::new(),
         links,
         ovs: Vec::new(),
+        sriov: sriov(topology)?,
     };
     ovs::lower(topology, &mut desired)?;
     desired.fdb = static_fdb(topology, &desired);
@@ -173,6 +180,24 @@ fn base_sysctl(topology: &Topology, origin: &NsOrigin) -> BTreeMap<String, Strin
     }
     let (key, value) = if topology.ipv6 { ("accept_dad", "0") } else { ("disable_ipv6", "1") };
     ["all", "default"].iter().map(|scope| (format!("net.ipv6.conf.{scope}.{key}"), value.to_owned())).collect()
+}
+
+/// NICs with virtual functions.
+fn sriov(topology: &Topology) -> Result<Vec<Pf>, LowerError> {
+    let lowering = Lowering { topology, links: Vec::new(), used: BTreeSet::new(), two_qdiscs: None };
+    let mut all = Vec::new();
+    for nic in &topology.nics {
+        let Some(wanted) = nic.sriov else { continue };
+        all.push(Pf {
+            at: lowering.nic_place(&nic.name)?,
+            pci: nic.pci.clone().ok_or_else(|| LowerError::NoFunction(nic.name.clone()))?,
+            vfs: wanted.vfs,
+            exact: wanted.exact,
+            takeover: wanted.takeover,
+            eswitch: wanted.eswitch,
+        });
+    }
+    Ok(all)
 }
 
 fn routes(topology: &Topology) -> Vec<RouteSpec> {
@@ -323,6 +348,24 @@ impl Lowering<'_> {
                 if passthru {
                     link.mac = None; // a passthru child has the lower device's MAC
                 }
+            }
+            SwitchKind::Sriov { nic } => {
+                let pf = self.nic_place(nic)?;
+                let port_vf = port.vf.clone().unwrap_or_default();
+                let mac = port.settings.mac.unwrap_or_else(|| derived_mac(&self.topology.name, &node));
+                let rate = (port_vf.min_rate.unwrap_or(0), port_vf.max_rate.unwrap_or(0));
+                let set = VfSet {
+                    vlan: Some((port.vlan.unwrap_or(0), port_vf.qos)),
+                    mac: Some(mac),
+                    rate: (rate != (0, 0)).then_some(rate),
+                    spoofchk: port_vf.spoofchk,
+                    trust: port_vf.trust,
+                    link_state: port_vf.link_state,
+                };
+                let derived_mac = port.settings.mac.is_none();
+                let kind = LinkKind::Vf(Vf { pf, index: port_vf.index, set, derived_mac });
+                // The NIC has the MAC to give.
+                self.push(node, kind, port.settings.mtu, Some(&port.settings)).mac = None;
             }
         }
         Ok(())

@@ -2,9 +2,10 @@
 
 use super::{
     observed::{ObservedLink, ObservedNs},
-    step::NicState,
+    sriov::VfSet,
+    step::{NicState, VfState},
 };
-use crate::units::stable_hash;
+use crate::{topology::model::VfLinkState, units::stable_hash};
 
 /// First word of every alias of ours.
 const WORD: &str = "netbench";
@@ -35,7 +36,8 @@ pub fn scratch_group(topology: &str) -> u32 {
 pub fn nic_alias(topology: &str, nic: &NicState) -> String {
     let mac = nic.mac.map(|mac| mac.to_string()).unwrap_or_default();
     let state = if nic.up { "up" } else { "down" };
-    alias(topology, &format!("nic/{}/{}/{state}/{mac}", nic.ifname, nic.mtu))
+    let vf = nic.vf.as_ref().map(function).unwrap_or_default();
+    alias(topology, &format!("nic/{}/{}/{state}/{mac}{vf}", nic.ifname, nic.mtu))
 }
 
 /// What [`nic_alias`] wrote, as far as it goes.
@@ -47,7 +49,90 @@ pub fn parse_nic_alias(alias: &str) -> Option<NicState> {
         mtu: parts.next()?.parse().ok()?,
         up: parts.next()? == "up",
         mac: parts.next().and_then(|mac| mac.parse().ok()),
+        vf: parse_function(parts),
         ..NicState::default()
+    })
+}
+
+/// `/vf/PF/NUMBER/BOUND` and what was set before: `VLAN.QOS/MAC/MIN.MAX/SPOOFCHK/TRUST/STATE`, `-` where that is not known
+/// or not changed.
+fn function(vf: &VfState) -> String {
+    fn word<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
+        value.map_or_else(|| "-".into(), text)
+    }
+    let head = format!("/vf/{}/{}/{}", vf.pf, vf.index, u8::from(vf.bound));
+    let Some(before) = &vf.before else { return head };
+    let flag = |on: bool| u8::from(on).to_string();
+    let vlan = word(before.vlan, |(vlan, qos)| format!("{vlan}.{qos}"));
+    let mac = word(before.mac, |mac| mac.to_string());
+    let rate = word(before.rate, |(least, most)| format!("{least}.{most}"));
+    let state = word(before.link_state, |state| (state as u8).to_string());
+    format!("{head}/{vlan}/{mac}/{rate}/{}/{}/{state}", word(before.spoofchk, flag), word(before.trust, flag))
+}
+
+fn parse_function<'a>(mut parts: impl Iterator<Item = &'a str>) -> Option<VfState> {
+    parts.next().filter(|word| *word == "vf")?;
+    let (pf, index, bound) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?, parts.next()? == "1");
+    let rest: Vec<&str> = parts.collect();
+    let before = match rest[..] {
+        [vlan, mac, rate, spoofchk, trust, state] => Some(VfSet {
+            vlan: vlan.split_once('.').and_then(|(vlan, qos)| Some((vlan.parse().ok()?, qos.parse().ok()?))),
+            mac: mac.parse().ok(),
+            rate: rate.split_once('.').and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?))),
+            spoofchk: spoofchk.parse::<u8>().ok().map(|on| on != 0),
+            trust: trust.parse::<u8>().ok().map(|on| on != 0),
+            link_state: match state {
+                "0" => Some(VfLinkState::Auto),
+                "1" => Some(VfLinkState::Enable),
+                "2" => Some(VfLinkState::Disable),
+                _ => None,
+            },
+        }),
+        _ => None,
+    };
+    Some(VfState { pf, index, bound, before, set: VfSet::default() })
+}
+
+/// What the mark on a NIC says whose virtual functions a topology made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PfMark {
+    /// The topology.
+    pub topology: String,
+    /// `sriov_numvfs` before.
+    pub vfs: u32,
+    /// `sriov_drivers_autoprobe` before.
+    pub autoprobe: bool,
+    /// The alias to be given back.
+    pub alias: Option<String>,
+}
+
+/// The alias of a NIC whose virtual functions a topology made. A NIC that is borrowed as well keeps that mark in front.
+pub fn pf_alias(mark: &PfMark) -> String {
+    let own = format!("pf/{}/{}", mark.vfs, u8::from(mark.autoprobe));
+    match &mark.alias {
+        Some(before) if parse_nic_alias(before).is_some() => format!("{before}/{own}"),
+        // A long one is cut with the rest of the alias (IFALIASZ); the journal has it whole.
+        Some(before) => {
+            let full = alias(&mark.topology, &format!("{own}/{before}"));
+            full.char_indices().take_while(|(at, c)| at + c.len_utf8() <= 255).map(|(_, c)| c).collect()
+        }
+        None => alias(&mark.topology, &own),
+    }
+}
+
+/// What [`pf_alias`] wrote.
+pub fn parse_pf_alias(text: &str) -> Option<PfMark> {
+    let (topology, role) = parse_alias(text)?;
+    let (before, own) = match role.strip_prefix("pf/") {
+        Some(own) => (None, own),
+        None => role.rsplit_once("/pf/").map(|(before, own)| (Some(alias(topology, before)), own))?,
+    };
+    let mut parts = own.splitn(3, '/');
+    Some(PfMark {
+        topology: topology.to_owned(),
+        vfs: parts.next()?.parse().ok()?,
+        autoprobe: parts.next()? == "1",
+        alias: before.or_else(|| parts.next().map(str::to_owned)),
     })
 }
 
@@ -86,6 +171,19 @@ mod tests {
         assert!(!owns_link("other", false, &ours));
         let nic = NicState { ifname: "enp3s0".into(), mtu: 9000, up: true, ..NicState::default() };
         assert_eq!(parse_nic_alias(&nic_alias("bridge", &nic)), Some(nic));
+        let before = VfSet { vlan: Some((7, 1)), mac: "02:00:00:00:00:01".parse().ok(), ..VfSet::default() };
+        let vf =
+            VfState { pf: "0000:01:00.0".into(), index: 3, before: Some(before), bound: true, ..VfState::default() };
+        let nic = NicState { ifname: "enp3s0v3".into(), mtu: 1500, vf: Some(vf), ..NicState::default() };
+        assert_eq!(parse_nic_alias(&nic_alias("bridge", &nic)), Some(nic.clone()));
+        let borrowed = nic_alias("bridge", &nic);
+        for before in [None, Some("rack 7/2".to_owned()), Some(borrowed)] {
+            let mark = PfMark { topology: "bridge".into(), vfs: 4, autoprobe: true, alias: before };
+            let text = pf_alias(&mark);
+            assert_eq!(parse_pf_alias(&text), Some(mark), "{text}");
+            assert!(text.len() <= 255, "{text}");
+        }
+        assert_eq!(parse_pf_alias("uplink to rack 7"), None);
         assert!(altname(&"t".repeat(32), "name").len() <= 127);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{desired::NsId, ovs::ObservedOvs};
+use super::{desired::NsId, ovs::ObservedOvs, sriov::ObservedPf};
 use crate::{
     topology::model::MacvlanMode,
     units::{IfName, MacAddr},
@@ -19,6 +19,9 @@ use crate::{
 pub struct Observed {
     /// By role.
     pub namespaces: BTreeMap<NsId, ObservedNs>,
+    /// NICs with virtual functions, by PCI address.
+    #[serde(default)]
+    pub sriov: BTreeMap<String, ObservedPf>,
 }
 
 /// One namespace.
@@ -67,6 +70,9 @@ pub struct ObservedLink {
     pub link: Option<u32>,
     /// `IFLA_IFALIAS`.
     pub alias: Option<String>,
+    /// PCI address of the device behind it.
+    #[serde(default)]
+    pub pci: Option<String>,
     /// `IFLA_GROUP`.
     pub group: u32,
     /// Alternative names.

@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::desired::{Desired, Direction, FlowPath, Hop, Link, LinkKind, LinkRef, NsId};
+use super::desired::{Desired, Direction, FlowPath, Hop, Link, LinkKind, LinkRef, NsId, Vf};
 use super::ovs::OvsBridge;
 use crate::{
     topology::model::{Flow, MacvlanMode},
@@ -83,7 +83,7 @@ impl<'a> Network<'a> {
             if let Some(master) = &link.master {
                 network.ports.entry((&link.at.ns, master)).or_default().push(link);
             }
-            if let LinkKind::Macvlan { lower, .. } = &link.kind {
+            if let LinkKind::Macvlan { lower, .. } | LinkKind::Vf(Vf { pf: lower, .. }) = &link.kind {
                 network.children.entry(lower).or_default().push(link);
             }
         }
@@ -197,6 +197,16 @@ fn ovs_bridges(desired: &Desired) -> impl Iterator<Item = (&NsId, &OvsBridge)> {
     desired.ovs.iter().flat_map(|ovs| ovs.bridges.iter().map(|bridge| (&ovs.daemon.ns, bridge)))
 }
 
+/// VLAN that the NIC keeps a function in, 0 for none.
+fn vlan_of(vf: &Vf) -> u16 {
+    vf.set.vlan.map_or(0, |(vlan, _)| vlan)
+}
+
+/// Does an untagged frame of the wire reach this child of a NIC?
+fn is_untagged(link: &Link) -> bool {
+    !matches!(&link.kind, LinkKind::Vf(vf) if vlan_of(vf) != 0)
+}
+
 /// A depth-first walk of one broadcast domain towards `goal`.
 struct Walk<'n, 'a> {
     network: &'n Network<'a>,
@@ -221,11 +231,17 @@ impl<'a> Walk<'_, 'a> {
         self.push(link, Direction::Tx);
         let reached = match &link.kind {
             LinkKind::Veth { peer } => self.arrive(peer)?,
-            LinkKind::Borrowed { cable: Some(far), .. } => self.arrive(far)?,
-            LinkKind::Borrowed { cable: None, .. } => self.outside(link)?,
+            LinkKind::Borrowed { cable, .. } => match self.turns_to_own_function(link)? {
+                true => true,
+                false => match cable {
+                    Some(far) => self.arrive(far)?,
+                    None => self.outside(link)?,
+                },
+            },
             LinkKind::OvsInternal => self.switched(link)?,
             LinkKind::Bridge { .. } => self.flood(link, None)?,
             LinkKind::Macvlan { lower, mode } => self.beside(link, lower, *mode)?,
+            LinkKind::Vf(vf) => self.embedded(link, vf)?,
             LinkKind::Vxlan(own) => {
                 let far = self.network.desired.links.iter().find(|other| match &other.kind {
                     LinkKind::Vxlan(v) => v.vni == own.vni && v.local == own.remote && v.port == own.port,
@@ -292,7 +308,7 @@ impl<'a> Walk<'_, 'a> {
             reached = self.switched(link)?;
         }
         if !reached && let Some(children) = self.network.children.get(&link.at) {
-            for child in children {
+            for child in children.iter().filter(|child| is_untagged(child)) {
                 if self.receive(child)? {
                     reached = true;
                     break;
@@ -368,6 +384,55 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         Ok(false)
+    }
+
+    /// A virtual function sends: the NIC's own switch passes the frame to a sibling of its VLAN, to the port itself, or
+    /// out of the wire to a function of another NIC. The port counts none of these but the second.
+    fn embedded(&mut self, link: &'a Link, vf: &'a Vf) -> Result<bool, NoPath> {
+        let goal = self.goal;
+        if std::ptr::eq(goal, link) {
+            return Ok(false);
+        }
+        match &goal.kind {
+            LinkKind::Vf(far) if vlan_of(far) == vlan_of(vf) => {
+                if far.pf == vf.pf || self.wired(&vf.pf, &far.pf) {
+                    self.receive(goal)
+                } else {
+                    Ok(false)
+                }
+            }
+            LinkKind::Vf(_) => Ok(false),
+            _ if vlan_of(vf) != 0 => Ok(false),
+            LinkKind::Borrowed { .. } if goal.at == vf.pf || self.wired(&vf.pf, &goal.at) => self.receive(goal),
+            _ => match self.network.by_place.get(&vf.pf).copied() {
+                Some(pf) => match &pf.kind {
+                    LinkKind::Borrowed { cable: Some(far), .. } => self.arrive(far),
+                    _ => self.outside(pf),
+                },
+                None => Ok(false),
+            },
+        }
+    }
+
+    /// A NIC whose goal is one of its own functions: its embedded switch turns the frame round.
+    fn turns_to_own_function(&mut self, link: &'a Link) -> Result<bool, NoPath> {
+        match &self.goal.kind {
+            LinkKind::Vf(vf) if vf.pf == link.at && vlan_of(vf) == 0 => self.receive(self.goal),
+            _ => Ok(false),
+        }
+    }
+
+    /// Are two NICs on one wire: by their cable, or, where none is drawn, by the network outside?
+    fn wired(&self, a: &LinkRef, b: &LinkRef) -> bool {
+        let cable = |at: &LinkRef| match self.network.by_place.get(at).map(|link| &link.kind) {
+            Some(LinkKind::Borrowed { cable, .. }) => Some(cable.clone()),
+            _ => None,
+        };
+        match (cable(a), cable(b)) {
+            (Some(None), Some(None)) => a != b,
+            (Some(near), Some(far)) => near.as_ref() == Some(b) || far.as_ref() == Some(a),
+            _ => false,
+        }
     }
 
     /// A macvlan child sends: to a sibling inside the kernel in bridge mode (the lower device counts nothing),

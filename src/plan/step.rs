@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desired::{FdbSpec, Link, LinkRef, NeighbourSpec, NsId, Qdisc, RouteSpec};
 use super::ovs::{OvsBridge, OvsDaemon};
+use super::sriov::{PfChange, VfSet};
 use crate::units::{IfName, MacAddr};
 
 /// One change of the kernel's state. Every step knows its undo (`Step::undo`) and is idempotent both ways.
@@ -59,6 +60,26 @@ pub enum Step {
         from: LinkRef,
         /// How it was.
         previous: Box<NicState>,
+    },
+    /// Make (or unmake) the virtual functions of a NIC, which is marked meanwhile.
+    SetVfs {
+        /// Where the NIC is.
+        pf: LinkRef,
+        /// What changes, and what was before.
+        change: Box<PfChange>,
+    },
+    /// Set what a NIC does for one of its virtual functions.
+    SetVf {
+        /// Where the NIC is.
+        pf: LinkRef,
+        /// PCI address of the NIC.
+        pci: String,
+        /// Number of the function.
+        index: u32,
+        /// Wanted.
+        set: VfSet,
+        /// Values before; `None` where they go with the function.
+        previous: VfSet,
     },
     /// Start ovsdb-server and ovs-vswitchd in a namespace.
     StartOvs(OvsDaemon),
@@ -238,6 +259,24 @@ pub struct NicState {
     pub addresses: Vec<IpNet>,
     /// Routes it lost by moving: (destination, gateway, protocol, scope, metric, table).
     pub routes: Vec<NicRoute>,
+    /// Of a virtual function. Its name is empty where it was yet to be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vf: Option<VfState>,
+}
+
+/// What a virtual function is given, and what it had.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VfState {
+    /// PCI address of its NIC.
+    pub pf: String,
+    /// Its number.
+    pub index: u32,
+    /// What is set through the NIC before it is taken.
+    pub set: VfSet,
+    /// What was set there before; `None` where the function is made for the topology and goes with it.
+    pub before: Option<VfSet>,
+    /// Had it a driver?
+    pub bound: bool,
 }
 
 /// A route that a borrowed device carried.
@@ -269,6 +308,10 @@ impl Step {
             Self::DeleteLink { link, peer } => Self::CreateLink { link, peer },
             Self::TakeNic { to, previous } => Self::GiveBackNic { from: to, previous },
             Self::GiveBackNic { from, previous } => Self::TakeNic { to: from, previous },
+            Self::SetVfs { pf, change } => Self::SetVfs { pf, change: Box::new(change.undo()) },
+            Self::SetVf { pf, pci, index, set, previous } => {
+                Self::SetVf { pf, pci, index, set: previous, previous: set }
+            }
             Self::StartOvs(daemon) => Self::StopOvs(daemon),
             Self::StopOvs(daemon) => Self::StartOvs(daemon),
             Self::CreateOvsBridges { ns, bridges, .. } => Self::DeleteOvsBridges { ns, bridges },
@@ -295,7 +338,7 @@ impl Step {
 
     /// Does the step move a device that is not ours?
     pub fn is_loan(&self) -> bool {
-        matches!(self, Self::TakeNic { .. } | Self::GiveBackNic { .. })
+        matches!(self, Self::TakeNic { .. } | Self::GiveBackNic { .. } | Self::SetVfs { .. } | Self::SetVf { .. })
     }
 
     /// Does the step take something away, so that its undo would make it?
@@ -325,7 +368,9 @@ impl Step {
             | Self::DeleteAddress { at, .. }
             | Self::SetQdisc { at, .. }
             | Self::SetFeatures { at, .. }
-            | Self::SetEthtool { at, .. } => &at.ns,
+            | Self::SetEthtool { at, .. }
+            | Self::SetVfs { pf: at, .. }
+            | Self::SetVf { pf: at, .. } => &at.ns,
             Self::StartOvs(daemon) | Self::StopOvs(daemon) => &daemon.ns,
             Self::CreateOvsBridges { ns, .. } | Self::DeleteOvsBridges { ns, .. } => ns,
             Self::AddRoute(route) | Self::DeleteRoute(route) => &route.ns,

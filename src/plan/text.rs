@@ -5,6 +5,7 @@ use std::fmt;
 use super::{
     desired::{Link, LinkKind, Qdisc},
     ovs::OvsBridge,
+    sriov::PfChange,
     step::{LinkSet, Step},
 };
 use crate::topology::model::{Netem, ShaperKind};
@@ -35,8 +36,26 @@ impl fmt::Display for Step {
                 write!(f, "delete link {}", link.at)?;
                 peer.iter().try_for_each(|peer| write!(f, " with its peer {}", peer.at))
             }
-            Self::TakeNic { to, previous } => write!(f, "borrow {} as {to}", previous.ifname),
-            Self::GiveBackNic { from, previous } => write!(f, "give {from} back as {}", previous.ifname),
+            Self::TakeNic { to, previous } => match &previous.vf {
+                Some(vf) => {
+                    write!(f, "take virtual function {} of {} as {to}", vf.index, vf.pf)?;
+                    vf.set.words().iter().try_for_each(|(field, value)| write!(f, " {field} {value}"))
+                }
+                None => write!(f, "borrow {} as {to}", previous.ifname),
+            },
+            Self::GiveBackNic { from, previous } => match &previous.vf {
+                Some(vf) => write!(f, "give {from} back as virtual function {} of {}", vf.index, vf.pf),
+                None => write!(f, "give {from} back as {}", previous.ifname),
+            },
+            Self::SetVfs { pf, change } => {
+                let PfChange { pci, vfs, previous, .. } = &**change;
+                write!(f, "set sriov_numvfs of {pf} ({pci}) to {vfs}, from {previous}")?;
+                change.eswitch.iter().try_for_each(|(mode, _)| write!(f, ", eswitch {mode:?}"))
+            }
+            Self::SetVf { pf, index, set, .. } => {
+                write!(f, "set {pf} vf {index}")?;
+                set.words().iter().try_for_each(|(field, value)| write!(f, " {field} {value}"))
+            }
             Self::StartOvs(daemon) if daemon.system => f.write_str("use the Open vSwitch of this host"),
             Self::StartOvs(daemon) => {
                 let tso = if daemon.tso { ", segmentation offload on" } else { "" };
@@ -81,7 +100,23 @@ impl Step {
             Self::DeleteNs { ns, name, .. } => format!("{ns}: the namespace {name} is not declared"),
             Self::CreateLink { link, .. } => format!("{}: the link is missing, or not the declared one", link.at),
             Self::DeleteLink { link, .. } => format!("{}: the link is not as declared, or not declared", link.at),
-            Self::TakeNic { to, previous } => format!("{to}: the device {} is not here", previous.ifname),
+            Self::TakeNic { to, previous } => match &previous.vf {
+                Some(vf) => format!("{to}: virtual function {} of {} is not here", vf.index, vf.pf),
+                None => format!("{to}: the device {} is not here", previous.ifname),
+            },
+            Self::SetVfs { pf, change } => {
+                let mode = change.eswitch.map(|(want, got)| format!("; its eswitch is {got:?}, declared {want:?}"));
+                let mode = mode.unwrap_or_default();
+                format!("{pf}: {} virtual functions, declared {}{mode}", change.previous, change.vfs)
+            }
+            Self::SetVf { pf, index, set, previous, .. } => {
+                let got = previous.words();
+                let line = |(field, want): &(&str, String)| {
+                    let got = got.iter().find(|(name, _)| name == field).map_or("unknown", |(_, value)| value);
+                    format!("{pf}: {field} of virtual function {index} is {got}, declared {want}")
+                };
+                set.words().iter().map(line).collect::<Vec<_>>().join("; ")
+            }
             Self::GiveBackNic { from, previous } => {
                 format!("{from}: the borrowed device {} is not declared here", previous.ifname)
             }
@@ -181,6 +216,7 @@ impl fmt::Display for KindText<'_> {
                 write!(f, "vxlan vni {} {} -> {} port {} dev {}", v.vni, v.local, v.remote, v.port, v.dev)
             }
             LinkKind::OvsInternal => f.write_str("internal port of Open vSwitch"),
+            LinkKind::Vf(vf) => write!(f, "virtual function {} of {}", vf.index, vf.pf),
             LinkKind::Borrowed { ifname, .. } => write!(f, "borrowed {ifname}"),
         }
     }
@@ -194,6 +230,7 @@ pub fn kind_word(link: &Link) -> &'static str {
         LinkKind::Macvlan { .. } => "macvlan",
         LinkKind::Vxlan(_) => "vxlan",
         LinkKind::OvsInternal => "ovs internal",
+        LinkKind::Vf(_) => "vf",
         LinkKind::Borrowed { .. } => "borrowed",
     }
 }

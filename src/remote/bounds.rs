@@ -104,7 +104,7 @@ impl Bounds {
             notes.push("its sockets do not busy-poll".to_owned());
         }
         // Which CPUs it gives is the server's to say.
-        spec.cpus = self.cpus.clone();
+        spec.cpus = self.cpus.as_ref().map(|cpus| cpus.0.clone());
         Ok(Admitted { spec, notes })
     }
 
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn what_could_harm_the_host_is_not_done_and_that_is_said() {
         let mut spec = spec_example(Test::UdpRr);
-        (spec.tuning.spin, spec.tuning.busy_poll, spec.cpus) = (true, Some(50), Some(CpuList(vec![0])));
+        (spec.tuning.spin, spec.tuning.busy_poll, spec.cpus) = (true, Some(50), Some(vec![0]));
         (spec.socket_buffer, spec.tuning.rcvbuf) = (Some(ByteSize(1 << 30)), Some(ByteSize(4096)));
         let admitted = bounds().admit(spec).unwrap();
         let tuning = &admitted.spec.tuning;

@@ -279,7 +279,7 @@ impl Connection {
             let mut patience = LOOK;
             if let (Some(sampler), Some(running)) = (&mut sampler, &running) {
                 if sampler.next_look() <= now
-                    && let Some(interval) = sampler.look(running.sample(), now)
+                    && let Some((interval, _)) = sampler.look(running.sample(), &mut || running.sample_streams(), now)
                     && by_client
                 {
                     tell(&interval);
@@ -292,7 +292,7 @@ impl Connection {
                     match running.collect() {
                         Ok(mut side) => {
                             let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
-                            side.intervals = sampler.close(longest, side.bytes(), side.units());
+                            side.intervals = sampler.close(longest, &side);
                             let total =
                                 |s: &crate::measured::Stream| SenderTotals { sent: s.units, elapsed_ns: s.elapsed_ns };
                             let totals = side.streams.iter().map(total).collect();

@@ -201,7 +201,8 @@ impl Session {
                     run.running.stop();
                     run.deadline = now + LINGER;
                 } else if run.sampler.next_look() <= now
-                    && let Some(interval) = run.sampler.look(run.running.sample(), now)
+                    && let Some((interval, _)) =
+                        run.sampler.look(run.running.sample(), &mut || run.running.sample_streams(), now)
                 {
                     self.say(&FromServer::Progress { interval });
                 }
@@ -367,7 +368,7 @@ impl Session {
         match running.collect() {
             Ok(mut side) => {
                 let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
-                side.intervals = sampler.close(longest, side.bytes(), side.units());
+                side.intervals = sampler.close(longest, &side);
                 self.tests += 1;
                 self.tell(&outcome(test, &side));
                 self.say(&FromServer::Result { side });

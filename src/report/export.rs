@@ -27,12 +27,22 @@ pub enum Format {
     Openmetrics,
     /// InfluxDB line protocol, a point a round.
     Influx,
+    /// As `iperf3 -J` reports, a document a round of a stream test.
+    Iperf3,
 }
 
 impl Format {
     /// All, in the order in which they are listed to people.
-    pub const ALL: [Self; 7] =
-        [Self::Json, Self::Jsonl, Self::Csv, Self::Markdown, Self::Junit, Self::Openmetrics, Self::Influx];
+    pub const ALL: [Self; 8] = [
+        Self::Json,
+        Self::Jsonl,
+        Self::Csv,
+        Self::Markdown,
+        Self::Junit,
+        Self::Openmetrics,
+        Self::Influx,
+        Self::Iperf3,
+    ];
 
     /// As on the command line.
     pub fn name(self) -> &'static str {
@@ -44,6 +54,7 @@ impl Format {
             Self::Junit => "junit",
             Self::Openmetrics => "openmetrics",
             Self::Influx => "influx",
+            Self::Iperf3 => "iperf3",
         }
     }
 }
@@ -79,6 +90,7 @@ pub fn export(format: Format, runs: &[(Option<i64>, RunRecord)], out: &mut impl 
         Format::Junit => junit::write(runs, out),
         Format::Openmetrics => openmetrics::write(runs, out),
         Format::Influx => influx::write(runs, out),
+        Format::Iperf3 => runs.iter().try_for_each(|(_, record)| super::iperf3::documents(record, out)),
     }
 }
 

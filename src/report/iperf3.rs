@@ -108,7 +108,7 @@ pub struct Stream {
     pub sent: End,
     /// The receiver's.
     pub received: End,
-    /// Of the sending connection, when this end has it.
+    /// Of the connection, as this end has it (TCP).
     pub tcp: Option<Extremes>,
 }
 
@@ -131,7 +131,7 @@ pub struct End {
     pub retransmits: Option<u64>,
 }
 
-/// Of a sending connection over its intervals: bytes and microseconds.
+/// Of a connection over its intervals: bytes and microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Extremes {
     /// Largest congestion window.
@@ -405,8 +405,10 @@ fn end(session: &Session) -> Value {
             end[format!("{key}{suffix}")] = Value::Object(std::mem::take(map));
         }
     }
-    let congestion =
-        [("sender_tcp_congestion", &session.sender_congestion), ("receiver_tcp_congestion", &session.receiver_congestion)];
+    let congestion = [
+        ("sender_tcp_congestion", &session.sender_congestion),
+        ("receiver_tcp_congestion", &session.receiver_congestion),
+    ];
     for (key, name) in congestion {
         if let Some(name) = name.as_ref().filter(|_| !udp) {
             end[key] = json!(name);

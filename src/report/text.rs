@@ -19,19 +19,22 @@ use crate::{
     units::ByteSize,
 };
 
-const WIDTH: usize = 80;
+pub(super) const WIDTH: usize = 80;
 /// Column of everything that stands below a headline.
-const INDENT: usize = 14;
+pub(super) const INDENT: usize = 14;
 
-const BOLD: Style = Style::new().bold();
+pub(super) const BOLD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default();
 
 /// Writes the report of a run. Styles are ANSI escapes: write through `anstream` to have them taken out where they do not belong.
 pub fn text(record: &RunRecord, out: &mut impl Write) -> io::Result<()> {
     header(record, out)?;
-    for flow in &record.flows {
+    for sum in &record.together {
+        super::together::section(sum, record, out)?;
+    }
+    for flow in record.flows.iter().filter(|flow| super::together::in_full(record, flow)) {
         flow_section(flow, out)?;
     }
     for switch in &record.switches {
@@ -118,10 +121,12 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
                 under_load(under, summary, out)?;
             }
             items(out, INDENT, &account(test, summary))?;
+            items(out, INDENT, &super::intervals::items(test))?;
             items(out, INDENT, &losses(summary))?;
             items(out, INDENT, &in_force(test))?;
             items(out, INDENT, &probed(test))?;
             items(out, INDENT, &cpu_items(test))?;
+            items(out, INDENT, &super::placement::items(test))?;
             items(out, INDENT, &cost_items(summary))?;
             items(out, INDENT, &rfc6349_items(summary))?;
         }
@@ -213,7 +218,7 @@ fn each_way(directions: &Directions, unit: Unit) -> Vec<String> {
     vec![figure("client to server", &directions.forward), figure("server to client", &directions.back)]
 }
 
-fn scaled(value: f64, unit: Unit) -> (f64, &'static str, usize) {
+pub(super) fn scaled(value: f64, unit: Unit) -> (f64, &'static str, usize) {
     match unit {
         Unit::TransactionsPerSecond => (1.0, "trans/s", if value < 100.0 { 1 } else { 0 }),
         Unit::FramesPerSecond => (1.0, "frames/s", 0),
@@ -512,11 +517,11 @@ fn paragraph(out: &mut impl Write, style: Style, label: &str, words: &str, hang:
     writeln!(out, "{style}{line}{style:#}")
 }
 
-fn width(text: &str) -> usize {
+pub(super) fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-fn cut(text: &str, room: usize) -> String {
+pub(super) fn cut(text: &str, room: usize) -> String {
     if width(text) <= room {
         text.to_owned()
     } else {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use shapes::{EndEntry, Located, OneOrMany, Ordered, PortEntry, Scalar, Text};
 
-use super::model::{BondMode, Datapath, Fabric, FailMode, MacvlanMode, ShaperKind, TunnelKind};
+use super::model::{BondMode, Datapath, Eswitch, Fabric, FailMode, MacvlanMode, ShaperKind, TunnelKind, VfLinkState};
 
 /// A topology file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -144,7 +144,7 @@ pub struct Switch {
     pub vlan_filtering: Option<Located<bool>>,
     /// IGMP and MLD snooping (bridge). Default: the kernel's.
     pub multicast_snooping: Option<Located<bool>>,
-    /// The NIC below (macvlan).
+    /// The NIC below (macvlan), or the one whose virtual functions the ports are (sriov).
     pub nic: Option<Text>,
     /// How children reach each other (macvlan). Default `bridge`.
     pub mode: Option<Located<MacvlanMode>>,
@@ -189,7 +189,7 @@ macro_rules! interface_table {
             pub mtu: Option<Located<u32>>,
             /// MAC address.
             pub mac: Option<Text>,
-            /// Egress rate, such as `10gbit`.
+            /// Egress rate, such as `10gbit`. On a port of a switch of kind `sriov` the NIC keeps it, unless `shaper` is given.
             pub rate: Option<Text>,
             /// The qdisc that keeps the rate. Default `tbf`.
             pub shaper: Option<Located<ShaperKind>>,
@@ -277,12 +277,23 @@ interface_table! {
         pub node: Text,
         /// Interface name in the node. Default `eth0`, `eth1`, … in order of declaration.
         pub ifname: Option<Text>,
-        /// Access VLAN of the port (ovs, or bridge with `vlan_filtering = true`).
+        /// Access VLAN of the port (ovs, sriov, or bridge with `vlan_filtering = true`).
         #[schemars(range(min = 1, max = 4094))]
         pub vlan: Option<Located<u16>>,
         /// VLANs that pass tagged (ovs); `vlan` is then the one of untagged frames.
         #[serde(default)]
         pub trunks: Vec<Located<u16>>,
+        /// 802.1p priority of the VLAN's tag (sriov). Default 0.
+        #[schemars(range(min = 0, max = 7))]
+        pub vlan_qos: Option<Located<u8>>,
+        /// May the virtual function change its MAC, be promiscuous (sriov)? Default: the driver's.
+        pub trust: Option<Located<bool>>,
+        /// Does the NIC drop frames with another source MAC (sriov)? Default: the driver's.
+        pub spoofchk: Option<Located<bool>>,
+        /// Link of the virtual function (sriov): `auto` follows the port. Default: the driver's.
+        pub link_state: Option<Located<VfLinkState>>,
+        /// Egress rate that the NIC guarantees (sriov), such as `1gbit`.
+        pub min_rate: Option<Text>,
         /// Egress rate of the switch's port, towards the node, by QoS `linux-htb` (ovs), such as `1gbit`.
         pub qos: Option<Text>,
     }
@@ -305,6 +316,13 @@ interface_table! {
         pub pci: Option<Text>,
         /// The NIC at the other end of its cable.
         pub cable: Option<Text>,
+        /// Virtual functions to make (SR-IOV). Default: as many as the switch of kind `sriov` has ports.
+        #[schemars(range(min = 1, max = 65535))]
+        pub vfs: Option<Located<u32>>,
+        /// Take the place of virtual functions that somebody else made (SR-IOV); they are made again on destroy.
+        pub takeover: Option<Located<bool>>,
+        /// Mode of the NIC's embedded switch (SR-IOV, by devlink). Default: as found.
+        pub eswitch: Option<Located<Eswitch>>,
     }
 }
 

@@ -90,7 +90,8 @@ ports, wires and NICs of one bridge, and all bridges joined with it, therefore h
     "VXLAN and Geneve add 50 bytes over IPv4 and 70 over IPv6 to each packet of the overlay, GRE with its key 42. Inner MTU plus overhead must not exceed
 the MTU of the wire, or large packets are fragmented or lost. Leave the switch's `mtu` out and it is derived."
     21 ParentMtu "MTU larger than that of the NIC below"
-    "The kernel refuses a macvlan child whose MTU exceeds its parent's (EINVAL). Raise the NIC's `mtu` or lower the child's."
+    "The kernel refuses a macvlan child whose MTU exceeds its parent's (EINVAL), and a NIC drops the frames of a virtual
+function that are longer than its own MTU. Raise the NIC's `mtu` or lower the child's."
     22 NicTaken "a NIC with two uses"
     "A device has one receive handler: the port of a bridge cannot carry macvlan children (EBUSY), and a NIC that was moved
 into a node is gone from everywhere else. Give each use a NIC of its own."
@@ -160,6 +161,12 @@ Open vSwitch. A measurement of a mixture says nothing about either, so both ends
     "With `tso = true` nodes hand Open vSwitch packets of up to 64 KiB for segmentation later. Its userspace datapath cannot put
 those into a tunnel and drops them (`Tunneling packets with HW offload flags is not supported`), so TCP does not pass. Leave
 `tso` out: it is then on where there is no tunnel, and off with checksums computed in the nodes where there is one."
+    47 TooFewFunctions "more ports than virtual functions"
+    "Each port of a switch of kind `sriov` is one virtual function. Raise `vfs` of the NIC, or leave it out: as many are made as
+there are ports. What the NIC can have at most is `sriov_totalvfs` (`netbench nic show`)."
+    48 NoStandIn "SR-IOV without a real NIC"
+    "Virtual functions are made by a NIC, and nothing can stand in for one: name it by `pci` or `ifname` (`netbench nic list`).
+Without such a NIC, `scripts/vmlab` boots a machine that has two."
 }
 
 impl fmt::Display for Code {

@@ -81,6 +81,7 @@ impl Picture {
             let kind = match &switch.kind {
                 SwitchKind::Bridge(_) => "bridge".to_owned(),
                 SwitchKind::Ovs(options) => format!("Open vSwitch ({})", options.datapath.word()),
+                SwitchKind::Sriov { .. } => "SR-IOV".to_owned(),
                 SwitchKind::Macvlan { mode, .. } => format!("macvlan {}", format!("{mode:?}").to_lowercase()),
             };
             let mut lines = vec![format!("{kind}, MTU {}", switch.mtu)];
@@ -134,7 +135,7 @@ impl Picture {
             for nic in &switch.uplinks {
                 self.line(switch.name.as_str(), nic, vec![mtu(switch.mtu)], false);
             }
-            if let SwitchKind::Macvlan { nic, .. } = &switch.kind {
+            if let SwitchKind::Macvlan { nic, .. } | SwitchKind::Sriov { nic } = &switch.kind {
                 self.line(switch.name.as_str(), nic, vec![], false);
             }
         }

@@ -2,12 +2,16 @@
 //!
 //! It is pure data. What the file said lives in `ast`; what the kernel shall hold lives in `plan::desired`.
 
+mod sriov;
+
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{BitRate, CpuList, IfName, MacAddr, Span};
+
+pub use sriov::{Eswitch, SriovNic, VfLinkState, VfPort};
 
 /// A topology ready to be planned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -171,6 +175,9 @@ pub struct Port {
     pub vlan: Option<u16>,
     /// VLANs that pass tagged, on switches that filter.
     pub trunks: Vec<u16>,
+    /// What the NIC does for the port, on a switch of kind `sriov`.
+    #[serde(default)]
+    pub vf: Option<VfPort>,
     /// Egress rate of the switch's port by QoS (Open vSwitch).
     #[serde(default)]
     pub qos: Option<BitRate>,
@@ -211,6 +218,11 @@ pub enum SwitchKind {
         nic: String,
         /// macvlan mode.
         mode: MacvlanMode,
+    },
+    /// Virtual functions of one NIC, which switches between them.
+    Sriov {
+        /// NIC name.
+        nic: String,
     },
 }
 
@@ -423,6 +435,9 @@ pub struct Nic {
     pub pci: Option<String>,
     /// The NIC at the other end of the cable, when the file says so. Stand-ins with `cable` are one veth pair.
     pub cable: Option<String>,
+    /// Its virtual functions, where a switch of kind `sriov` is on it.
+    #[serde(default)]
+    pub sriov: Option<SriovNic>,
     /// MTU the NIC must have while it is ours (0: as found).
     pub mtu: u32,
     /// Settings for the NIC itself.

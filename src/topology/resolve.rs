@@ -15,6 +15,7 @@ mod ovs;
 mod routes;
 mod segments;
 mod settings;
+mod sriov;
 mod switch_flows;
 mod switches;
 mod tunnels;
@@ -26,7 +27,7 @@ use ipnet::IpNet;
 use super::{
     ast::{self, Located, Text},
     diagnostic::{Code, Diagnostic},
-    model::{Bond, PortSettings, Topology},
+    model::{Bond, PortSettings, Topology, VfPort},
 };
 use crate::units::{BitRate, IfName};
 use names::{Names, Thing};
@@ -39,6 +40,7 @@ pub fn resolve(file: &ast::File, whole: bool) -> (Option<Topology>, Vec<Diagnost
     nodes::check(&mut draft);
     switches::check(&mut draft);
     interfaces::declare(&mut draft);
+    sriov::count(&mut draft);
     naming::assign(&mut draft);
     segments::join(&mut draft);
     addresses::assign(&mut draft);
@@ -72,6 +74,7 @@ struct Draft<'f> {
     tunnels: Vec<Option<tunnels::TunnelParts>>,
     segments: Segments,
     nic_mtu: Vec<u32>,
+    nic_sriov: Vec<Option<super::model::SriovNic>>,
     flows: Vec<super::model::Flow>,
 }
 
@@ -91,6 +94,7 @@ impl<'f> Draft<'f> {
             tunnels: Vec::new(),
             segments: Segments::default(),
             nic_mtu: Vec::new(),
+            nic_sriov: Vec::new(),
             flows: Vec::new(),
         }
     }
@@ -169,6 +173,8 @@ struct Iface {
     point: usize,
     vlan: Option<u16>,
     trunks: Vec<u16>,
+    /// What it is as a virtual function.
+    vf: Option<VfPort>,
     qos: Option<BitRate>,
     bond: Option<Bond>,
     settings: PortSettings,

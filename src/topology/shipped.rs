@@ -23,7 +23,7 @@ macro_rules! shipped {
     };
 }
 
-const ALL: &[Shipped] = shipped!["baseline" "veth" "bridge" "macvlan" "vxlan-kernel" "ovs" "vxlan" "ovs-vlan" "routed" "passthrough" "scale" "ovs-scale"];
+const ALL: &[Shipped] = shipped!["baseline" "veth" "bridge" "macvlan" "vxlan-kernel" "ovs" "vxlan" "ovs-vlan" "routed" "passthrough" "sriov" "scale" "ovs-scale"];
 
 /// All of them, from the simplest on.
 pub fn all() -> &'static [Shipped] {

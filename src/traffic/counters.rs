@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{cpus, sys};
+use crate::measured::TcpInfo;
 
 /// Live counters of one stream. Aligned to two cache lines, since x86 fetches lines in adjacent pairs.
 #[derive(Debug, Default)]
@@ -24,6 +25,22 @@ pub struct Sample {
     pub bytes: u64,
     /// Datagrams or transactions in the window so far.
     pub units: u64,
+}
+
+/// One stream at some moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StreamSample {
+    /// Payload bytes in the window so far.
+    pub bytes: u64,
+    /// Datagrams or transactions in the window so far.
+    pub units: u64,
+    /// Its connection, with the retransmits since it was made.
+    pub tcp: Option<TcpInfo>,
+}
+
+/// The counters of each stream.
+pub fn each(counters: &[StreamCounters]) -> impl Iterator<Item = (u64, u64)> {
+    counters.iter().map(|stream| (stream.bytes.load(Relaxed), stream.units.load(Relaxed)))
 }
 
 /// Sums the counters of all streams.

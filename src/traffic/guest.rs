@@ -107,7 +107,7 @@ pub struct Look {
     pub ended: bool,
 }
 
-/// A sending connection at a moment.
+/// A connection at a moment.
 #[derive(Debug, Clone, Default)]
 pub struct TcpLook {
     /// The kernel's account; `retransmits` is since the connection was made.
@@ -299,7 +299,7 @@ impl Guests {
         look(&self.books[i])
     }
 
-    /// A sending connection at this moment.
+    /// A connection at this moment.
     pub fn tcp(&self, i: usize) -> TcpLook {
         let omitted_retransmits = self.books[i].omitted_retransmits.load(Relaxed);
         TcpLook { info: tcp_info(&self.sockets[i]), snd_wnd: raw_info(&self.sockets[i], 228), omitted_retransmits }
@@ -417,11 +417,8 @@ fn run(spec: &GuestSpec, socket: &Socket, control: &Control, books: &Books, star
         (Some(numbers), true) => udp::send(&mut lane, numbers),
         (Some(numbers), false) => udp::receive(&mut lane, numbers),
     };
-    let ended = ended.unwrap_or_else(|error| Ended {
-        at_ns: now_ns(),
-        error: Some(error.to_string()),
-        ..Ended::default()
-    });
+    let ended =
+        ended.unwrap_or_else(|error| Ended { at_ns: now_ns(), error: Some(error.to_string()), ..Ended::default() });
     let after = sys::thread_usage();
     lane.publish_packets();
     books.ended.store(true, Release);

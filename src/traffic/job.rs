@@ -22,7 +22,7 @@ use socket2::Socket;
 pub use self::lane::{Control, Ended, Histograms, Lane, Role};
 use super::{
     Error, clock,
-    counters::{Sample, StreamCounters, Tally, sample},
+    counters::{self, Sample, StreamCounters, StreamSample, Tally, sample},
     cpus, frames, os, socket,
     spec::Spec,
     udp_stream,
@@ -270,6 +270,27 @@ impl Running {
     pub fn sample_back(&self) -> Option<Sample> {
         let back = &self.counters[self.sockets.len()..];
         (!back.is_empty()).then(|| sample(back, clock::now_ns()))
+    }
+
+    /// What each stream has done so far, and the kernel's account of its connection. Not for a data thread: it costs a call a
+    /// stream.
+    pub fn sample_streams(&self) -> Vec<StreamSample> {
+        self.each(&self.counters)
+    }
+
+    /// The same of the other direction, where there is one.
+    pub fn sample_streams_back(&self) -> Vec<StreamSample> {
+        self.each(&self.counters[self.sockets.len()..])
+    }
+
+    fn each(&self, counters: &[StreamCounters]) -> Vec<StreamSample> {
+        let connected = !self.spec.test.is_connectionless() && !self.spec.test.is_per_connection();
+        let one = |((bytes, units), socket): ((u64, u64), &Socket)| StreamSample {
+            bytes,
+            units,
+            tcp: connected.then(|| socket::tcp_info(socket)),
+        };
+        counters::each(counters).zip(self.sockets.iter()).map(one).collect()
     }
 
     /// The job as it runs.

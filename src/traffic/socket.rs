@@ -243,6 +243,14 @@ pub fn facts(socket: &Socket, tcp: bool) -> SocketFacts {
         facts.dscp = Some((i32::from_ne_bytes(value) >> 2) as u8 & 63);
     }
     facts.flow_label = if is_ipv6 { flow_label::in_force(socket) } else { None };
+    let number = |option| {
+        let mut value = [0; 4];
+        let length = sys::get_option(socket.as_fd(), libc::SOL_SOCKET, option, &mut value).ok()?;
+        (length == 4).then(|| i32::from_ne_bytes(value))
+    };
+    // -1 says that nothing has come yet; NAPI numbers begin above the number of CPUs, 0 is none.
+    facts.incoming_cpu = number(libc::SO_INCOMING_CPU).and_then(|cpu| u32::try_from(cpu).ok());
+    facts.napi_id = number(libc::SO_INCOMING_NAPI_ID).and_then(|id| u32::try_from(id).ok()).filter(|&id| id > 0);
     if tcp {
         facts.mss = socket.tcp_mss().ok();
         facts.nodelay = socket.tcp_nodelay().ok();
@@ -274,11 +282,6 @@ pub fn tcp_info(socket: &Socket) -> TcpInfo {
     parse_tcp_info(&bytes[..length])
 }
 
-/// The longest packet that the kernel believes a connection's path to carry, bytes; `None` when it does not say.
-pub fn path_mtu(socket: &Socket) -> Option<u32> {
-    tcp_info(socket).pmtu.filter(|&mtu| mtu > 0)
-}
-
 /// The segment sizes of a connection, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SegmentSizes {
@@ -303,6 +306,11 @@ pub fn segment_sizes(socket: &Socket) -> Option<SegmentSizes> {
         pmtu: u32_at(60)?,
         timestamps: bytes[5] & 1 != 0,
     })
+}
+
+/// The longest packet that the kernel believes a connection's path to carry, bytes; `None` when it does not say.
+pub fn path_mtu(socket: &Socket) -> Option<u32> {
+    tcp_info(socket).pmtu.filter(|&mtu| mtu > 0)
 }
 
 fn parse_tcp_info(bytes: &[u8]) -> TcpInfo {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use crate::{
     measured::{ReceiveMode, SendMode, Test, Tuning},
-    units::{BitRate, ByteSize, CpuList, MacAddr, Span},
+    units::{BitRate, ByteSize, MacAddr, Span},
 };
 
 /// Bytes in front of each datagram of UDP_STREAM: sequence number and sender's clock.
@@ -40,8 +40,8 @@ pub struct Spec {
     pub verify: Option<u64>,
     /// What to ask for as `SO_SNDBUF` and `SO_RCVBUF`; none leaves TCP to the kernel's tuning and asks 4 MiB for UDP.
     pub socket_buffer: Option<ByteSize>,
-    /// CPUs of this side; stream i gets the (i mod n)-th, alone.
-    pub cpus: Option<CpuList>,
+    /// CPUs of this side, in the order of the streams; stream i gets the (i mod n)-th, alone.
+    pub cpus: Option<Vec<usize>>,
     /// Set the don't-fragment bit, so that a datagram too long for the path is an error here and no silent fragments.
     pub dont_fragment: bool,
     /// How the sender of a stream sends.
@@ -172,7 +172,7 @@ impl Spec {
         if let Err(what) = self.tuning.check() {
             return no(what);
         }
-        if self.cpus.as_ref().is_some_and(|cpus| cpus.0.is_empty()) {
+        if self.cpus.as_ref().is_some_and(Vec::is_empty) {
             return no("an empty CPU list".to_owned());
         }
         if self.socket_buffer.is_some_and(|size| size.0 > i32::MAX as u64) {
@@ -183,7 +183,7 @@ impl Spec {
 
     /// The CPU of a stream.
     pub fn cpu_of(&self, stream: u32) -> Option<usize> {
-        let cpus = &self.cpus.as_ref()?.0;
+        let cpus = self.cpus.as_ref()?;
         cpus.get(stream as usize % cpus.len().max(1)).copied()
     }
 
@@ -242,7 +242,7 @@ mod tests {
             |s| s.length = ByteSize(65508),
             |s| s.duration = Span(Duration::ZERO),
             |s| s.interval = Span(Duration::from_nanos(1)),
-            |s| s.cpus = Some(CpuList(vec![])),
+            |s| s.cpus = Some(vec![]),
             |s| s.omit = Span(Duration::from_secs(1 << 30)),
             |s| s.send = SendMode::Zerocopy,
             |s| s.receive = ReceiveMode::Trunc,
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn streams_share_the_cpus_in_turn() {
-        let spec = Spec { cpus: Some(CpuList(vec![2, 5])), ..example(Test::TcpRr) };
-        assert_eq!([0, 1, 2].map(|i| spec.cpu_of(i)), [Some(2), Some(5), Some(2)]);
+        let spec = Spec { cpus: Some(vec![5, 2]), ..example(Test::TcpRr) };
+        assert_eq!([0, 1, 2].map(|i| spec.cpu_of(i)), [Some(5), Some(2), Some(5)]);
     }
 }

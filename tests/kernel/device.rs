@@ -34,6 +34,7 @@ fn shapers_are_set_read_back_and_removed() {
         let shaper = Shaper { rate: rate.parse().unwrap(), qdisc: kind };
         if let Err(error) = qdisc::set(&a, &eth0, Some(&Qdisc::Shaper(shaper))) {
             let option = format!("CONFIG_NET_SCH_{}", name.to_uppercase());
+            also_in_lab();
             assert!(
                 matches!(error, kernel::Error::Unsupported { .. }) && error.to_string().contains(&option),
                 "{error}"
@@ -73,6 +74,7 @@ fn netem_is_set_or_its_absence_is_named() {
             let text = error.to_string();
             assert!(text.starts_with("set netem (delay 10ms, loss 1%) on eth0 in netns a"), "{text}");
             assert!(text.contains("CONFIG_NET_SCH_NETEM"), "{text}");
+            also_in_lab();
         }
     }
 }

@@ -20,6 +20,7 @@ use rustix::{
     thread::UnshareFlags,
 };
 
+pub use skip::also_in_lab;
 use skip::skip;
 
 /// Puts the calling thread into namespaces of its own; false, with the reason printed, where that is not allowed.

@@ -10,6 +10,7 @@ use super::{Done, Lab};
 const READ: &str = r#"
 json() { echo "@$1"; shift; "$@" 2>/dev/null || true; echo; }
 json link ip -j -d addr show
+json vf ip -j link show
 json route ip -j -4 route show table all
 json route6 ip -j -6 route show table all
 json rule ip -j -4 rule show
@@ -40,6 +41,16 @@ echo "%file"
 find /run -mindepth 1 -xdev -printf '%P %y %m %U:%G %s\n'
 echo "%mount"
 sed 's/ - / /' /proc/self/mountinfo | cut -d' ' -f4,5
+echo "%sriov"
+for file in /sys/bus/pci/devices/*/sriov_numvfs; do
+    [ -e "$file" ] || continue
+    device=${file%/sriov_numvfs}
+    echo "$device $(cat "$file") $(cat "$device/sriov_drivers_autoprobe")"
+    for function in "$device"/virtfn*; do
+        [ -e "$function" ] || continue
+        echo "$function $(basename "$(readlink "$function/driver")")"
+    done
+done
 "#;
 
 /// Sysctls that change by themselves: the number of tracked connections.
@@ -134,6 +145,14 @@ fn normalised(section: &str, mut object: Value) -> Option<Value> {
     match section {
         "link" => link(map),
         "qdisc" => qdisc(map),
+        // What NICs do for their virtual functions.
+        "vf" => {
+            map.remove("link_index");
+            map.retain(|key, _| key == "ifname" || key == "vfinfo_list");
+            if !map.contains_key("vfinfo_list") {
+                return None;
+            }
+        }
         // Learned entries come and go with traffic; static and permanent ones are configuration.
         "fdb" if !matches!(map.get("state").and_then(Value::as_str), Some("permanent" | "static")) => return None,
         _ => {}

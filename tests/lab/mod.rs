@@ -19,7 +19,8 @@ use std::{
 use serde_json::Value;
 
 pub use dump::Dump;
-pub use skip::skip;
+#[allow(unused_imports, reason = "each test binary uses a part of the harness")]
+pub use skip::{also_in_lab, skip, skip_to_lab};
 
 /// The program under test.
 pub const NETBENCH: &str = env!("CARGO_BIN_EXE_netbench");
@@ -54,6 +55,14 @@ impl Lab {
         Self::with(name, &[])
     }
 
+    /// The machine's own network, with a `/run` of its own: for devices that no private namespace has.
+    pub fn on_the_machine(name: &str) -> Option<Self> {
+        if !require_root("devices are taken from the machine itself") {
+            return None;
+        }
+        Self::start(name, &["-m"], false)
+    }
+
     /// The same, for a test that also needs these programs.
     pub fn with(name: &str, programs: &[&str]) -> Option<Self> {
         let needed: Vec<&str> = ["ip", "tc", "bridge", "unshare", "nsenter"].iter().chain(programs).copied().collect();
@@ -61,8 +70,12 @@ impl Lab {
             return None;
         }
         let rootless = !is_root();
+        Self::start(name, if rootless { &["-U", "-r", "-n", "-m"][..] } else { &["-n", "-m"] }, rootless)
+    }
+
+    fn start(name: &str, apart: &[&str], rootless: bool) -> Option<Self> {
         let mut command = Command::new("unshare");
-        command.args(if rootless { &["-U", "-r", "-n", "-m"][..] } else { &["-n", "-m"] });
+        command.args(apart);
         command.args(["--propagation", "private", "sh", "-c", SETUP, name, NETBENCH]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut holder = command.spawn().expect("unshare was found a moment ago");

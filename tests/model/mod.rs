@@ -78,7 +78,9 @@ impl Model {
                     self.remove_index(seen.link);
                 }
             }
-            Step::TakeNic { .. } | Step::GiveBackNic { .. } => return Err("the model has no NIC".into()),
+            Step::TakeNic { .. } | Step::GiveBackNic { .. } | Step::SetVfs { .. } | Step::SetVf { .. } => {
+                return Err("the model has no NIC".into());
+            }
             Step::StartOvs(daemon) => {
                 let ovs = ObservedOvs { running: true, tso: daemon.tso, ..ObservedOvs::default() };
                 self.ns(&daemon.ns)?.ovs = Some(ovs);
@@ -258,7 +260,7 @@ impl Model {
                 near.master = link.master.as_ref().map(|name| self.index(&link.at.ns, name)).transpose()?;
             }
             LinkKind::OvsInternal => return Err("Open vSwitch makes it".into()),
-            LinkKind::Borrowed { .. } => return Err("the model borrows nothing".into()),
+            LinkKind::Borrowed { .. } | LinkKind::Vf(_) => return Err("the model borrows nothing".into()),
         }
         self.ns(&link.at.ns)?.links.insert(link.at.name.clone(), near);
         Ok(())
@@ -278,7 +280,7 @@ impl Model {
             LinkKind::Macvlan { .. } => "macvlan",
             LinkKind::Vxlan(_) => "vxlan",
             LinkKind::OvsInternal => "tun",
-            LinkKind::Borrowed { .. } => "",
+            LinkKind::Borrowed { .. } | LinkKind::Vf(_) => "",
         };
         Ok(ObservedLink {
             index,

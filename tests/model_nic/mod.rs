@@ -141,7 +141,7 @@ impl Card {
         let length = frame.len() as u32;
         let frame = Frame { bytes: frame, length, vnet, ..Frame::default() };
         self.count += 1;
-        if self.fault == Fault::DropOneInThousand && self.count % 1000 == 0 {
+        if self.fault == Fault::DropOneInThousand && self.count.is_multiple_of(1000) {
             return;
         }
         if vnet.is_super() { self.cut(&frame) } else { self.whole(&frame) }

@@ -10,7 +10,11 @@ use crate::{
         step::Step,
         text::kind_word,
     },
-    record::{BisectRecord, OffloadRecord, RunRecord, mtu::MtuReport},
+    record::{
+        BisectRecord, OffloadRecord, RunRecord,
+        mtu::MtuReport,
+        sweep::{OverheadReport, SearchReport, SweepReport, TuneReport},
+    },
     topology::diagnostic::JsonDiagnostic,
 };
 
@@ -191,6 +195,10 @@ pub struct Pinned {
 pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
     vec![
         ("run", schemars::schema_for!(RunRecord)),
+        ("mtu-tune", schemars::schema_for!(TuneReport)),
+        ("sweep", schemars::schema_for!(SweepReport)),
+        ("overhead", schemars::schema_for!(OverheadReport)),
+        ("search", schemars::schema_for!(SearchReport)),
         ("mtu-probe", schemars::schema_for!(MtuReport)),
         ("offload-verify", schemars::schema_for!(OffloadRecord)),
         ("offload-bisect", schemars::schema_for!(BisectRecord)),
@@ -201,6 +209,8 @@ pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         ("topo-verify", schemars::schema_for!(Verify)),
         ("topo-list", schemars::schema_for!(Vec<Listed>)),
         ("topo-destroy", schemars::schema_for!(Vec<Destroyed>)),
+        ("nic-list", schemars::schema_for!(Vec<crate::facts::nic::Nic>)),
+        ("nic-show", schemars::schema_for!(crate::facts::nic::Nic)),
         ("topo-gc", schemars::schema_for!(Vec<Destroyed>)),
     ]
 }

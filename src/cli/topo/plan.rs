@@ -1,5 +1,7 @@
 //! `netbench topo plan`: what an apply would do.
 
+use std::collections::BTreeMap;
+
 use super::{
     super::{Exit, data, declared, outcome::require_privilege, print, talk},
     output,
@@ -7,10 +9,11 @@ use super::{
 use crate::{
     apply::{self, journal::StateRoot},
     plan::{
-        desired::Desired,
+        desired::{Desired, LinkKind, NsId},
         diff::{self, Context},
-        observed::{Observed, ObservedNs},
-        step::Step,
+        observed::{Observed, ObservedLink, ObservedNs},
+        sriov::ObservedPf,
+        step::{NicState, Step},
     },
 };
 
@@ -29,7 +32,8 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
-    let loaded = match declared::load(&args.file)? {
+    let load = if args.offline { declared::load_offline } else { declared::load };
+    let loaded = match load(&args.file)? {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
@@ -64,8 +68,24 @@ pub fn offline(desired: &Desired) -> anyhow::Result<Vec<Step>> {
     for ns in desired.namespaces.iter().filter(|ns| !ns.origin.is_own()) {
         observed.namespaces.insert(ns.id.clone(), ObservedNs::default());
     }
-    diff::diff(desired, &observed, Context::default())
-        .map_err(|conflicts| crate::apply::ApplyError::Conflicts(conflicts).into())
+    // Real devices are taken for what the file says of them.
+    let mut nics = BTreeMap::new();
+    for link in &desired.links {
+        if let LinkKind::Borrowed { ifname, .. } = &link.kind {
+            nics.insert(ifname.to_string(), NicState { ifname: ifname.to_string(), ..NicState::default() });
+            if link.at.ns.0 == NsId::SELF
+                && let Some(this) = observed.namespaces.get_mut(&link.at.ns)
+            {
+                this.links.insert(link.at.name.clone(), ObservedLink::default());
+            }
+        }
+    }
+    for pf in &desired.sriov {
+        let seen = ObservedPf { total: pf.vfs, autoprobe: true, eswitch: pf.eswitch, ..ObservedPf::default() };
+        observed.sriov.insert(pf.pci.clone(), seen);
+    }
+    let context = Context { nics: Some(&nics), ..Context::default() };
+    diff::diff(desired, &observed, context).map_err(|conflicts| crate::apply::ApplyError::Conflicts(conflicts).into())
 }
 
 fn as_text(desired: &Desired, steps: &[Step]) -> String {

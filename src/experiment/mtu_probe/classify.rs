@@ -24,6 +24,8 @@ pub struct Seen<'a> {
     pub passing: Option<&'a Trace>,
     /// The interface that the sender's packets leave by, and its MTU.
     pub local: Option<(String, u32)>,
+    /// Destination address.
+    pub target: Option<IpAddr>,
     /// Interface that holds the address of the router that objected.
     pub offender: Option<LinkRef>,
     /// Last router that answered for a large packet, with its number, where TTLs were walked.
@@ -134,6 +136,23 @@ fn icmp(seen: &Seen<'_>, offender: Option<IpAddr>, mtu: u32) -> MtuFinding {
         true,
         format!("{who} forwards packets of up to {mtu} bytes and says so: path MTU discovery works"),
     );
+    // A tunnel answers in the name of whom the packet was for; the narrow interface is that below it.
+    let below = |hop: &&HopSeen| hop.hop.overhead > 0 && hop.mtu.saturating_sub(hop.hop.overhead) <= mtu;
+    if offender.is_some()
+        && offender == seen.target
+        && let Some(wire) = seen.large.and_then(|trace| trace.hops.iter().find(below))
+    {
+        one.text = format!(
+            "the tunnel over {} takes packets of up to {mtu} bytes and says so, in the name of the packets' target",
+            wire.hop.at
+        );
+        one.evidence
+            .push(format!("{} has MTU {}, and encapsulation adds {}", wire.hop.at, wire.mtu, wire.hop.overhead));
+        one.fix.extend(seen.declared.and_then(|declared| set_mtu(seen, &wire.hop.at, declared + wire.hop.overhead)));
+        one.fix.extend(apply(seen));
+        one.at = Some(wire.hop.at.to_string());
+        return one;
+    }
     // The narrow interface is the one that the router sends by, not the one whose address it answers from.
     let narrow = seen.large.and_then(|trace| {
         let of_router = |hop: &&HopSeen| seen.offender.as_ref().is_none_or(|at| at.ns == hop.hop.at.ns);
@@ -153,7 +172,7 @@ fn icmp(seen: &Seen<'_>, offender: Option<IpAddr>, mtu: u32) -> MtuFinding {
 
 /// Packets vanish: the first hop that counted fewer of them than were sent is behind the place.
 fn silent(seen: &Seen<'_>, above: u32, stop: Stop) -> MtuFinding {
-    let mut one = finding(MtuVerdict::Blackhole, true, format!("BLACKHOLE: packets from {above} bytes on vanish"));
+    let mut one = finding(MtuVerdict::Blackhole, true, format!("packets from {above} bytes on vanish"));
     let enough = u64::from(BURST) * 3 / 4;
     let missing = |trace: &Trace| trace.hops.iter().position(|hop| hop.counted < enough);
     if let Some((trace, at)) = seen.large.and_then(|trace| Some((trace, missing(trace)?))) {
@@ -199,19 +218,19 @@ fn silent(seen: &Seen<'_>, above: u32, stop: Stop) -> MtuFinding {
             one.at = Some(hop.hop.at.to_string());
         } else {
             let from = before.map_or_else(|| "the sender".to_owned(), |before| before.hop.at.to_string());
-            one.text = format!("BLACKHOLE: packets from {above} bytes on vanish between {from} and {}", hop.hop.at);
+            one.text = format!("packets from {above} bytes on vanish between {from} and {}", hop.hop.at);
             one.at = Some(format!("{from} → {}", hop.hop.at));
             let narrow = trace.hops.iter().find(|hop| larger(hop));
             one.evidence.extend(narrow.map(|hop| format!("{} has MTU {}", hop.hop.at, hop.mtu)));
         }
     } else if let Some((number, router)) = seen.last_router {
-        one.text = format!("BLACKHOLE: packets from {above} bytes on vanish behind {router} (hop {number})");
+        one.text = format!("packets from {above} bytes on vanish behind {router} (hop {number})");
         one.evidence
             .push(format!("with TTL {number} the large packet expires at {router}, with more nothing is heard"));
-        one.evidence.extend(seen.routers.map(|count| format!("small packets cross {count} routers")));
+        one.evidence.extend(seen.routers.map(|count| format!("routers that small packets cross: {count}")));
         one.at = Some(format!("behind {router}"));
     } else if seen.routers.is_some() {
-        one.text = format!("BLACKHOLE: packets from {above} bytes on vanish before the first router answers");
+        one.text = format!("packets from {above} bytes on vanish before the first router answers");
         one.at = Some("the first link".to_owned());
     }
     one.fix.extend(apply(seen));

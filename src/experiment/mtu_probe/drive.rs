@@ -157,6 +157,7 @@ fn conclude(direction: &mut MtuDirection, seen: Gathered, tcp: Option<MtuTcp>, d
         large: seen.large.as_ref(),
         passing: seen.passing.as_ref(),
         local: seen.local,
+        target: direction.to_address.parse().ok(),
         offender: seen.offender,
         last_router: None,
         routers: None,
@@ -207,6 +208,7 @@ pub fn host(name: &str, to: IpAddr, interrupt: &AtomicBool) -> Result<MtuDirecti
         large: None,
         passing: None,
         local,
+        target: Some(to),
         offender: None,
         last_router,
         routers,
@@ -248,12 +250,11 @@ fn one_way(to: IpAddr, size: u32) -> Result<bool, ProbeError> {
     Ok(false)
 }
 
+/// Routers until the target, and the last one that answered with its number.
+type Walked = (Option<u8>, Option<(u8, IpAddr)>);
+
 /// Walks the time to live: how many routers until the target answers, and the last router that did.
-fn walk(
-    prober: &mut Prober,
-    size: u32,
-    interrupt: &AtomicBool,
-) -> Result<(Option<u8>, Option<(u8, IpAddr)>), ProbeError> {
+fn walk(prober: &mut Prober, size: u32, interrupt: &AtomicBool) -> Result<Walked, ProbeError> {
     let mut last = None;
     let mut reached = None;
     'hops: for ttl in 1..=MOST_ROUTERS {

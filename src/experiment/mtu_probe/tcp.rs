@@ -69,9 +69,10 @@ fn sender(first: SegmentSizes, peer: SegmentSizes, last: SegmentSizes, carried: 
     MtuTcp {
         snd_mss: last.snd_mss,
         pmtu: last.pmtu,
-        announced: first.announced,
+        // As it went in the SYN: the kernel's figure leaves out the time stamps of each segment.
+        announced: first.announced + stamps(first),
         received: Some(first.snd_mss + stamps(first)),
-        peer_announced: Some(peer.announced),
+        peer_announced: Some(peer.announced + stamps(peer)),
         sent: BYTES as u64,
         carried,
     }

@@ -389,7 +389,7 @@ fn whole_cure(probed: &Probed) -> String {
 
 fn place_text(probed: &Probed) -> String {
     match &probed.place {
-        Some((_, to)) if probed.place_is_ovs => {
+        Some((_, to)) if probed.place_is_ovs && probed.comparison.findings.has(Kind::PartialChecksum) => {
             format!("; seen at {to}, behind an Open vSwitch in user space (its cure: userspace-tso-enable=true)")
         }
         _ => String::new(),

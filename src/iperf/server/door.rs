@@ -51,8 +51,6 @@ pub struct House<'a> {
     pub active: Mutex<Option<Active>>,
     /// Everything shall end.
     pub stop: &'a AtomicBool,
-    /// Nobody is let in any more.
-    pub done: &'a AtomicBool,
 }
 
 impl House<'_> {
@@ -73,15 +71,17 @@ struct Comer {
 }
 
 /// Serves until it is told to stop.
-pub fn watch(listener: &TcpListener, house: &House<'_>, options: &Options, told: Told<'_>) -> std::io::Result<()> {
+pub fn watch(listeners: &[TcpListener], house: &House<'_>, options: &Options, told: Told<'_>) -> std::io::Result<()> {
     std::thread::scope(|scope| {
         let mut door = Door { house, options, told, comers: VecDeque::new(), next: VecDeque::new(), tests: 0 };
-        while !house.stop.load(Relaxed) && !house.done.load(Relaxed) {
+        while !house.stop.load(Relaxed) {
             if options.once && door.tests > 0 && house.active().is_none() {
                 return Ok(());
             }
-            door.wait(listener);
-            door.accept(listener)?;
+            door.wait(listeners);
+            for listener in listeners {
+                door.accept(listener)?;
+            }
             door.listen(scope);
             door.call_next(scope);
         }
@@ -100,8 +100,8 @@ struct Door<'env> {
 }
 
 impl<'env> Door<'env> {
-    fn wait(&self, listener: &TcpListener) {
-        let mut fds = vec![PollFd::new(listener, PollFlags::IN)];
+    fn wait(&self, listeners: &[TcpListener]) {
+        let mut fds: Vec<_> = listeners.iter().map(|listener| PollFd::new(listener, PollFlags::IN)).collect();
         fds.extend(self.comers.iter().map(|comer| PollFd::new(&comer.stream, PollFlags::IN)));
         let short = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
         let _ = poll(&mut fds, Some(if self.next.is_empty() { &LOOK } else { &short })); // an interrupt is a look, too
@@ -189,7 +189,9 @@ impl<'env> Door<'env> {
         }
         let now = Instant::now();
         while self.next.front().is_some_and(|(_, _, until)| *until < now) {
-            self.next.pop_front().map(|(stream, ..)| deny(stream));
+            if let Some((stream, ..)) = self.next.pop_front() {
+                deny(stream);
+            }
         }
     }
 
@@ -198,8 +200,11 @@ impl<'env> Door<'env> {
         *self.house.active() = Some(Active { cookie, streams: give, leaving: false });
         let (house, options, told) = (self.house, self.options, self.told);
         let spawned = std::thread::Builder::new().name("test".to_owned()).spawn_scoped(scope, move || {
-            let _vacate = Vacate(house);
-            told(session::run(stream, &cookie, &take, house, options));
+            let vacate = Vacate(house);
+            let outcome = session::run(stream, &cookie, &take, house, options);
+            // Whoever reads the reports slowly keeps no client waiting.
+            drop(vacate);
+            told(outcome);
         });
         match spawned {
             Ok(_) => self.tests += 1,

@@ -63,7 +63,7 @@ pub fn create(
         LinkKind::OvsInternal => {
             return Err(operation(ns, link).conflict("Open vSwitch makes it"));
         }
-        LinkKind::Borrowed { .. } => {
+        LinkKind::Borrowed { .. } | LinkKind::Vf(_) => {
             return Err(operation(ns, link).conflict("a borrowed device is taken, not made"));
         }
     };
@@ -95,7 +95,7 @@ fn operation(ns: &Netns, link: &Link) -> Operation {
         LinkKind::Macvlan { .. } => "macvlan",
         LinkKind::Vxlan(_) => "vxlan",
         LinkKind::OvsInternal => "internal port of Open vSwitch",
-        LinkKind::Borrowed { .. } => "borrowed device",
+        LinkKind::Borrowed { .. } | LinkKind::Vf(_) => "borrowed device",
     };
     Operation::of(format!("create {kind}"), &link.at.name, ns.label())
 }

@@ -28,11 +28,14 @@ const HEADER: usize = 16;
 
 /// A link as dumped, with what only this module needs.
 #[derive(Debug, Clone)]
-pub(in crate::kernel) struct LinkRow {
+pub struct LinkRow {
+    /// Its name.
     pub name: IfName,
+    /// All that a plan wants to know.
     pub link: ObservedLink,
     /// Kind of the root qdisc.
     pub qdisc: String,
+    /// MAC burnt in.
     pub permanent_mac: Option<MacAddr>,
     /// Bus and name of the parent device.
     pub parent: Option<(String, String)>,
@@ -144,6 +147,7 @@ fn row(body: &[u8]) -> Option<LinkRow> {
             _ => {}
         }
     }
+    link.pci = parent_bus.as_deref().filter(|bus| *bus == "pci").and(parent_name.clone());
     Some(LinkRow { name: name?, link, qdisc, permanent_mac, parent: parent_bus.zip(parent_name) })
 }
 

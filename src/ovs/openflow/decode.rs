@@ -47,7 +47,7 @@ pub(super) fn flows(mut bytes: &[u8]) -> Option<Vec<Dumped>> {
 
 /// `ofp_port_stats`: a number, and counters of 64 bits each.
 pub(super) fn ports(bytes: &[u8]) -> Option<Vec<(u32, LinkCounters)>> {
-    if bytes.len() % PORT != 0 {
+    if !bytes.len().is_multiple_of(PORT) {
         return None;
     }
     let one = |one: &[u8]| {

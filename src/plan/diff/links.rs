@@ -35,6 +35,7 @@ impl<'a> Diff<'a> {
     fn make(&mut self, link: &'a Link, made: &mut HashSet<&'a LinkRef>) {
         match &link.kind {
             LinkKind::Borrowed { ifname, .. } => self.take_nic(link, ifname),
+            LinkKind::Vf(vf) => self.take_function(link, vf),
             LinkKind::Veth { peer } => {
                 let second = self.declared.get(peer).copied().map(|peer| {
                     made.insert(&peer.at);
@@ -59,6 +60,7 @@ impl<'a> Diff<'a> {
     /// Everything that can be set on a living link.
     fn settings(&mut self, link: &Link, second: bool) {
         let fresh = self.missing.contains(&link.at);
+        self.function_settings(link);
         let (set, previous) = match self.kept(&link.at) {
             Some(seen) => self.changed(link, seen),
             None => (fresh_set(link, second), LinkSet::default()),
@@ -88,7 +90,7 @@ impl<'a> Diff<'a> {
             .as_ref()
             .is_some_and(|name| self.missing.contains(&LinkRef { ns: link.at.ns.clone(), name: name.clone() }));
         // A borrowed port that the file does not mention stays where it is.
-        let foreign = link.master.is_none() && matches!(link.kind, LinkKind::Borrowed { .. });
+        let foreign = link.master.is_none() && matches!(link.kind, LinkKind::Borrowed { .. } | LinkKind::Vf(_));
         // A bridge of ours that is no longer declared goes in this plan, and frees its ports.
         let freed = link.master.is_none()
             && master.as_ref().is_some_and(|name| {
@@ -153,7 +155,7 @@ impl<'a> Diff<'a> {
 
     fn qdisc(&mut self, link: &Link, seen: Option<&ObservedLink>) {
         let got = seen.and_then(|seen| seen.qdisc.as_ref());
-        let borrowed = matches!(link.kind, LinkKind::Borrowed { .. });
+        let borrowed = matches!(link.kind, LinkKind::Borrowed { .. } | LinkKind::Vf(_));
         let as_declared = match (&link.qdisc, got) {
             (Some(want), Some(got)) => same_qdisc(want, got),
             (None, None) => true,
@@ -177,6 +179,7 @@ fn fresh_set(link: &Link, second_end: bool) -> LinkSet {
             set.up = Some(true);
             set.master = link.master.clone().map(Some);
         }
+        LinkKind::Vf(_) => (set.mtu, set.up) = (link.mtu, Some(true)),
         LinkKind::Borrowed { .. } => {
             (set.mtu, set.mac, set.up) = (link.mtu, link.mac, Some(true));
             set.master = link.master.clone().map(Some);

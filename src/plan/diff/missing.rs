@@ -15,6 +15,7 @@ impl Diff<'_> {
                 // Made by Open vSwitch, which is looked at after this.
                 (LinkKind::OvsInternal, _) => {}
                 (LinkKind::Borrowed { .. }, Some(_)) => {}
+                (LinkKind::Vf(vf), found) => self.find_function(link, vf, found),
                 // An internal port of a switch that goes before.
                 (_, Some(seen)) if self.is_internal_port(&link.at.ns, seen) => {
                     self.missing.insert(&link.at);
@@ -52,7 +53,9 @@ impl Diff<'_> {
                     LinkKind::Vxlan(v) => {
                         self.missing.contains(&LinkRef { ns: link.at.ns.clone(), name: v.dev.clone() })
                     }
-                    LinkKind::Bridge { .. } | LinkKind::OvsInternal | LinkKind::Borrowed { .. } => false,
+                    LinkKind::Bridge { .. } | LinkKind::OvsInternal | LinkKind::Vf(_) | LinkKind::Borrowed { .. } => {
+                        false
+                    }
                 })
                 .map(|link| &link.at)
                 .collect();
@@ -103,7 +106,7 @@ impl Diff<'_> {
                 }
                 _ => false,
             },
-            LinkKind::OvsInternal | LinkKind::Borrowed { .. } => true,
+            LinkKind::OvsInternal | LinkKind::Vf(_) | LinkKind::Borrowed { .. } => true,
         }
     }
 }

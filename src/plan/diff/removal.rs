@@ -29,7 +29,8 @@ impl Diff<'_> {
                 let declared = self.declared.get(&at).copied();
                 let again = self.missing.contains(&at);
                 if declared.is_none()
-                    || (again && !matches!(declared.map(|l| &l.kind), Some(LinkKind::Borrowed { .. })))
+                    || (again
+                        && !matches!(declared.map(|l| &l.kind), Some(LinkKind::Borrowed { .. } | LinkKind::Vf(_))))
                 {
                     going.insert(at);
                 }
@@ -94,9 +95,11 @@ impl Diff<'_> {
                     .as_deref()
                     .filter(|alias| marks::parse_alias(alias).is_some_and(|(owner, _)| owner == self.desired.topology));
                 let Some(marked) = alias.and_then(marks::parse_nic_alias) else { continue };
-                let declared = self.declared.get(&at).is_some_and(
-                    |link| matches!(&link.kind, LinkKind::Borrowed { ifname, .. } if ifname.as_str() == marked.ifname),
-                );
+                let declared = self.declared.get(&at).is_some_and(|link| match &link.kind {
+                    LinkKind::Borrowed { ifname, .. } => ifname.as_str() == marked.ifname,
+                    LinkKind::Vf(vf) => self.is_function(vf, seen),
+                    _ => false,
+                });
                 if !declared {
                     let taken = self.context.taken.and_then(|taken| taken.get(&at));
                     let previous = Box::new(taken.cloned().unwrap_or(marked));

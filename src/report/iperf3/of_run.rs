@@ -48,7 +48,12 @@ fn of_round(record: &RunRecord, flow: &FlowRecord, test: &TestRecord, round: &Ro
         sndbuf_actual: facts.map_or(0, |facts| facts.sndbuf),
         rcvbuf_actual: facts.map_or(0, |facts| facts.rcvbuf),
         mss: facts.and_then(|facts| facts.mss),
-        streams: round.client.streams.iter().map(|client| stream(client, sender, receiver, client_sends, udp)).collect(),
+        streams: round
+            .client
+            .streams
+            .iter()
+            .map(|client| stream(client, sender, receiver, client_sends, udp))
+            .collect(),
         intervals: round.client.intervals.iter().map(|piece| interval(piece, &round.client)).collect(),
         local_cpu: cpu(&round.client),
         remote_cpu: cpu(&round.server),
@@ -63,12 +68,14 @@ fn stream(client: &measured::Stream, sender: &Side, receiver: &Side, client_send
     let of = |side: &Side| side.streams.iter().find(|stream| stream.stream == client.stream).cloned();
     let (sent, received) = (of(sender), of(receiver));
     let tcp = sent.as_ref().and_then(|sent| sent.tcp.as_ref());
-    let end = |stream: Option<&measured::Stream>| stream.map_or_else(End::default, |stream| End {
-        bytes: stream.bytes,
-        seconds: nanos(stream.elapsed_ns),
-        packets: stream.units,
-        ..End::default()
-    });
+    let end = |stream: Option<&measured::Stream>| {
+        stream.map_or_else(End::default, |stream| End {
+            bytes: stream.bytes,
+            seconds: nanos(stream.elapsed_ns),
+            packets: stream.units,
+            ..End::default()
+        })
+    };
     let datagrams = received.as_ref().and_then(|received| received.datagrams.as_ref());
     Stream {
         socket: u64::from(client.stream) + 1,

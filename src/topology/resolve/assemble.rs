@@ -26,6 +26,7 @@ pub fn topology(draft: &Draft<'_>, nics: Vec<Nic>, test: TestDefaults) -> Option
                 ifname: iface.ifname.clone()?,
                 vlan: iface.vlan,
                 trunks: iface.trunks.clone(),
+                vf: iface.vf.clone(),
                 qos: iface.qos,
                 settings: iface.settings.clone(),
             }),
@@ -87,6 +88,7 @@ fn switch(draft: &Draft<'_>, index: usize) -> Option<Switch> {
     let parts = &draft.switches[index];
     let kind = match parts.kind {
         Kind::Ovs => SwitchKind::Ovs(parts.ovs.clone()?),
+        Kind::Sriov => SwitchKind::Sriov { nic: nic_name(draft, parts.nic?) },
         Kind::Macvlan => SwitchKind::Macvlan { nic: nic_name(draft, parts.nic?), mode: parts.mode },
         _ => SwitchKind::Bridge(parts.options.clone()),
     };
@@ -164,6 +166,7 @@ fn nic(draft: &mut Draft<'_>, index: usize) -> Nic {
         ifname: declared.ifname.as_ref().and_then(|ifname| ifname.value.parse().ok()),
         pci: declared.pci.as_ref().map(|pci| pci.value.clone()),
         cable: declared.cable.as_ref().map(|cable| cable.value.clone()),
+        sriov: draft.nic_sriov[index],
         mtu,
         settings,
     }

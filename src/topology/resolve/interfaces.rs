@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    Code, Diagnostic, Draft, Iface, Medium, Owner, Text, Thing, ast, ovs, segments::Point, settings, switch_flows,
-    switches,
+    Code, Diagnostic, Draft, Iface, Medium, Owner, Text, Thing, ast, ovs, segments::Point, settings, sriov,
+    switch_flows, switches,
 };
 use crate::topology::{
     ast::{EndEntry, Kind, Located, PortEntry, Settings},
@@ -87,7 +87,8 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
         let vlan = table.and_then(|table| table.vlan.as_ref());
         let trunks = ovs::trunks(draft, index, table);
         let qos = switch_flows::qos(draft, index, table);
-        let filters = draft.switches[index].options.vlan_filtering || switch.kind.value == Kind::Ovs;
+        let filters =
+            draft.switches[index].options.vlan_filtering || matches!(switch.kind.value, Kind::Ovs | Kind::Sriov);
         if let Some(vlan) = vlan.filter(|_| !filters) {
             let message = format!("`{}` does not filter VLANs", name.value.escape_debug());
             let help = match switch.kind.value {
@@ -97,7 +98,8 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
             draft.error(Code::VlanUnfiltered, &vlan.span, message).help.push(help.into());
         }
         let written_name = table.and_then(|table| table.ifname.clone());
-        let settings = settings::resolve(draft, &own);
+        let mut settings = settings::resolve(draft, &own);
+        let vf = sriov::port(draft, index, table, &own, &mut settings);
         let written = settings::addresses(draft, own.address.as_ref(), false);
         let written = if shared { Vec::new() } else { written };
         let vlan = vlan.map(|vlan| vlan.value);
@@ -119,6 +121,7 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
                 point,
                 vlan,
                 trunks: trunks.clone(),
+                vf: vf.clone(),
                 qos,
                 bond: None,
                 settings: settings.clone(),
@@ -144,6 +147,7 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
             point,
             vlan: None,
             trunks: Vec::new(),
+            vf: None,
             qos: None,
             bond: None,
             settings: Default::default(),
@@ -357,6 +361,7 @@ fn end(draft: &mut Draft<'_>, link: usize, entry: &Located<EndEntry>, common: Se
         point: 0,
         vlan: None,
         trunks: Vec::new(),
+        vf: None,
         qos: None,
         bond: None,
         settings,
@@ -384,6 +389,7 @@ fn node_nic(draft: &mut Draft<'_>, node: usize) {
         point,
         vlan: None,
         trunks: Vec::new(),
+        vf: None,
         qos: None,
         bond: None,
         settings,

@@ -83,11 +83,12 @@ pub fn trunks(draft: &mut Draft<'_>, switch: usize, table: Option<&PortTable>) -
     vlans
 }
 
-/// The VLAN that stands for a port's segment. Frames without a tag are in VLAN 1 on a bridge; on Open vSwitch they are in
+/// The VLAN that stands for a port's segment. Frames without a tag are in VLAN 1 on a bridge; on Open vSwitch and
+/// between virtual functions they are in
 /// none (0), so that a port of VLAN 1 is apart from them: 4096 is no VLAN.
 pub fn segment_vlan(kind: Kind, vlan: Option<u16>) -> u16 {
     match (kind, vlan) {
-        (Kind::Ovs, Some(1)) => 4096,
+        (Kind::Ovs | Kind::Sriov, Some(1)) => 4096,
         (_, vlan) => vlan.unwrap_or(1),
     }
 }

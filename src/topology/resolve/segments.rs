@@ -112,6 +112,7 @@ pub fn join(draft: &mut Draft<'_>) {
             }
         }
     }
+    super::sriov::join_functions(draft);
     for index in 0..draft.file.link.len() {
         let Some([a, b]) = draft.links[index] else { continue };
         if let (super::Owner::Switch(a), super::Owner::Switch(b)) = (draft.ifaces[a].owner, draft.ifaces[b].owner)

@@ -48,6 +48,8 @@ pub enum NicUser {
     Node,
     Uplink(usize),
     Parent,
+    /// Its virtual functions are ports of a switch; the NIC itself may be a node's.
+    Functions,
 }
 
 /// Checks every switch, and the NICs.
@@ -79,16 +81,13 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
         Kind::Bridge => "a bridge",
         Kind::Macvlan => "a macvlan switch",
         Kind::Ovs => "an Open vSwitch",
-        Kind::Ipvlan | Kind::Sriov => {
-            let word = match kind {
-                Kind::Ipvlan => "ipvlan",
-                _ => "sriov",
-            };
-            let message = format!("switches of kind `{word}` are not available in this version");
+        Kind::Sriov => "an SR-IOV switch",
+        Kind::Ipvlan => {
+            let message = "switches of kind `ipvlan` are not available in this version";
             draft
                 .error(Code::NotAvailable, &switch.kind.span, message)
                 .help
-                .push("available: `bridge`, `ovs`, `macvlan`".into());
+                .push("available: `bridge`, `ovs`, `macvlan`, `sriov`".into());
             ""
         }
     };
@@ -116,8 +115,10 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
     match (&switch.nic, kind) {
         (Some(nic), _) => {
             let what = format!("parent of `{}`", name.value.escape_debug());
-            parts.nic = use_nic(draft, nic, what, NicUser::Parent);
+            let by = if kind == Kind::Sriov { NicUser::Functions } else { NicUser::Parent };
+            parts.nic = use_nic(draft, nic, what, by);
         }
+        (None, Kind::Sriov) => super::sriov::no_nic(draft, name, switch),
         (None, Kind::Macvlan) => {
             let message = format!("macvlan switch `{}` has no `nic`", name.value.escape_debug());
             let help = "declare a NIC (`[nic.up]`) and name it: `nic = \"up\"`; without `ifname` a stand-in is made";
@@ -155,10 +156,13 @@ fn foreign_keys(draft: &mut Draft<'_>, name: &Text, switch: &ast::Switch, known:
     let foreign = match switch.kind.value {
         Kind::Bridge => [&macvlan_only[..], &ovs_only[..]],
         Kind::Macvlan => [&bridge_only[..], &ovs_only[..]],
+        Kind::Sriov => [&bridge_only[..], &ovs_only[..]],
         Kind::Ovs => [&macvlan_only[..], &bridge_only[1..]],
         _ => return,
     };
-    for (key, span) in foreign.into_iter().flatten() {
+    let mode = switch.mode.as_ref().filter(|_| switch.kind.value == Kind::Sriov);
+    let mode = [("mode", mode.map(|mode| mode.span.clone()))];
+    for (key, span) in foreign.into_iter().flatten().chain(&mode) {
         if let Some(span) = span {
             let message = format!("`{key}` means nothing to {known} such as `{}`", name.value.escape_debug());
             let diagnostic = draft.error(Code::Conflict, span, message);
@@ -168,8 +172,8 @@ fn foreign_keys(draft: &mut Draft<'_>, name: &Text, switch: &ast::Switch, known:
             }
         }
     }
-    if let (Kind::Macvlan, Some(host)) = (switch.kind.value, &switch.host) {
-        let message = "a macvlan switch lives where its NIC is, on no emulated host";
+    if let (Kind::Macvlan | Kind::Sriov, Some(host)) = (switch.kind.value, &switch.host) {
+        let message = format!("{known} lives where its NIC is, on no emulated host");
         draft.error(Code::Conflict, &host.span, message);
     }
 }
@@ -185,6 +189,13 @@ pub fn use_nic(draft: &mut Draft<'_>, nic: &Text, what: String, by: NicUser) -> 
         }
     };
     if let Some(first) = draft.nic_uses[index].clone() {
+        // A node may hold the port whose functions are switched; what else it is, is the node's.
+        if let (NicUser::Functions, NicUser::Node) | (NicUser::Node, NicUser::Functions) = (first.by, by) {
+            if by == NicUser::Node {
+                draft.nic_uses[index] = Some(NicUse { span: nic.span.clone(), what, by });
+            }
+            return Some(index);
+        }
         let message = format!("NIC `{}` is the {} already", nic.value.escape_debug(), first.what);
         draft.error(Code::NicTaken, &nic.span, message).labels.push((first.span, "its first use".into()));
         return None;

@@ -50,8 +50,8 @@ fn tunnel(draft: &mut Draft<'_>, owned: &HashMap<Owner, Vec<usize>>, index: usiz
     }
     let [(a, _), (b, b_span)] = &ends[..] else { return None };
     for (switch, span) in &ends {
-        if draft.switches[*switch].kind == Kind::Macvlan {
-            let message = "a macvlan switch cannot have a tunnel as a port";
+        if matches!(draft.switches[*switch].kind, Kind::Macvlan | Kind::Sriov) {
+            let message = "a switch whose ports are children of a NIC cannot have a tunnel as a port";
             draft.error(Code::BadEnd, span, message).help.push("join bridges".into());
             return None;
         }

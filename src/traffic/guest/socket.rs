@@ -36,6 +36,9 @@ pub fn open(wish: &Wish, at: SocketAddr) -> Result<Socket, Error> {
     let socket = Socket::new(Domain::for_address(at), kind, Some(protocol)).map_err(os("open a socket for", at))?;
     // iperf3's streams of datagrams share a port: each is connected, and the next is bound beside it.
     socket.set_reuse_address(true).map_err(os("set SO_REUSEADDR of", at))?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true).map_err(os("set IPV6_V6ONLY of", at))?;
+    }
     if wish.udp {
         socket.set_read_timeout(Some(super::LOOK)).map_err(os("set SO_RCVTIMEO of", at))?;
     }

@@ -1,9 +1,6 @@
 //! iperf3's datagrams: the sender's clock and a number, big-endian, in front of each.
 
-use std::{
-    io::ErrorKind,
-    os::fd::AsFd,
-};
+use std::{io::ErrorKind, os::fd::AsFd};
 
 use super::{Ended, Lane, Numbers};
 use crate::traffic::{
@@ -129,7 +126,8 @@ pub fn send(lane: &mut Lane<'_>, numbers: Numbers) -> Result<Ended, Error> {
                     let off = 0i32.to_ne_bytes();
                     // Zero is always taken: it is what a socket begins with.
                     let _ = sys::set_option(lane.socket.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, &off);
-                    fallback = Some(format!("UDP_SEGMENT does not work here ({refused}): sent one by one, by sendmmsg"));
+                    fallback =
+                        Some(format!("UDP_SEGMENT does not work here ({refused}): sent one by one, by sendmmsg"));
                     bundles = Bundles::new(length, 1);
                 }
                 Err(_) if lane.control.ending() => break,

@@ -1,0 +1,232 @@
+//! SR-IOV within an apply: each change by itself, with a crash point between any two.
+
+use std::collections::BTreeMap;
+
+use super::{ApplyError, fault, world::World};
+use crate::{
+    kernel::{
+        devlink, link,
+        netns::Netns,
+        observe::LinkRow,
+        sriov::{self, Taking},
+    },
+    plan::{
+        desired::{Desired, LinkRef, NsId},
+        marks::{self, PfMark},
+        observed::ObservedLink,
+        sriov::{ObservedPf, PfChange, VfSet},
+        step::{NicState, VfState},
+    },
+    units::IfName,
+};
+
+/// The NICs whose functions a topology uses, by PCI address.
+pub fn observe(world: &World, desired: &Desired) -> Result<BTreeMap<String, ObservedPf>, ApplyError> {
+    let mut found = BTreeMap::new();
+    for pf in &desired.sriov {
+        let home = Netns::current(NsId::SELF)?;
+        let ns = holder(world, &pf.at.ns, &pf.pci, &home)?;
+        found.insert(pf.pci.clone(), sriov::observe(&pf.pci, ns.map(|(ns, _)| ns))?);
+    }
+    Ok(found)
+}
+
+/// Where the NIC's interface is: where it was put, or at home.
+fn holder<'a>(
+    world: &'a World,
+    place: &NsId,
+    pci: &str,
+    home: &'a Netns,
+) -> Result<Option<(&'a Netns, LinkRow)>, ApplyError> {
+    let placed = if world.has(place) { Some(world.get(place)?) } else { None };
+    for ns in placed.into_iter().chain([home]) {
+        if let Some(row) = sriov::interface(ns, pci)? {
+            return Ok(Some((ns, row)));
+        }
+    }
+    Ok(None)
+}
+
+/// Carries out a change of the functions of a NIC.
+pub fn change(world: &World, pf: &LinkRef, change: &PfChange) -> Result<(), ApplyError> {
+    let home = Netns::current(NsId::SELF)?;
+    let Some((ns, row)) = holder(world, &pf.ns, &change.pci, &home)? else {
+        // A NIC that is gone took its functions along.
+        return if change.back { Ok(()) } else { Err(ApplyError::NoNamespace { ns: pf.ns.clone() }) };
+    };
+    let alias = row.link.alias.clone();
+    let mark = alias.as_deref().and_then(marks::parse_pf_alias);
+    if change.back {
+        let ours = mark.as_ref().is_some_and(|mark| mark.topology == world.topology);
+        if !ours && sriov::count(&change.pci)? == change.vfs {
+            return Ok(()); // never made, or taken back already
+        }
+        if !ours {
+            let message = "its mark is gone: somebody else has changed it since, and it is left as it is";
+            let operation = crate::kernel::error::Operation::plain("give back the virtual functions of", &change.pci);
+            return Err(operation.conflict(message).into());
+        }
+        return give_back(ns, &row, change, mark);
+    }
+    if mark.is_none() {
+        let mark = PfMark {
+            topology: world.topology.clone(),
+            vfs: change.previous,
+            autoprobe: change.autoprobe,
+            alias: alias.filter(|alias| !alias.is_empty()),
+        };
+        link::set_alias(ns, row.link.index, &marks::pf_alias(&mark))?;
+        fault::point("NIC marked, its functions not yet made");
+    }
+    if let Some((mode, _)) = change.eswitch {
+        devlink::set_eswitch("pci", &change.pci, mode)?;
+        fault::point("eswitch mode set");
+    }
+    if sriov::count(&change.pci)? == change.vfs {
+        return Ok(());
+    }
+    // Without drivers at first: one reads the MAC of its function when it is bound, and that is yet to be set.
+    sriov::set_autoprobe(&change.pci, false)?;
+    fault::point("drivers kept from new functions");
+    let made = sriov::set_count(&change.pci, change.vfs);
+    fault::point("functions made");
+    sriov::set_autoprobe(&change.pci, change.autoprobe)?;
+    Ok(made?)
+}
+
+/// The functions as they were: their number, those of somebody else with their settings, drivers as the NIC has it.
+fn give_back(ns: &Netns, row: &LinkRow, change: &PfChange, mark: Option<PfMark>) -> Result<(), ApplyError> {
+    sriov::set_autoprobe(&change.pci, change.autoprobe)?;
+    fault::point("autoprobe given back");
+    sriov::set_count(&change.pci, change.vfs)?;
+    fault::point("functions unmade");
+    if let Some((mode, _)) = change.eswitch {
+        devlink::set_eswitch("pci", &change.pci, mode)?;
+    }
+    for (index, set) in change.settings.iter().enumerate().take(change.vfs as usize) {
+        let index = index as u32;
+        let now = sriov::read(ns, &row.name)?.into_iter().nth(index as usize).unwrap_or_default();
+        sriov::set(ns, &row.name, index, &set.against(&now).0, &mut || {
+            fault::point("setting of a function given back")
+        })?;
+        // A MAC is read by the driver when it is bound, which the kernel did a moment ago.
+        let mac = set.mac.filter(|mac| mac.0 != [0; 6]);
+        if let (Some(_), true, Some(pci)) = (mac, change.autoprobe, sriov::address_of(&change.pci, index)) {
+            sriov::unbind(&pci)?;
+            sriov::bind(&change.pci, &pci)?;
+        }
+    }
+    // The alias goes last: until then the NIC is known as changed. An edit that is taken back leaves it to the first apply.
+    match mark {
+        Some(mark) if mark.vfs != change.vfs => Ok(()),
+        mark => Ok(link::set_alias(ns, row.link.index, &mark.and_then(|mark| mark.alias).unwrap_or_default())?),
+    }
+}
+
+/// Sets what the NIC does for a function that stays where it is.
+pub fn set(world: &World, pf: &LinkRef, pci: &str, index: u32, set: &VfSet) -> Result<(), ApplyError> {
+    let home = Netns::current(NsId::SELF)?;
+    if sriov::address_of(pci, index).is_none() {
+        return Ok(()); // it went with its settings
+    }
+    match holder(world, &pf.ns, pci, &home)? {
+        Some((ns, row)) => {
+            Ok(sriov::set(ns, &row.name, index, set, &mut || fault::point("before a setting of a function"))?)
+        }
+        None => Err(ApplyError::NoNamespace { ns: pf.ns.clone() }),
+    }
+}
+
+/// The namespace that has the NIC of a function, among all that are open.
+fn nic_of<'a>(world: &'a World, home: &'a Netns, pci: &str) -> Result<Option<(&'a Netns, LinkRow)>, ApplyError> {
+    for ns in [home].into_iter().chain(world.handles().map(|(_, ns)| ns)) {
+        if let Some(row) = sriov::interface(ns, pci)? {
+            return Ok(Some((ns, row)));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes a function: marked, set, with its MAC, moved.
+pub fn take(world: &World, to: &LinkRef, previous: &NicState, vf: &VfState) -> Result<(), ApplyError> {
+    let (home, target) = (Netns::current(NsId::SELF)?, world.get(&to.ns)?);
+    if sriov::taken_already(vf, target, &to.name, &world.topology)? {
+        return Ok(());
+    }
+    let nic = nic_of(world, &home, &vf.pf)?;
+    let (nic_ns, nic) = nic.ok_or_else(|| ApplyError::NoNamespace { ns: to.ns.clone() })?;
+    if vf.before.is_none() {
+        // Its driver reads all of it when it is bound.
+        sriov::set(nic_ns, &nic.name, vf.index, &vf.set, &mut || fault::point("before a setting of a function"))?;
+        fault::point("before a driver is bound to a function");
+    }
+    let taking = Taking::begin(&home, previous, vf, &world.topology)?;
+    fault::point("function marked");
+    if vf.before.is_some() {
+        sriov::set(nic_ns, &nic.name, vf.index, &vf.set, &mut || fault::point("before a setting of a function"))?;
+    }
+    taking.adopt_mac(&home, vf, &world.topology)?;
+    fault::point("before a function moves");
+    Ok(taking.finish(&home, target, &to.name, &world.topology)?)
+}
+
+/// Gives a function back: its settings first, since a driver may refuse to reset one that is no longer trusted, then
+/// its interface.
+pub fn return_function(
+    world: &World,
+    from: Option<&Netns>,
+    name: &IfName,
+    previous: &NicState,
+    vf: &VfState,
+) -> Result<(), ApplyError> {
+    let home = Netns::current(NsId::SELF)?;
+    if let (Some(before), Some((ns, nic)), Some(pci)) =
+        (&vf.before, nic_of(world, &home, &vf.pf)?, sriov::address_of(&vf.pf, vf.index))
+    {
+        let now = sriov::read(ns, &nic.name)?.into_iter().nth(vf.index as usize).unwrap_or_default();
+        let back = before.against(&now).0;
+        sriov::set(ns, &nic.name, vf.index, &back, &mut || fault::point("before a setting of a function goes back"))?;
+        if back.mac.is_some() && vf.bound && sriov::driver(&pci).is_some() {
+            fault::point("before the driver of a function reads its MAC again");
+            // The MAC is the driver's to read; the interface comes back home under the kernel's name.
+            let row = sriov::rebind(&home, &vf.pf, &pci)?;
+            let mut state = previous.clone();
+            if state.ifname.is_empty() {
+                state.ifname = row.name.to_string();
+            }
+            link::set_alias(&home, row.link.index, &marks::nic_alias(&world.topology, &state))?;
+        }
+    }
+    fault::point("before a function goes home");
+    sriov::give_back(from, name, &home, previous, vf)?;
+    if let (Some(mac), false, Some((ns, nic))) =
+        (vf.before.as_ref().and_then(|before| before.mac), vf.bound, nic_of(world, &home, &vf.pf)?)
+    {
+        fault::point("before the MAC of a function without a driver goes back");
+        let mac = VfSet { mac: Some(mac), ..VfSet::default() };
+        let now = sriov::read(ns, &nic.name)?.into_iter().nth(vf.index as usize).unwrap_or_default();
+        sriov::set(ns, &nic.name, vf.index, &mac.against(&now).0, &mut || {})?;
+    }
+    Ok(())
+}
+
+/// Gives back the functions of a NIC by the mark on it, when the journal is lost.
+pub fn by_mark(ns: &Netns, topology: &str, link: &ObservedLink) -> Result<bool, ApplyError> {
+    let Some(mark) = link.alias.as_deref().and_then(marks::parse_pf_alias).filter(|mark| mark.topology == topology)
+    else {
+        return Ok(false);
+    };
+    let Some(pci) = link.pci.clone() else { return Ok(false) };
+    let change = PfChange {
+        vfs: mark.vfs,
+        previous: sriov::count(&pci)?,
+        settings: Vec::new(),
+        autoprobe: mark.autoprobe,
+        back: true,
+        eswitch: None,
+        pci: pci.clone(),
+    };
+    let Some(row) = sriov::interface(ns, &pci)? else { return Ok(false) };
+    give_back(ns, &row, &change, Some(mark))?;
+    Ok(true)
+}

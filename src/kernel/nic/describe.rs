@@ -1,0 +1,162 @@
+//! An interface as hardware, read from netlink, ethtool and sysfs; nothing of it needs root.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    facts::nic::{Function, Irq, Nic, Offload, Pci, Queues, Sriov},
+    kernel::{
+        Result,
+        error::Operation,
+        ethtool,
+        netns::Netns,
+        numa,
+        observe::{LinkRow, rows},
+        sriov,
+    },
+    units::IfName,
+};
+
+/// All interfaces of the namespace, by index.
+///
+/// # Errors
+/// The links cannot be read.
+pub fn describe_all(ns: &Netns) -> Result<Vec<Nic>> {
+    let rows = rows(ns).map_err(|failure| Operation::of("read", "links", ns.label()).failed(failure))?;
+    let interrupts = interrupts();
+    Ok(rows.iter().map(|row| one(ns, row, &rows, &interrupts)).collect())
+}
+
+fn one(ns: &Netns, row: &LinkRow, rows: &[LinkRow], interrupts: &BTreeMap<u32, u64>) -> Nic {
+    let name = &row.name;
+    let folder = Path::new("/sys/class/net").join(name.as_str());
+    let device = folder.join("device");
+    let identity = ethtool::identity(ns, name).unwrap_or_default();
+    let kind = Some(row.link.kind.clone()).filter(|kind| !kind.is_empty());
+    let physical = row.parent.is_some();
+    let features = ethtool::features(ns, name).unwrap_or_default();
+    let address = row.link.pci.clone();
+    let sriov = address.as_deref().and_then(|pci| functions(ns, name, pci, rows));
+    Nic {
+        ifname: name.to_string(),
+        altnames: row.link.altnames.clone(),
+        driver: link_name(&device.join("driver")).or_else(|| identity.driver.clone()),
+        firmware: identity.firmware,
+        mac: row.link.mac,
+        mtu: row.link.mtu,
+        max_mtu: Some(row.link.max_mtu).filter(|&mtu| mtu > 0),
+        up: row.link.up,
+        carrier: row.link.carrier,
+        speed_bits: ethtool::speed(ns, name).ok().flatten().filter(|_| physical).map(|rate| rate.0),
+        pci: address.as_deref().map(pci),
+        numa: numa::node_of(name),
+        function_of: address.as_deref().and_then(sriov::pf_of),
+        sriov,
+        offloads: features
+            .iter()
+            .map(|(name, feature)| (name.clone(), Offload { on: feature.active, changeable: feature.changeable }))
+            .collect(),
+        parameters: ethtool::parameters(ns, name).unwrap_or_default(),
+        queues: queues(&folder),
+        irqs: irqs(&device, interrupts),
+        ptp_clock: ethtool::ptp_clock(ns, name),
+        kind,
+    }
+}
+
+fn link_name(path: &Path) -> Option<String> {
+    fs::read_link(path).ok()?.file_name()?.to_str().map(str::to_owned)
+}
+
+fn read(path: PathBuf) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn pci(address: &str) -> Pci {
+    let folder = Path::new("/sys/bus/pci/devices").join(address);
+    let hex = |name: &str| read(folder.join(name)).map(|text| text.trim_start_matches("0x").to_owned());
+    // `8.0 GT/s PCIe`; `Unknown` where the bridge above is no PCI Express port.
+    let speed = |name: &str| read(folder.join(name))?.split_whitespace().next()?.parse::<f64>().ok();
+    let width = |name: &str| read(folder.join(name))?.parse::<u32>().ok().filter(|&lanes| lanes > 0 && lanes < 255);
+    let (gigatransfers, lanes) = (speed("current_link_speed"), width("current_link_width"));
+    Pci {
+        address: address.to_owned(),
+        id: format!("{}:{}", hex("vendor").unwrap_or_default(), hex("device").unwrap_or_default()),
+        gigatransfers,
+        lanes,
+        max_gigatransfers: speed("max_link_speed"),
+        max_lanes: width("max_link_width"),
+        bits_per_second: gigatransfers.zip(lanes).map(|(speed, lanes)| Pci::rate(speed, lanes).0),
+    }
+}
+
+fn functions(ns: &Netns, name: &IfName, pci: &str, rows: &[LinkRow]) -> Option<Sriov> {
+    if sriov::total(pci) == 0 {
+        return None;
+    }
+    let seen = sriov::observe(pci, Some(ns)).ok()?;
+    let settings = sriov::read(ns, name).unwrap_or_default();
+    let function = |(index, vf): (usize, crate::plan::sriov::ObservedVf)| Function {
+        ifname: rows.iter().find(|row| row.link.pci.as_ref() == Some(&vf.pci)).map(|row| row.name.to_string()),
+        address: vf.pci,
+        driver: vf.driver,
+        settings: settings
+            .get(index)
+            .map(|set| set.words().into_iter().map(|(field, value)| (field.to_owned(), value)).collect())
+            .unwrap_or_default(),
+    };
+    Some(Sriov {
+        total: seen.total,
+        functions: seen.functions.into_iter().enumerate().map(function).collect(),
+        autoprobe: seen.autoprobe,
+        eswitch: seen.eswitch.map(|mode| format!("{mode:?}").to_lowercase()),
+    })
+}
+
+fn queues(folder: &Path) -> Queues {
+    let mut queues = Queues::default();
+    for entry in fs::read_dir(folder.join("queues")).into_iter().flatten().flatten() {
+        match entry.file_name().to_str() {
+            Some(name) if name.starts_with("rx-") => queues.rx += 1,
+            Some(name) if name.starts_with("tx-") => queues.tx += 1,
+            _ => {}
+        }
+    }
+    queues
+}
+
+/// Interrupts of a device, or of the one that carries it (virtio).
+fn irqs(device: &Path, interrupts: &BTreeMap<u32, u64>) -> Vec<Irq> {
+    let Ok(real) = fs::canonicalize(device) else { return Vec::new() };
+    let folder = [real.join("msi_irqs"), real.join("../msi_irqs")].into_iter().find(|folder| folder.is_dir());
+    let Some(folder) = folder else { return Vec::new() };
+    let mut numbers: Vec<u32> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        // One that the driver has reserved and does not use has no line.
+        .filter(|number| interrupts.contains_key(number))
+        .collect();
+    numbers.sort_unstable();
+    let irq = |number: u32| Irq {
+        number,
+        cpus: read(format!("/proc/irq/{number}/effective_affinity_list").into()).unwrap_or_default(),
+        count: interrupts.get(&number).copied().unwrap_or_default(),
+    };
+    numbers.into_iter().map(irq).collect()
+}
+
+/// Number and count, over all CPUs, of each line of `/proc/interrupts` that has a number.
+fn interrupts() -> BTreeMap<u32, u64> {
+    let text = fs::read_to_string("/proc/interrupts").unwrap_or_default();
+    let line = |line: &str| {
+        let (number, rest) = line.split_once(':')?;
+        let counts = rest.split_whitespace().map_while(|word| word.parse::<u64>().ok());
+        Some((number.trim().parse().ok()?, counts.sum()))
+    };
+    text.lines().filter_map(line).collect()
+}
