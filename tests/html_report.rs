@@ -58,7 +58,7 @@ fn a_browser_shows_it_and_finds_nothing_wrong() {
     let page = html::page(&record, Some(1000), &runs);
     assert!(page.len() < 2_000_000, "{} bytes", page.len());
     let file = std::env::temp_dir().join(format!("netbench-report-{}.html", std::process::id()));
-    std::fs::write(&file, page).unwrap();
+    std::fs::write(&file, page).expect("it is there");
     browser.open(&file);
 
     let loaded = browser.value("performance.timing.loadEventEnd - performance.timing.navigationStart");
@@ -72,7 +72,7 @@ fn a_browser_shows_it_and_finds_nothing_wrong() {
     assert_eq!(browser.value("document.querySelectorAll('#answer tbody tr').length"), 3);
     let answer = browser.value("document.querySelector('#answer').textContent");
     for word in ["TCP_STREAM", "TCP_RR", "UDP_STREAM", "bit/s", "trans/s", "(96 %)"] {
-        assert!(answer.as_str().unwrap().contains(word), "{word}: {answer}");
+        assert!(answer.as_str().expect("it is there").contains(word), "{word}: {answer}");
     }
     let charts = [
         ("bars", "rect.bar", 3),
@@ -96,7 +96,7 @@ fn a_browser_shows_it_and_finds_nothing_wrong() {
     // The hop that does not fit is red, and said in words.
     assert!(browser.value("document.querySelectorAll('rect.hop.wrong').length").as_u64() >= Some(1));
     let words = browser.value("document.body.innerText");
-    assert!(words.as_str().unwrap().contains(&format!("MTU mismatch: {wrong} has ")), "{wrong}");
+    assert!(words.as_str().expect("it is there").contains(&format!("MTU mismatch: {wrong} has ")), "{wrong}");
 
     // A click shows evidence; so does the keyboard.
     let open = "document.querySelector('details.evidence').open";
@@ -138,7 +138,7 @@ fn for_those_who_do_not_see_it(browser: &mut Browser) {
     }
     let tree = browser.call("Accessibility.getFullAXTree", json!({}));
     let role = |role: &str| {
-        let nodes = tree["nodes"].as_array().unwrap().iter();
+        let nodes = tree["nodes"].as_array().expect("it is there").iter();
         nodes.filter(|node| node["role"]["value"] == role && !node["ignored"].as_bool().unwrap_or(false)).count()
     };
     assert!(role("image") + role("img") >= 5 && role("heading") >= 6, "the browser tells a screen reader of them");
@@ -156,7 +156,8 @@ fn both_themes_can_be_read(browser: &mut Browser) {
         let feature = json!({"features": [{"name": "prefers-color-scheme", "value": theme}]});
         browser.call("Emulation.setEmulatedMedia", feature);
         let ratios = browser.value(contrast);
-        let ratios: Vec<f64> = ratios.as_array().unwrap().iter().filter_map(|ratio| ratio.as_f64()).collect();
+        let ratios: Vec<f64> =
+            ratios.as_array().expect("it is there").iter().filter_map(|ratio| ratio.as_f64()).collect();
         assert!(ratios.len() >= 3 && ratios.iter().all(|&ratio| ratio >= 4.5), "{theme}: {ratios:?}");
         grounds.push(browser.value("getComputedStyle(document.body).backgroundColor"));
     }

@@ -25,21 +25,21 @@ fn runs_are_kept_listed_shown_compared_and_exported() {
     let history = lab.netbench(&["history"]);
     assert_eq!((history.code, history.stdout.lines().count()), (Some(0), 3), "two runs and a header: {history}");
     assert!(history.stdout.lines().all(|line| line.chars().count() <= 80), "{history}");
-    let listed: Value = serde_json::from_str(&lab.netbench(&["history", "--json"]).stdout).unwrap();
+    let listed: Value = serde_json::from_str(&lab.netbench(&["history", "--json"]).stdout).expect("it is there");
     assert_eq!((&listed[0]["run"], &listed[1]["run"]), (&1.into(), &2.into()));
     assert_eq!(listed[0]["fingerprint"], listed[1]["fingerprint"]);
     assert_eq!(lab.netbench(&["history", "--limit", "1", "--json"]).stdout.matches("\"run\"").count(), 1);
 
     let shown = lab.netbench(&["show", "last~1"]);
     assert!(shown.code == Some(0) && shown.stdout.contains("TCP_RR"), "{shown}");
-    let record: Value = serde_json::from_str(&lab.netbench(&["show", "2", "--json"]).stdout).unwrap();
+    let record: Value = serde_json::from_str(&lab.netbench(&["show", "2", "--json"]).stdout).expect("it is there");
     let manifest = &record["manifest"];
-    assert!(manifest["topology"].as_str().unwrap().contains("name ="), "{manifest}");
-    assert!(manifest["rerun"].as_str().unwrap().contains(" run bridge "));
-    let hops = manifest["hops"].as_array().unwrap();
+    assert!(manifest["topology"].as_str().expect("it is there").contains("name ="), "{manifest}");
+    assert!(manifest["rerun"].as_str().expect("it is there").contains(" run bridge "));
+    let hops = manifest["hops"].as_array().expect("it is there");
     assert!(hops.len() >= 2 && hops.iter().all(|hop| hop["mtu"].as_u64() > Some(0)), "{manifest}");
     assert!(hops.iter().any(|hop| hop["active"].as_array().is_some_and(|active| !active.is_empty())), "{manifest}");
-    let sysctls = manifest["sysctls"].as_object().unwrap();
+    let sysctls = manifest["sysctls"].as_object().expect("it is there");
     assert!(sysctls.values().any(|keys| keys["net.ipv4.tcp_rmem"].is_string()), "{manifest}");
     assert!(lab.netbench(&["show", "3"]).stderr.contains("no run 3"));
 
@@ -52,15 +52,15 @@ fn runs_are_kept_listed_shown_compared_and_exported() {
 
     // A file is as good as a number; ten times slower is a regression; other surroundings are refused.
     let mut slower = record.clone();
-    for round in slower["flows"][0]["tests"][0]["rounds"].as_array_mut().unwrap() {
-        round["headline"] = (round["headline"].as_f64().unwrap() / 10.0).into();
+    for round in slower["flows"][0]["tests"][0]["rounds"].as_array_mut().expect("it is there") {
+        round["headline"] = (round["headline"].as_f64().expect("it is there") / 10.0).into();
     }
     let slower_file = lab.file("slower.json", &slower.to_string());
     let worse = lab.netbench(&["compare", "2", &slower_file]);
     assert!(worse.code == Some(1) && worse.stdout.contains("worse"), "{worse}");
     let better = lab.netbench(&["compare", &slower_file, "2", "--json"]);
     assert_eq!(better.code, Some(0), "{better}");
-    let better: Value = serde_json::from_str(&better.stdout).unwrap();
+    let better: Value = serde_json::from_str(&better.stdout).expect("it is there");
     assert_eq!(better["figures"][0]["comparison"]["verdict"], "better");
     slower["machine"]["kernel"] = "2.6.32".into();
     let elsewhere = lab.file("elsewhere.json", &slower.to_string());
@@ -82,7 +82,7 @@ fn export(lab: &Lab) {
     let csv = as_format("csv");
     let columns = |line: &str| line.split(',').count();
     assert_eq!(csv.lines().count(), 9, "a header and four rounds of two runs");
-    assert!(csv.lines().all(|line| columns(line) == columns(csv.lines().next().unwrap())), "{csv}");
+    assert!(csv.lines().all(|line| columns(line) == columns(csv.lines().next().expect("it is there"))), "{csv}");
     assert_eq!(as_format("markdown").matches("TCP\\_RR").count(), 2);
     let junit = as_format("junit");
     assert_eq!((junit.matches("<testcase ").count(), junit.matches("</testcase>").count()), (2, 2), "{junit}");
@@ -101,14 +101,17 @@ fn rounds_are_as_many_as_it_takes() {
         ["run", "bridge", "--test", "tcp_rr", "--duration", "50ms", "--rounds", "auto", "--budget", "3s", "--json"];
     let done = lab.netbench(&args);
     assert_eq!(done.code, Some(0), "{done}");
-    let record: Value = serde_json::from_str(&done.stdout).unwrap();
-    let rounds = record["flows"][0]["tests"][0]["rounds"].as_array().unwrap().len();
+    let record: Value = serde_json::from_str(&done.stdout).expect("it is there");
+    let rounds = record["flows"][0]["tests"][0]["rounds"].as_array().expect("it is there").len();
     assert!((5..=100).contains(&rounds), "{rounds}");
-    let stopped = record["sequential"]["stopped"].as_str().unwrap();
+    let stopped = record["sequential"]["stopped"].as_str().expect("it is there");
     assert!(["steady", "budget", "rounds"].contains(&stopped), "{stopped}");
     let summary = &record["flows"][0]["tests"][0]["summary"]["headline"];
-    let (low, high) = (summary["interval"]["low"].as_f64().unwrap(), summary["interval"]["high"].as_f64().unwrap());
-    let half = (high - low) / 2.0 / summary["median"].as_f64().unwrap();
+    let (low, high) = (
+        summary["interval"]["low"].as_f64().expect("it is there"),
+        summary["interval"]["high"].as_f64().expect("it is there"),
+    );
+    let half = (high - low) / 2.0 / summary["median"].as_f64().expect("it is there");
     let warned = done.stdout.contains("not_steady");
     assert_eq!(half > 0.02, warned, "half width {half}, stopped: {stopped}");
     let wrong = lab.netbench(&["run", "bridge", "--budget", "3s"]);
@@ -121,11 +124,11 @@ fn a_store_that_cannot_be_used_is_said_before_anything_is_made() {
     let notes = lab.file("notes.txt", "my notes");
     let refused = lab.netbench(&["run", "bridge", "--store", &notes]);
     assert!(refused.code == Some(2) && refused.stderr.contains("not a store of netbench"), "{refused}");
-    assert_eq!(lab.read(&notes).unwrap(), "my notes");
+    assert_eq!(lab.read(&notes).expect("it is there"), "my notes");
     let short = ["run", "bridge", "--test", "tcp_rr", "--rounds", "1", "--duration", "50ms"];
     let said = lab.netbench_with(("NETBENCH_STORE", &notes), &short);
     assert!(said.code == Some(0) && said.stderr.contains("will not be kept"), "{said}");
-    assert_eq!(lab.read(&notes).unwrap(), "my notes");
+    assert_eq!(lab.read(&notes).expect("it is there"), "my notes");
     let off = lab.netbench_with(("NETBENCH_STORE", ""), &short);
     assert!(off.code == Some(0) && !off.stderr.contains("kept"), "{off}");
 }

@@ -23,7 +23,7 @@ struct Folder(PathBuf);
 impl Folder {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("netbench-store-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
+        fs::create_dir_all(&path).expect("it is there");
         Self(path)
     }
 
@@ -40,7 +40,8 @@ impl Drop for Folder {
 
 fn record(topology: &str) -> RunRecord {
     let topology = TopologyRef { name: topology.into(), hash: "0".into() };
-    let mut record = RunRecord::new("2026-11-22T10:00:00Z".parse().unwrap(), vec![], topology, Machine::default());
+    let mut record =
+        RunRecord::new("2026-11-22T10:00:00Z".parse().expect("it is there"), vec![], topology, Machine::default());
     // As long as a run of some rounds.
     record.warnings.push("x".repeat(20_000));
     record
@@ -48,21 +49,21 @@ fn record(topology: &str) -> RunRecord {
 
 /// A process that appends until it is killed and says the number of each run that was kept.
 fn writer(store: &Path, name: &str) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(std::env::current_exe().expect("it is there"));
     command.args(["--exact", "append_when_asked", "--nocapture"]).env(WRITER, store).env("NETBENCH_TEST_NAME", name);
-    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it is there")
 }
 
 /// No test of its own: the body of [`writer`].
 #[test]
 fn append_when_asked() {
     let Some(path) = std::env::var_os(WRITER) else { return };
-    let name = std::env::var("NETBENCH_TEST_NAME").unwrap();
-    let mut store = Store::open(Path::new(&path)).unwrap();
+    let name = std::env::var("NETBENCH_TEST_NAME").expect("it is there");
+    let mut store = Store::open(Path::new(&path)).expect("it is there");
     loop {
-        let run = store.append(&record(&name)).unwrap();
+        let run = store.append(&record(&name)).expect("it is there");
         let mut out = std::io::stdout().lock();
-        writeln!(out, "\nkept {run}").and_then(|()| out.flush()).unwrap();
+        writeln!(out, "\nkept {run}").and_then(|()| out.flush()).expect("it is there");
     }
 }
 
@@ -72,8 +73,10 @@ fn kept(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> Option<i64
 }
 
 fn assert_whole(path: &Path) {
-    let found: String =
-        rusqlite::Connection::open(path).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    let found: String = rusqlite::Connection::open(path)
+        .expect("it is there")
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .expect("it is there");
     assert_eq!(found, "ok");
 }
 
@@ -83,24 +86,24 @@ fn what_was_kept_survives_kill_9_at_any_moment() {
     let mut all = Vec::new();
     for round in 0..12_u64 {
         let mut child = writer(&folder.store(), "killed");
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = BufReader::new(child.stdout.take().expect("it is there")).lines();
         all.push(kept(&mut lines).expect("the writer keeps one"));
         // Any moment of an append: they take less than a millisecond or some, one after the other.
         std::thread::sleep(Duration::from_micros(700 * round));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.kill().expect("it is there");
+        child.wait().expect("it is there");
         all.extend(std::iter::from_fn(|| kept(&mut lines)));
-        let store = Store::open(&folder.store()).unwrap();
+        let store = Store::open(&folder.store()).expect("it is there");
         for run in &all {
-            assert!(store.get(Pick::Number(*run)).unwrap().is_some(), "run {run} was kept and is gone");
+            assert!(store.get(Pick::Number(*run)).expect("it is there").is_some(), "run {run} was kept and is gone");
         }
     }
     assert_whole(&folder.store());
-    let store = Store::open(&folder.store()).unwrap();
+    let store = Store::open(&folder.store()).expect("it is there");
     // One more may have been kept than its writer had time to say, each time.
-    assert!(store.count().unwrap() >= all.len() as u64);
-    let listed = store.list(&Filter { limit: u32::MAX, ..Filter::default() }).unwrap();
-    assert_eq!(listed.len() as u64, store.count().unwrap());
+    assert!(store.count().expect("it is there") >= all.len() as u64);
+    let listed = store.list(&Filter { limit: u32::MAX, ..Filter::default() }).expect("it is there");
+    assert_eq!(listed.len() as u64, store.count().expect("it is there"));
 }
 
 #[test]
@@ -108,23 +111,23 @@ fn two_writers_lose_nothing() {
     let folder = Folder::new("two");
     // Both make the file, too.
     let mut writers = ["a", "b"].map(|name| writer(&folder.store(), name));
-    let mut lines = writers.each_mut().map(|child| BufReader::new(child.stdout.take().unwrap()).lines());
+    let mut lines = writers.each_mut().map(|child| BufReader::new(child.stdout.take().expect("it is there")).lines());
     let mut all = Vec::new();
     for _ in 0..40 {
         all.extend(lines.each_mut().map(|lines| kept(lines).expect("both go on")));
     }
     for child in &mut writers {
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.kill().expect("it is there");
+        child.wait().expect("it is there");
     }
-    let store = Store::open(&folder.store()).unwrap();
+    let store = Store::open(&folder.store()).expect("it is there");
     all.sort_unstable();
     let said = all.len();
     all.dedup();
     assert_eq!(all.len(), said, "no number twice");
     for name in ["a", "b"] {
         let of = Filter { topology: Some(name.into()), limit: u32::MAX, ..Filter::default() };
-        assert!(store.list(&of).unwrap().len() >= 40);
+        assert!(store.list(&of).expect("it is there").len() >= 40);
     }
     assert_whole(&folder.store());
 }
@@ -132,16 +135,16 @@ fn two_writers_lose_nothing() {
 #[test]
 fn runs_come_back_as_they_were() {
     let folder = Folder::new("back");
-    assert!(Store::open_existing(&folder.store()).unwrap().is_none(), "reading makes no file");
+    assert!(Store::open_existing(&folder.store()).expect("it is there").is_none(), "reading makes no file");
     assert!(!folder.store().exists());
-    let mut store = Store::open(&folder.store()).unwrap();
+    let mut store = Store::open(&folder.store()).expect("it is there");
     let (one, two) = (record("one"), record("two"));
-    assert_eq!((store.append(&one).unwrap(), store.append(&two).unwrap()), (1, 2));
-    assert_eq!(store.get(Pick::Last(0)).unwrap(), Some((2, two)));
-    assert_eq!(store.get(Pick::Last(1)).unwrap(), Some((1, one.clone())));
-    assert_eq!(store.get(Pick::Number(1)).unwrap(), Some((1, one)));
-    assert_eq!(store.get(Pick::Last(2)).unwrap(), None);
-    let list = |filter| store.list(&filter).unwrap().iter().map(|past| past.run).collect::<Vec<_>>();
+    assert_eq!((store.append(&one).expect("it is there"), store.append(&two).expect("it is there")), (1, 2));
+    assert_eq!(store.get(Pick::Last(0)).expect("it is there"), Some((2, two)));
+    assert_eq!(store.get(Pick::Last(1)).expect("it is there"), Some((1, one.clone())));
+    assert_eq!(store.get(Pick::Number(1)).expect("it is there"), Some((1, one)));
+    assert_eq!(store.get(Pick::Last(2)).expect("it is there"), None);
+    let list = |filter| store.list(&filter).expect("it is there").iter().map(|past| past.run).collect::<Vec<_>>();
     let all = Filter { limit: 9, ..Filter::default() };
     assert_eq!(list(all.clone()), [2, 1]);
     assert_eq!(list(Filter { limit: 1, ..all.clone() }), [2]);
@@ -153,12 +156,12 @@ fn runs_come_back_as_they_were() {
 /// Opening must fail like this and leave the file as it is, to the byte.
 #[track_caller]
 fn refused(path: &Path, fits: impl Fn(&StoreError) -> bool, words: &str) {
-    let before = fs::read(path).unwrap();
-    for error in [Store::open(path).unwrap_err(), Store::open_existing(path).map(drop).unwrap_err()] {
+    let before = fs::read(path).expect("it is there");
+    for error in [Store::open(path).expect_err("refused"), Store::open_existing(path).map(drop).expect_err("refused")] {
         assert!(fits(&error) && error.to_string().contains(words), "{error}");
-        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert!(error.to_string().contains(path.to_str().expect("it is there")), "{error}");
     }
-    assert!(fs::read(path).unwrap() == before, "{} was changed", path.display());
+    assert!(fs::read(path).expect("it is there") == before, "{} was changed", path.display());
 }
 
 #[test]
@@ -166,30 +169,30 @@ fn what_is_not_a_sound_store_of_ours_is_refused_and_left_as_it_is() {
     let folder = Folder::new("refused");
     let path = |name: &str| folder.0.join(name);
 
-    fs::write(path("notes.txt"), "my notes\n").unwrap();
+    fs::write(path("notes.txt"), "my notes\n").expect("it is there");
     refused(&path("notes.txt"), |e| matches!(e, StoreError::Foreign { .. }), "is left as it is");
 
-    let other = rusqlite::Connection::open(path("other.db")).unwrap();
-    other.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)").unwrap();
+    let other = rusqlite::Connection::open(path("other.db")).expect("it is there");
+    other.execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)").expect("it is there");
     drop(other);
     refused(&path("other.db"), |e| matches!(e, StoreError::Foreign { .. }), "not a store of netbench");
 
     let sound = path("sound.db");
-    let mut store = Store::open(&sound).unwrap();
+    let mut store = Store::open(&sound).expect("it is there");
     (0..20).for_each(|_| {
-        store.append(&record("t")).unwrap();
+        store.append(&record("t")).expect("it is there");
     });
     drop(store);
-    let whole = fs::read(&sound).unwrap();
+    let whole = fs::read(&sound).expect("it is there");
 
     for length in [10, 99, 100, 4096, whole.len() / 2, whole.len() - 1] {
-        fs::write(path("cut.db"), &whole[..length]).unwrap();
+        fs::write(path("cut.db"), &whole[..length]).expect("it is there");
         refused(&path("cut.db"), |e| matches!(e, StoreError::Damaged { .. }), "damaged");
     }
 
-    let newer = rusqlite::Connection::open(&sound).unwrap();
-    newer.pragma_update(None, "user_version", 99).unwrap();
-    newer.pragma_update(None, "journal_mode", "DELETE").unwrap();
+    let newer = rusqlite::Connection::open(&sound).expect("it is there");
+    newer.pragma_update(None, "user_version", 99).expect("it is there");
+    newer.pragma_update(None, "journal_mode", "DELETE").expect("it is there");
     drop(newer);
     refused(&sound, |e| matches!(e, StoreError::Newer { found: 99, .. }), "later netbench");
 }
@@ -198,18 +201,18 @@ fn what_is_not_a_sound_store_of_ours_is_refused_and_left_as_it_is() {
 fn an_earlier_format_is_brought_up_to_date() {
     let folder = Folder::new("earlier");
     let path = folder.store();
-    let mut store = Store::open(&path).unwrap();
-    store.append(&record("kept")).unwrap();
+    let mut store = Store::open(&path).expect("it is there");
+    store.append(&record("kept")).expect("it is there");
     drop(store);
-    let earlier = rusqlite::Connection::open(&path).unwrap();
-    earlier.execute_batch("DROP INDEX run_by_fingerprint; PRAGMA user_version = 1").unwrap();
+    let earlier = rusqlite::Connection::open(&path).expect("it is there");
+    earlier.execute_batch("DROP INDEX run_by_fingerprint; PRAGMA user_version = 1").expect("it is there");
     drop(earlier);
-    let store = Store::open(&path).unwrap();
-    assert_eq!(store.count().unwrap(), 1);
-    let now = rusqlite::Connection::open(&path).unwrap();
+    let store = Store::open(&path).expect("it is there");
+    assert_eq!(store.count().expect("it is there"), 1);
+    let now = rusqlite::Connection::open(&path).expect("it is there");
     let indexes: i64 = now
         .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'run_by_fingerprint'", [], |row| row.get(0))
-        .unwrap();
+        .expect("it is there");
     assert_eq!(indexes, 1);
 }
 
@@ -219,12 +222,12 @@ fn an_earlier_format_is_brought_up_to_date() {
 fn appends_to_a_large_store() {
     let runs: usize = std::env::var("NETBENCH_BENCH_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(100_000);
     let folder = Folder::new("large");
-    let mut store = Store::open(&folder.store()).unwrap();
+    let mut store = Store::open(&folder.store()).expect("it is there");
     let mut times = Vec::with_capacity(runs);
     let one = record("large");
     for _ in 0..runs {
         let began = std::time::Instant::now();
-        store.append(&one).unwrap();
+        store.append(&one).expect("it is there");
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }
     let report = |what: &str, times: &mut [f64]| {
@@ -236,11 +239,11 @@ fn appends_to_a_large_store() {
     report("the last 1000 appends", &mut times[last..]);
     report("all appends", &mut times);
     let began = std::time::Instant::now();
-    let listed = store.list(&Filter { limit: 20, ..Filter::default() }).unwrap().len();
+    let listed = store.list(&Filter { limit: 20, ..Filter::default() }).expect("it is there").len();
     println!("the latest {listed} of {runs} runs: {:.3} ms", began.elapsed().as_secs_f64() * 1e3);
     let began = std::time::Instant::now();
     drop(store);
-    let mut store = Store::open(&folder.store()).unwrap();
-    store.append(&one).unwrap();
+    let mut store = Store::open(&folder.store()).expect("it is there");
+    store.append(&one).expect("it is there");
     println!("opened, and one appended: {:.3} ms", began.elapsed().as_secs_f64() * 1e3);
 }

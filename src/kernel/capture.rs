@@ -167,8 +167,10 @@ fn read(socket: &OwnedFd, bounds: Bounds, stop: &AtomicBool) -> Captured {
 fn frame(bytes: &[u8], received: packet::Received) -> Option<Frame> {
     let vnet = VnetHeader::read(bytes)?;
     let auxdata = received.auxdata;
-    let stripped = (auxdata.status & VLAN_VALID != 0)
-        .then_some(Tag { tpid: if auxdata.status & TPID_VALID != 0 { auxdata.tpid } else { 0x8100 }, tci: auxdata.tci });
+    let stripped = (auxdata.status & VLAN_VALID != 0).then_some(Tag {
+        tpid: if auxdata.status & TPID_VALID != 0 { auxdata.tpid } else { 0x8100 },
+        tci: auxdata.tci,
+    });
     Some(Frame {
         bytes: bytes[VnetHeader::LENGTH..].to_vec(),
         length: auxdata.length,

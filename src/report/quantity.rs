@@ -14,7 +14,7 @@ pub fn headline(value: f64, unit: Unit) -> String {
         Unit::BitsPerSecond => match value {
             v if v >= 1e9 => format!("{:.2} Gbit/s", v / 1e9),
             v if v >= 1e6 => format!("{:.2} Mbit/s", v / 1e6),
-            v if v == 0.0 => "0 bit/s".to_owned(),
+            0.0 => "0 bit/s".to_owned(),
             v => format!("{:.2} kbit/s", v / 1e3),
         },
     }

@@ -150,14 +150,12 @@ impl Verifier {
             (Phase::Off, Sample::Set(Ok(_))) => self.phase = Phase::ProbeOff,
             (Phase::On, Sample::Set(Ok(_))) => self.phase = Phase::ProbeOn,
             (Phase::Quiet(_) | Phase::Off | Phase::On, Sample::Set(Err(why))) => self.refused(&why),
-            (Phase::ProbeOff, Sample::Probed(probed))
-                if (probed.complete || !self.again()) => {
-                    (self.off, self.phase, self.tries) = (Some(probed), Phase::On, 0);
-                }
-            (Phase::ProbeOn, Sample::Probed(probed))
-                if (probed.complete || !self.again()) => {
-                    self.conclude(&probed);
-                }
+            (Phase::ProbeOff, Sample::Probed(probed)) if (probed.complete || !self.again()) => {
+                (self.off, self.phase, self.tries) = (Some(probed), Phase::On, 0);
+            }
+            (Phase::ProbeOn, Sample::Probed(probed)) if (probed.complete || !self.again()) => {
+                self.conclude(&probed);
+            }
             (Phase::PutBack, Sample::Set(Err(why))) => self.left(&why),
             _ => {}
         }

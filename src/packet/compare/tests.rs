@@ -75,10 +75,10 @@ fn resum(frame: &mut Frame) {
 fn a_right_cut_and_an_uncut_super_packet_are_without_fault() {
     assert_eq!(after(|_| ()), []);
     let (whole, segments) = cut();
-    assert_eq!(kinds(&[whole.clone()], &[whole.clone()]), []);
+    assert_eq!(kinds(std::slice::from_ref(&whole), std::slice::from_ref(&whole)), []);
     // Sent cut and merged again on the way in.
-    assert_eq!(kinds(&segments, &[whole.clone()]), []);
-    let result = compare(&[whole.clone()], &segments, LIMITS, |_| true);
+    assert_eq!(kinds(&segments, std::slice::from_ref(&whole)), []);
+    let result = compare(std::slice::from_ref(&whole), &segments, LIMITS, |_| true);
     assert_eq!((result.handed, result.came, result.supers, result.merged, result.partial), (5, 5, 1, 0, 1));
 }
 
@@ -172,9 +172,9 @@ fn another_cut_of_the_same_bytes_is_no_fault() {
     };
     let mut recut = whole.clone();
     recut.vnet.gso_size = 998;
-    assert_eq!(kinds(&[whole.clone()], &[recut]), []);
-    assert_eq!(kinds(&[whole.clone()], &other(&payload)), []);
-    assert_eq!(kinds(&[whole.clone()], &other(&payload)[..4]), [Kind::MissingSegment]);
+    assert_eq!(kinds(std::slice::from_ref(&whole), &[recut]), []);
+    assert_eq!(kinds(std::slice::from_ref(&whole), &other(&payload)), []);
+    assert_eq!(kinds(std::slice::from_ref(&whole), &other(&payload)[..4]), [Kind::MissingSegment]);
     payload[1500] ^= 4;
     assert_eq!(kinds(&[whole], &other(&payload)), [Kind::PayloadChanged, Kind::MissingSegment]);
 }
@@ -238,7 +238,7 @@ proptest! {
         }
         let vnet = VnetHeader::read(&vnet).unwrap();
         let odd = Frame { length: bytes.len() as u32, bytes, vnet, ..Frame::default() };
-        compare(&[odd.clone()], &[odd.clone(), odd.clone()], LIMITS, |_| true);
+        compare(std::slice::from_ref(&odd), &[odd.clone(), odd.clone()], LIMITS, |_| true);
         checksum::all(&odd);
         spoil_checksum(&mut odd.bytes.clone());
     }
@@ -251,7 +251,7 @@ proptest! {
         let at = start + bit / 8 % (good.bytes.len() - start);
         let mut bad = good.clone();
         bad.bytes[at] ^= 1 << (bit % 8);
-        let found = compare(&[good.clone()], &[bad.clone()], LIMITS, |_| true);
+        let found = compare(std::slice::from_ref(&good), &[bad.clone()], LIMITS, |_| true);
         prop_assert!(!found.findings.is_empty() || found.handed == 0);
         bad.bytes.truncate(cut);
         compare(&[good], &[bad], LIMITS, |_| true);
