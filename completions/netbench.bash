@@ -1418,7 +1418,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__run)
-            opts="-M -C -h -V --test --duration --rounds --budget --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --cpus --numa --placement --burst --mss --congestion --dscp --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --spin --flow --pairs --all-pairs --store --no-store --keep --json --format --help --version"
+            opts="-M -C -h -V --test --duration --rounds --budget --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --cpus --numa --placement --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --flow --pairs --all-pairs --store --no-store --keep --json --format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1496,6 +1496,18 @@ _netbench() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --verify)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --frame-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --under)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --mss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1513,6 +1525,10 @@ _netbench() {
                     return 0
                     ;;
                 --dscp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flow-label)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1706,7 +1722,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__stream)
-            opts="-p -4 -6 -t -O -P -l -b -w -M -C -u -R -n -k -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --burst --mss --congestion --dscp --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --spin --cpus --json --format --iperf3 --udp --reverse --bidir --bytes --blocks --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
+            opts="-p -4 -6 -t -O -P -l -b -w -M -C -u -R -n -k -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --cpus --json --format --iperf3 --udp --reverse --bidir --bytes --blocks --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1796,6 +1812,18 @@ _netbench() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --verify)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --frame-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --under)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --mss)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1813,6 +1841,10 @@ _netbench() {
                     return 0
                     ;;
                 --dscp)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --flow-label)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

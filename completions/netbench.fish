@@ -43,7 +43,7 @@ complete -c netbench -n "__fish_netbench_needs_command" -f -a "stream" -d 'Measu
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "offload" -d 'Are the offloads of a path right, and which of them breaks it?'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_bidir, tcp_sendfile, udp_stream, frame_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l budget -d 'With --rounds auto: the time for all rounds [default: 2m]' -r
@@ -62,9 +62,13 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l cpus -d 'CPUs 
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l numa -d 'Their CPUs are those of a NUMA node, such as 0, or 0/1 for client and server' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l placement -d 'How far apart the two ends of a stream run: same-core, sibling (two threads of a core), same-node, or spread (two NUMA nodes, or as far as there is). Chosen among the CPUs of --cpus or --numa, if given' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l burst -d 'Requests kept in flight beside the first, pipelined (tcp_rr, udp_rr)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l verify -d 'Check the payload: streams of blocks or datagrams made from a seed, each with its CRC32C; exit 3 when one is corrupt' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l frame-size -d 'frame_stream: bytes of a frame, its check sequence among them, 64 to 9018 [default: 64]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l under -d 'Measure the latency of requests idle and, in rounds between, beside this stream: tcp_stream, tcp_maerts, tcp_bidir or udp_stream' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s M -l mss -d 'TCP_MAXSEG, bytes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s C -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l flow-label -d 'IPv6 flow label of what is sent, 1 to 0xfffff; over IPv4 there is none' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l pacing-rate -d 'SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv-lowat -d 'SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l sndbuf -d 'SO_SNDBUF of the sockets, over --socket-buffer' -r
@@ -78,6 +82,7 @@ json\t'netbench\'s own record'
 iperf3\t'As `iperf3 -J` does'"
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l emulate -d 'Emulate the profile\'s line rate on virtual links: a shaper at both ends of every flow'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l nodelay -d 'TCP_NODELAY for streams too'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l qdisc-bypass -d 'Frames go to the device past its queueing discipline'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l spin -d 'Request/response threads never sleep in a receive'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l all-pairs -d 'The same with every node to every other, both ways'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l no-store -d 'Do not keep the run'
@@ -295,9 +300,13 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s w -l socket
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l burst -d 'Requests kept in flight beside the first, pipelined (tcp_rr, udp_rr)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l verify -d 'Check the payload: streams of blocks or datagrams made from a seed, each with its CRC32C; exit 3 when one is corrupt' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l frame-size -d 'frame_stream: bytes of a frame, its check sequence among them, 64 to 9018 [default: 64]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l under -d 'Measure the latency of requests idle and, in rounds between, beside this stream: tcp_stream, tcp_maerts, tcp_bidir or udp_stream' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s M -l mss -d 'TCP_MAXSEG, bytes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s C -l congestion -d 'TCP congestion control, such as cubic or bbr' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l flow-label -d 'IPv6 flow label of what is sent, 1 to 0xfffff; over IPv4 there is none' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l pacing-rate -d 'SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv-lowat -d 'SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l sndbuf -d 'SO_SNDBUF of the sockets, over --socket-buffer' -r
@@ -314,6 +323,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -l title -d 'T
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s 4 -l ipv4 -d 'Use only IPv4'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s 6 -l ipv6 -d 'Use only IPv6'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l nodelay -d 'TCP_NODELAY for streams too'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l qdisc-bypass -d 'Frames go to the device past its queueing discipline'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l spin -d 'Request/response threads never sleep in a receive'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l json -d 'Print the record as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l iperf3 -d 'Drive a stock iperf3 server (or `netbench serve --iperf3`) through one test, by its protocol; port 5201, 10 s'

@@ -20,6 +20,7 @@ pub mod run;
 pub mod summary;
 pub mod together;
 pub mod tune;
+pub mod under_load;
 pub mod waterfall;
 
 pub use self::{

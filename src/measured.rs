@@ -4,13 +4,20 @@
 
 mod interval;
 mod io;
+mod verify;
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::interval::{StreamInterval, TcpInterval};
-pub use self::io::{ReceiveMode, SendMode, StreamIo, Tuning, Zerocopy};
+pub use self::{
+    interval::{StreamInterval, TcpInterval},
+    io::{ReceiveMode, SendMode, StreamIo, Tuning, Zerocopy},
+    verify::{Corruption, Verified},
+};
+
+/// Bytes of the frame check sequence, which the device puts at the end of each frame.
+pub const CHECK_SEQUENCE: u64 = 4;
 
 /// A test, by netperf's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -20,10 +27,14 @@ pub enum Test {
     TcpStream,
     /// The same, the other way: the server sends.
     TcpMaerts,
+    /// Client and server send at once, over one connection.
+    TcpBidir,
     /// TCP_STREAM by `sendfile`.
     TcpSendfile,
     /// Client sends numbered datagrams, unpaced or at a rate.
     UdpStream,
+    /// Client sends numbered Ethernet frames past the network stack.
+    FrameStream,
     /// One request, one response, over one connection; closed loop.
     TcpRr,
     /// The same over datagrams; a lost one is asked for again.
@@ -36,11 +47,13 @@ pub enum Test {
 
 impl Test {
     /// Every test, in the order in which they are listed to people.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::TcpStream,
         Self::TcpMaerts,
+        Self::TcpBidir,
         Self::TcpSendfile,
         Self::UdpStream,
+        Self::FrameStream,
         Self::TcpRr,
         Self::UdpRr,
         Self::TcpCrr,
@@ -52,8 +65,10 @@ impl Test {
         match self {
             Self::TcpStream => "TCP_STREAM",
             Self::TcpMaerts => "TCP_MAERTS",
+            Self::TcpBidir => "TCP_BIDIR",
             Self::TcpSendfile => "TCP_SENDFILE",
             Self::UdpStream => "UDP_STREAM",
+            Self::FrameStream => "FRAME_STREAM",
             Self::TcpRr => "TCP_RR",
             Self::UdpRr => "UDP_RR",
             Self::TcpCrr => "TCP_CRR",
@@ -91,9 +106,29 @@ impl Test {
         matches!(self, Self::UdpStream | Self::UdpRr)
     }
 
-    /// Does it carry a stream of bytes one way?
+    /// Does it send numbered messages one way, of which some may be lost?
+    pub fn is_numbered(self) -> bool {
+        matches!(self, Self::UdpStream | Self::FrameStream)
+    }
+
+    /// Has it no connection: datagrams or frames?
+    pub fn is_connectionless(self) -> bool {
+        self.is_udp() || self == Self::FrameStream
+    }
+
+    /// Do both ends send a stream at once?
+    pub fn is_bidirectional(self) -> bool {
+        self == Self::TcpBidir
+    }
+
+    /// Does it carry streams of bytes?
     pub fn is_byte_stream(self) -> bool {
-        matches!(self, Self::TcpStream | Self::TcpMaerts | Self::TcpSendfile)
+        matches!(self, Self::TcpStream | Self::TcpMaerts | Self::TcpBidir | Self::TcpSendfile)
+    }
+
+    /// Can its payload be made so that the receiver knows what must come?
+    pub fn can_verify(self) -> bool {
+        matches!(self, Self::TcpStream | Self::TcpMaerts | Self::TcpBidir | Self::UdpStream)
     }
 
     /// Reads a comma-separated list, such as `tcp_stream,UDP_RR`; repeats are dropped.
@@ -180,6 +215,10 @@ pub struct Side {
     /// What every CPU of the machine did in the window; empty when it was too short to tell.
     #[serde(default)]
     pub cpus: Vec<CpuLoad>,
+    /// The other direction of a test with two: what the server sends and the client receives. All else here is of the direction
+    /// from client to server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<Box<Side>>,
 }
 
 impl Side {
@@ -190,6 +229,10 @@ impl Side {
     /// Payload bytes of warm-up and window together.
     pub fn all_bytes(&self) -> u64 {
         self.streams.iter().map(|s| s.bytes + s.omitted_bytes).sum()
+    }
+    /// Its streams, and those of the other direction.
+    pub fn both_ways(&self) -> impl Iterator<Item = &Stream> {
+        self.streams.iter().chain(self.back.iter().flat_map(|back| &back.streams))
     }
     /// Datagrams or transactions in the window, over all streams (0 for byte streams).
     pub fn units(&self) -> u64 {
@@ -245,6 +288,9 @@ pub struct Stream {
     pub tcp: Option<TcpInfo>,
     /// What became of the datagrams (receivers of UDP_STREAM only).
     pub datagrams: Option<Datagrams>,
+    /// What the check of the payload brought (`--verify`); at a sender: what was made to be checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
     /// What became of the schedule (request/response clients at a set rate).
     #[serde(default)]
     pub schedule: Option<Schedule>,
@@ -310,6 +356,9 @@ pub struct SocketFacts {
     /// Differentiated services code point of what it sends.
     #[serde(default)]
     pub dscp: Option<u8>,
+    /// Flow label of what it sends (IPv6, where one was asked for); at the server of a TCP test it is the one that came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_label: Option<u32>,
     /// `SO_INCOMING_CPU`: the CPU that last did the receive processing of this socket.
     #[serde(default)]
     pub incoming_cpu: Option<u32>,

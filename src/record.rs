@@ -4,8 +4,10 @@
 //! Figures are as measured, with their unit in the field's name; what a reader may want to compute (medians, intervals) is
 //! in the summaries.
 
+mod beside;
 pub mod compare;
 pub mod history;
+mod losses;
 pub mod manifest;
 pub mod mtu;
 mod offload;
@@ -16,6 +18,8 @@ mod together;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    beside::{Directions, LoadedRound, LoadedSummary, OtherWay, UnderLoad, Unit},
+    losses::{LossPlace, LossShare},
     offload::{BisectRecord, OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict, Trial},
     placement::{LanePlace, Policy, Relation},
     together::{TogetherRecord, TogetherRound},
@@ -113,6 +117,18 @@ impl RunRecord {
         ceilings.into_iter().any(|ceiling| ceiling.pass == Some(false))
     }
 
+    /// Did payload come otherwise than it was sent?
+    pub fn is_corrupt(&self) -> bool {
+        let tests = self.flows.iter().flat_map(|flow| &flow.tests);
+        let loads = tests.clone().filter_map(|test| test.under.as_ref()).flat_map(|under| &under.rounds);
+        let loads = loads.flat_map(|round| [&round.load_client, &round.load_server]);
+        let sides = tests.flat_map(|test| &test.rounds).flat_map(|round| [&round.client, &round.server]);
+        sides
+            .chain(loads)
+            .flat_map(Side::both_ways)
+            .any(|stream| stream.verified.as_ref().is_some_and(|seen| seen.corrupt > 0))
+    }
+
     /// May every figure be believed, and is there one?
     pub fn is_valid(&self) -> bool {
         self.proofs.iter().all(|proof| proof.holds)
@@ -200,6 +216,9 @@ pub struct TestRecord {
     pub rounds: Vec<RoundRecord>,
     /// The headline over all rounds; absent when none ended.
     pub summary: Option<Summary>,
+    /// The same requests beside a stream (`--under`), in rounds between those above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<UnderLoad>,
     /// May the figures be believed?
     pub verdict: Verdict,
     /// Why the figures may not come again.
@@ -282,6 +301,9 @@ pub struct Settings {
     /// Requests that each stream kept in flight beside the first.
     #[serde(default)]
     pub burst: u32,
+    /// Seed of the payload that was made and checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<u64>,
     /// How the sender of a stream shall send.
     pub send: SendMode,
     /// How its receiver shall receive.
@@ -316,6 +338,9 @@ pub struct RoundRecord {
     /// What kept it from going faster (streams, and requests on a schedule that was not kept).
     #[serde(default)]
     pub bottleneck: Option<Bottleneck>,
+    /// From the server to the client, of a test in both directions; `path` and `bottleneck` above are of the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_way: Option<OtherWay>,
 }
 
 /// The headline of a test.
@@ -325,6 +350,9 @@ pub struct Summary {
     pub unit: Unit,
     /// Receiver's goodput, or transactions per second, over the rounds.
     pub headline: Spread,
+    /// Of a test in both directions: each for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directions: Option<Directions>,
     /// Segments sent again, over all rounds (TCP).
     pub retransmits: Option<u64>,
     /// Datagrams, over all rounds (UDP_STREAM).
@@ -438,50 +466,6 @@ pub struct DatagramSummary {
     pub losses: Vec<LossShare>,
 }
 
-/// Lost datagrams and the place they are charged to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct LossShare {
-    /// What dropped them.
-    pub place: LossPlace,
-    /// Its interface, `namespace/interface`.
-    pub at: Option<String>,
-    /// Datagrams charged to it.
-    pub datagrams: u64,
-    /// What its counter said: packets, of which a bundle of datagrams is one.
-    pub counted: u64,
-    /// Datagrams came in bundles: the charge is an upper bound.
-    pub at_most: bool,
-}
-
-/// Where a datagram can be lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LossPlace {
-    /// The receiving socket, its buffer full.
-    ReceivingSocket,
-    /// The queueing discipline of a sending interface.
-    Qdisc,
-    /// The backlog of a CPU (`softnet_stat`).
-    Backlog,
-    /// An interface that counted drops or errors.
-    Interface,
-    /// Nowhere that counts.
-    Unexplained,
-}
-
-impl LossPlace {
-    /// In words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ReceivingSocket => "the receiving socket",
-            Self::Qdisc => "the queueing discipline",
-            Self::Backlog => "the backlog of a CPU",
-            Self::Interface => "the interface",
-            Self::Unexplained => "no place that counts",
-        }
-    }
-}
-
 /// What a side of a stream cost, over all rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct SideCost {
@@ -505,17 +489,6 @@ pub struct Rfc6349 {
     pub efficiency_percent: f64,
     /// Buffer delay: how much longer than the least the round trip was, percent.
     pub buffer_delay_percent: Option<f64>,
-}
-
-/// Units of a headline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub enum Unit {
-    /// Payload bits per second.
-    #[serde(rename = "bit/s")]
-    BitsPerSecond,
-    /// Transactions per second.
-    #[serde(rename = "trans/s")]
-    TransactionsPerSecond,
 }
 
 /// Whether a result may be believed.

@@ -11,9 +11,11 @@ mod clock;
 mod counters;
 mod cpus;
 mod crr;
+mod frames;
 pub mod guest;
 mod job;
 mod open_loop;
+mod payload;
 mod rr;
 mod sampler;
 mod sequence;
@@ -31,7 +33,7 @@ pub use self::{
     sequence::SequenceWindow,
     socket::{SegmentSizes, segment_sizes},
     socket::{adopt, datagrams, listener, path_mtu},
-    spec::{Limits, Spec},
+    spec::{FrameEnds, Limits, Spec},
     udp_stream::discard_queued,
 };
 

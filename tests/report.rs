@@ -39,6 +39,7 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
             congestion: tcp.then(|| "cubic".into()),
             nodelay: tcp.then_some(units > 0),
             dscp: Some(0),
+            flow_label: None,
             incoming_cpu: Some(3),
             napi_id: None,
         },
@@ -51,6 +52,7 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
         }),
         datagrams: None,
         schedule: None,
+        verified: None,
         retries: None,
     }
 }
@@ -58,7 +60,7 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
 fn side(stream: Stream, latency: Option<Latency>) -> Side {
     let interval =
         Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units, tcp: None };
-    Side { streams: vec![stream], intervals: vec![interval], latency, uncorrected: None, cpus: vec![] }
+    Side { streams: vec![stream], intervals: vec![interval], latency, uncorrected: None, cpus: vec![], back: None }
 }
 
 fn proved() -> PathEvidence {
@@ -97,6 +99,7 @@ fn settings(length: u64) -> Settings {
         rate: None,
         transactions: None,
         burst: 0,
+        verify: None,
         send: SendMode::Write,
         receive: ReceiveMode::Recv,
         tuning: Tuning::default(),
@@ -129,6 +132,7 @@ fn record() -> RunRecord {
         path: proved(),
         losses: vec![],
         bottleneck: None,
+        other_way: None,
     };
     let valid = Verdict { valid: true, reasons: vec![] };
 
@@ -145,9 +149,11 @@ fn record() -> RunRecord {
                 round(i, bits, side(stream(bytes, 0, true), None), side(stream(bytes, 0, true), None))
             })
             .collect(),
+        under: None,
         summary: Some(Summary {
             unit: Unit::BitsPerSecond,
             headline: spread(&goodputs).unwrap(),
+            directions: None,
             retransmits: Some(0),
             datagrams: None,
             latency: None,
@@ -186,9 +192,11 @@ fn record() -> RunRecord {
             side(stream(16_780, 16_780, true), Some(latency)),
             side(stream(16_780, 16_780, true), None),
         )],
+        under: None,
         summary: Some(Summary {
             unit: Unit::TransactionsPerSecond,
             headline: spread(&[16_780.0]).unwrap(),
+            directions: None,
             retransmits: Some(0),
             datagrams: None,
             latency: Some(latency),
@@ -224,9 +232,11 @@ fn record() -> RunRecord {
         io_probe: None,
         placement: vec![],
         rounds: vec![astray],
+        under: None,
         summary: Some(Summary {
             unit: Unit::BitsPerSecond,
             headline: spread(&[25.12e9]).unwrap(),
+            directions: None,
             retransmits: None,
             datagrams: Some(DatagramSummary {
                 sent: 360_000,

@@ -69,7 +69,7 @@ fn check(result: &TestRecord, streams: usize) {
         assert_eq!((&a.local, &a.peer), (&b.peer, &b.local), "{test}: streams are matched end to end");
         assert!(b.bytes <= a.bytes || test.is_rr() || b.omitted_bytes > 0);
         assert!(a.cpu.system_ns > 0 || a.cpu.user_ns > 0);
-        assert_eq!(a.tcp.is_some(), !test.is_udp() && !test.is_per_connection());
+        assert_eq!(a.tcp.is_some(), !test.is_connectionless() && !test.is_per_connection());
         match test {
             Test::UdpStream => {
                 let seen = b.datagrams.as_ref().unwrap();
@@ -82,6 +82,10 @@ fn check(result: &TestRecord, streams: usize) {
                 let drops = seen.socket_drops.unwrap();
                 let bundle = u64::from(b.io.as_ref().unwrap().segments.unwrap_or(1));
                 assert!(seen.lost <= drops && (a.omitted_units > 0 || drops < seen.lost + 2 * bundle), "{seen:?}");
+            }
+            Test::FrameStream => {
+                let seen = b.datagrams.as_ref().unwrap();
+                assert_eq!((seen.sent, seen.sent), (a.units, seen.received + seen.lost));
             }
             test if test.is_byte_stream() => {
                 assert_eq!(a.bytes + a.omitted_bytes, b.bytes + b.omitted_bytes);
@@ -385,6 +389,28 @@ fn the_fastest_way_is_found_by_trying_and_it_is_said_which() {
     let mut text = Vec::new();
     netbench::report::text(&record, &mut anstream::StripStream::new(&mut text)).unwrap();
     assert!(String::from_utf8(text).unwrap().contains("probe chose "));
+}
+
+#[test]
+fn the_flow_label_is_in_force_and_crosses_the_wire() {
+    let Some(lab) = Lab::new(1) else { return };
+    // Else a listener may not answer with the label that comes.
+    let allow = ["sh", "-c", "echo 0 >/proc/sys/net/ipv6/flowlabel_consistency"];
+    assert!(lab.command("server").args(allow).status().unwrap().success());
+    let mut options = options(&[Test::TcpStream, Test::TcpMaerts, Test::UdpStream], 50);
+    options.streams = 2;
+    options.tuning.flow_label = Some(0xbeef);
+    let record = measure(&lab, lab.flow(0, true), &options);
+    for test in &record.flows[0].tests {
+        check(test, 2);
+        let round = &test.rounds[0];
+        // The server of a connection answers with the label that came: it says what crossed the wire.
+        for stream in round.client.streams.iter().chain(&round.server.streams) {
+            assert_eq!(stream.socket.flow_label, Some(0xbeef), "{} {stream:?}", test.test);
+        }
+    }
+    let refused = options.check(&[lab.flow(0, false).flow]).unwrap_err().to_string();
+    assert!(refused.contains("which has no flow label"), "{refused}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     measured::{Interval, Side, StreamInterval},
     traffic::{SenderTotals, Spec},
+    units::MacAddr,
 };
 
 /// Version of this protocol; both sides must have the same.
@@ -97,6 +98,8 @@ pub enum FromWorker {
         job: u32,
         /// Port of each stream.
         ports: Vec<u16>,
+        /// Of frames: the hardware address they are to be sent to.
+        mac: Option<MacAddr>,
     },
     /// The client side is connected.
     Connected {

@@ -35,6 +35,8 @@ enum Job {
 struct Run {
     running: Running,
     sampler: Sampler,
+    /// Of the direction back to the client.
+    back: Sampler,
 }
 
 /// Serves the driver until it says goodbye or its pipe ends. Data threads that still run end with the process, so a caller
@@ -114,9 +116,17 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
         for (&job, state) in &mut self.jobs {
             if let Job::Running(run) = state
                 && run.sampler.next_look() <= now
-                && let Some((interval, streams)) =
+                && let Some((mut interval, mut streams)) =
                     run.sampler.look(run.running.sample(), &mut || run.running.sample_streams(), now)
             {
+                // What is told is of both directions, which are booked each for itself.
+                let look = |sample| run.back.look(sample, &mut || run.running.sample_streams_back(), now);
+                if let Some((back, streams_back)) = run.running.sample_back().and_then(look) {
+                    interval.bytes += back.bytes;
+                    for (stream, back) in streams.iter_mut().zip(streams_back) {
+                        stream.bytes += back.bytes;
+                    }
+                }
                 news.push(FromWorker::Progress { job, interval, streams });
             }
         }
@@ -147,9 +157,9 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
             FromDriver::PrepareServer { job, spec, address } => {
                 self.vacant(job)?;
                 let server = Server::bind(spec, address).map_err(of(job))?;
-                let ports = server.ports().to_vec();
+                let (ports, mac) = (server.ports().to_vec(), server.mac());
                 self.jobs.insert(job, Job::Server(server));
-                self.say(&FromWorker::Bound { job, ports }).map_err(broken)?;
+                self.say(&FromWorker::Bound { job, ports, mac }).map_err(broken)?;
             }
             FromDriver::PrepareClient { job, spec, from, targets } => {
                 self.vacant(job)?;
@@ -171,8 +181,8 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
                     None => return Err((Some(job), format!("there is no job {job} to start"))),
                 }
                 .map_err(of(job))?;
-                let sampler = Sampler::new(running.spec().interval.0);
-                self.jobs.insert(job, Job::Running(Box::new(Run { running, sampler })));
+                let [sampler, back] = [(); 2].map(|()| Sampler::new(running.spec().interval.0));
+                self.jobs.insert(job, Job::Running(Box::new(Run { running, sampler, back })));
                 self.say(&FromWorker::Started { job }).map_err(broken)?;
             }
             FromDriver::Finish { job, totals } => {
@@ -205,12 +215,14 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
 
     fn report(&mut self, job: u32) -> Result<(), FrameError> {
         let Some(Job::Running(run)) = self.jobs.remove(&job) else { return Ok(()) };
-        let Run { running, sampler } = *run;
+        let Run { running, sampler, back } = *run;
         let opened_ns = running.sample().opened_ns;
         let message = match running.collect() {
             Ok(mut side) => {
-                let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
-                side.intervals = sampler.close(longest, &side);
+                side.intervals = sampler.close_for(&side);
+                if let Some(other) = &mut side.back {
+                    other.intervals = back.close_for(other);
+                }
                 FromWorker::Result { job, side, opened_ns }
             }
             Err(error) => FromWorker::Error { job: Some(job), what: error.to_string() },

@@ -42,7 +42,7 @@ use crate::{
 pub struct Args {
     /// A topology file, or the name of a shipped one.
     file: String,
-    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
+    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_bidir, tcp_sendfile, udp_stream, frame_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
     /// tcp_stream,tcp_rr].
     #[arg(long, value_name = "TESTS", value_parser = parse_tests)]
     test: Option<TestList>,
@@ -264,6 +264,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     measured?;
     Ok(match (record.interrupted, record.is_valid()) {
         (true, _) => Exit::Interrupted,
+        (false, _) if record.is_corrupt() => Exit::Corrupt,
         (false, false) => Exit::Invalid,
         (false, true) if record.has_failed() => Exit::CheckFailed,
         (false, true) => Exit::Ok,
@@ -333,6 +334,9 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         rate: args.rate.and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits) } else { None }),
         transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
         burst: args.load.burst.unwrap_or(0),
+        verify: args.load.verify,
+        under: args.load.under,
+        frame_size: args.load.frame_size,
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,

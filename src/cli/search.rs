@@ -225,7 +225,7 @@ fn search(bench: &mut Bench, args: &Args, test: Test, rootless: bool) -> anyhow:
         from: flow.flow.from.clone(),
         to: flow.flow.to.clone(),
         test,
-        unit: if test.is_rr() { Unit::TransactionsPerSecond } else { Unit::BitsPerSecond },
+        unit: Unit::of(test),
         duration: args.duration,
         max_loss: args.max_loss,
         max_p99_us: args.p99.map(|Span(p99)| p99.as_secs_f64() * 1e6),

@@ -83,7 +83,7 @@ pub fn judge(inputs: &Inputs<'_>) -> Option<Bottleneck> {
         return Some(found);
     }
     Some(match inputs.test {
-        Test::UdpStream => datagrams(inputs, sender, receiver),
+        Test::UdpStream | Test::FrameStream => datagrams(inputs, sender, receiver),
         _ => bytes(inputs, sender, receiver),
     })
 }
@@ -102,7 +102,7 @@ fn schedule(client: &Side) -> Option<Bottleneck> {
 
 /// A sender that was told a rate, did not put it on the socket, and had no time left to: what was measured is itself.
 fn generator(inputs: &Inputs<'_>, sender: Thread) -> Option<Bottleneck> {
-    let asked = inputs.asked.filter(|_| inputs.test.is_udp())?;
+    let asked = inputs.asked.filter(|_| inputs.test.is_connectionless())?;
     let sent = inputs.sender.bits_per_second() / asked;
     (sent < KEPT && (sender.wanted() >= SATURATED || sender.starved())).then(|| {
         let evidence = format!("it sent {:.0} % of the asked rate, {}", sent * 100.0, sender.text("its"));

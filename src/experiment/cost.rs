@@ -32,13 +32,14 @@ impl Costs {
         let pick = |server: bool| -> Vec<&Side> {
             test.rounds.iter().map(|round| if server { &round.server } else { &round.client }).collect()
         };
-        let (senders, receivers) = (pick(reverse), pick(!reverse));
+        let back = |server: bool| pick(server).into_iter().filter_map(|side| side.back.as_deref()).collect::<Vec<_>>();
+        let (senders, receivers) = ([pick(reverse), back(true)].concat(), [pick(!reverse), back(false)].concat());
         let rates: Vec<f64> = senders.iter().filter_map(|side| delivery_rate(side)).collect();
         Self {
             sender: side(&senders),
             receiver: side(&receivers),
             delivery_rate: stats::median(&rates),
-            rfc6349: if test.test.is_udp() { None } else { rfc6349(test, &senders) },
+            rfc6349: if test.test.is_connectionless() { None } else { rfc6349(test, &senders) },
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     agent::Workers,
-    measured::{ReceiveMode, SendMode, Test},
+    measured::{ReceiveMode, SendMode, Side, Test},
     plan::desired::FlowPath,
     record::{IoProbe, IoTry},
     stats,
@@ -106,6 +106,7 @@ type Change = fn(IoTry) -> IoTry;
 
 fn stages(test: Test, fixed: Fixed) -> Vec<Vec<Change>> {
     let receive: Vec<Change> = match test {
+        Test::FrameStream => Vec::new(),
         Test::UdpStream => {
             vec![|t| IoTry { receive: ReceiveMode::Gro, ..t }, |t| IoTry { receive: ReceiveMode::Mmsg, ..t }]
         }
@@ -114,6 +115,7 @@ fn stages(test: Test, fixed: Fixed) -> Vec<Vec<Change>> {
         }],
     };
     let send: Vec<Change> = match test {
+        Test::FrameStream => vec![|t| IoTry { send: SendMode::Mmsg, ..t }, |t| IoTry { send: SendMode::Ring, ..t }],
         Test::UdpStream => vec![|t| IoTry { send: SendMode::Gso, ..t }, |t| IoTry { send: SendMode::Mmsg, ..t }],
         _ => vec![|t| IoTry { send: SendMode::Write, ..t }, |t| IoTry { send: SendMode::Sendfile, ..t }, |t| IoTry {
             send: SendMode::Zerocopy,
@@ -121,7 +123,7 @@ fn stages(test: Test, fixed: Fixed) -> Vec<Vec<Change>> {
         }],
     };
     let mut stages = Vec::new();
-    if !fixed.receive {
+    if !fixed.receive && !receive.is_empty() {
         stages.push(receive);
     }
     if !fixed.send && test != Test::TcpSendfile {
@@ -152,13 +154,17 @@ impl Around<'_, '_> {
             spec
         };
         *self.job += 2;
-        let lane = Lane { path: self.path, client: short(&self.client), server: short(&self.server), job: *self.job };
+        let (client, server) = (short(&self.client), short(&self.server));
+        let lane = Lane { path: self.path, client, server, job: *self.job, is_load: false };
         let mut nothing = || Ok(Counters::new());
         match round::run(&[lane], self.workers, &mut nothing, &mut |_| {}, self.interrupt)
             .map(|mut all| all.ends.remove(0))
         {
             Ok(measured) if self.client.test.is_reverse() => measured.client.bits_per_second(),
-            Ok(measured) => measured.server.bits_per_second(),
+            Ok(measured) => {
+                let back = measured.client.back.as_deref().map_or(0.0, Side::bits_per_second);
+                measured.server.bits_per_second() + back
+            }
             Err(_) => 0.0,
         }
     }

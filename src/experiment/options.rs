@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::profile::Profile;
 use crate::{
     facts::CpuTopology,
-    measured::{ReceiveMode, SendMode, Test, Tuning, UnknownTest},
+    measured::{CHECK_SEQUENCE, ReceiveMode, SendMode, Test, Tuning, UnknownTest},
     plan::{ceiling::Rates, desired::FlowPath},
     record::Policy,
     stats::sequential::Rule,
@@ -41,6 +41,12 @@ pub struct Asked {
     pub transactions: Option<u64>,
     /// `--burst`
     pub burst: u32,
+    /// `--verify`
+    pub verify: Option<u64>,
+    /// `--under`
+    pub under: Option<Test>,
+    /// `--frame-size`
+    pub frame_size: Option<u32>,
     /// `--socket-buffer`
     pub socket_buffer: Option<ByteSize>,
     /// `--send`
@@ -92,6 +98,12 @@ pub struct Options {
     pub transactions: Option<u64>,
     /// Requests that each stream keeps in flight beside the first, where the test can.
     pub burst: u32,
+    /// Streams: make payload from this seed, and check it.
+    pub verify: Option<u64>,
+    /// Request/response tests: measure them beside this stream too.
+    pub under: Option<Test>,
+    /// FRAME_STREAM: bytes of a frame with its check sequence.
+    pub frame_size: Option<u32>,
     /// Socket buffers to ask for.
     pub socket_buffer: Option<ByteSize>,
     /// How streams send, where the test can; `None` takes each test's usual way.
@@ -143,6 +155,9 @@ impl Options {
             rate: asked.rate,
             transactions: asked.transactions,
             burst: asked.burst,
+            verify: asked.verify,
+            under: asked.under,
+            frame_size: asked.frame_size,
             socket_buffer: asked.socket_buffer,
             send: asked.send,
             receive: asked.receive,
@@ -163,6 +178,28 @@ impl Options {
         if self.transactions.is_some() && idle(&Test::has_schedule) {
             let what = "none of the tests has requests: a rate in requests per second is for tcp_rr and udp_rr";
             return Err(traffic::Error::Spec(what.to_owned()));
+        }
+        if self.tuning.flow_label.is_some()
+            && let Some(flow) = flows.iter().find(|flow| flow.to_address.is_ipv4())
+        {
+            let what = format!("{} → {} is IPv4, which has no flow label", flow.from, flow.to);
+            return Err(traffic::Error::Spec(what));
+        }
+        if self.verify.is_some() && idle(&Test::can_verify) {
+            let what = "none of the tests carries payload that can be checked: --verify is for streams".to_owned();
+            return Err(traffic::Error::Spec(what));
+        }
+        if let Some(load) = self.under {
+            if load.is_rr() {
+                return Err(traffic::Error::Spec(format!(
+                    "{load} is no load: --under takes a stream, such as tcp_stream"
+                )));
+            }
+            if idle(&Test::is_rr) {
+                let what = "none of the tests has a latency: --under is for tcp_rr and udp_rr, tcp_crr and tcp_cc";
+                return Err(traffic::Error::Spec(what.to_owned()));
+            }
+            flows.iter().map(|flow| self.spec(load, flow).validate()).find(Result::is_err).unwrap_or(Ok(()))?;
         }
         if self.burst > 0 && idle(&Test::has_schedule) {
             return Err(traffic::Error::Spec(
@@ -230,9 +267,11 @@ impl Options {
         let burst = if test.has_schedule() { self.burst } else { 0 };
         // A datagram on a schedule, or one of several in flight, carries its number.
         let numbered = (transactions.is_some() || burst > 0) && test.is_udp();
-        let length = self.length.unwrap_or(ByteSize(match test {
+        let length = self.length.filter(|_| test != Test::FrameStream).unwrap_or(ByteSize(match test {
             test if test.is_byte_stream() => Spec::BLOCK,
             Test::UdpStream => full_datagram(flow),
+            // The device adds the check sequence.
+            Test::FrameStream => u64::from(self.frame_size.unwrap_or(64)) - CHECK_SEQUENCE,
             _ if numbered => 8,
             _ => 1,
         }));
@@ -246,6 +285,7 @@ impl Options {
             response: self.response.unwrap_or(ByteSize(if numbered { 8 } else { 1 })),
             transactions,
             burst,
+            verify: self.verify.filter(|_| test.is_byte_stream() || test == Test::UdpStream),
             rate: if test.is_rr() { None } else { self.rate },
             socket_buffer: self.socket_buffer,
             cpus: None,
@@ -254,6 +294,7 @@ impl Options {
             send: self.send.filter(|mode| mode.fits(test)).unwrap_or(SendMode::usual(test)),
             receive: self.receive.filter(|mode| mode.fits(test)).unwrap_or(ReceiveMode::usual(test)),
             tuning: self.tuning.clone(),
+            frames: traffic::FrameEnds::default(),
         }
     }
 }

@@ -86,6 +86,7 @@ pub fn bound(path: &FlowPath, rates: &Rates, spec: &Spec, sender: Option<&Side>)
     let flow = &path.flow;
     let packet = match spec.test {
         Test::UdpStream => Packet::udp(flow.mtu, flow.to_address, spec.length.0),
+        Test::FrameStream => return None,
         test if test.is_rr() => return None,
         _ => {
             let mss = sender.and_then(|side| side.streams.first()?.socket.mss);
@@ -134,7 +135,11 @@ fn asked(bound: &Bound, profile: Option<Profile>) -> (BitRate, f64) {
 /// Brings the ceiling of a test up to date with its rounds.
 pub fn refresh(test: &mut TestRecord, bound: &Bound, profile: Option<Profile>) {
     let reverse = test.test.is_reverse();
-    let rounds = test.rounds.iter().map(|round| achieved(if reverse { &round.client } else { &round.server }));
+    let rounds = test.rounds.iter().map(|round| {
+        let received = achieved(if reverse { &round.client } else { &round.server });
+        // A link in both directions carries its ceiling each way: the slower one counts.
+        round.client.back.as_deref().map_or(received, |back| received.min(achieved(back)))
+    });
     let Some(achieved) = stats::median(&rounds.collect::<Vec<_>>()) else { return };
     let (rate, bits_per_second) = asked(bound, profile);
     let mut ceiling = Ceiling {

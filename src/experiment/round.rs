@@ -14,7 +14,7 @@ use crate::{
     },
     measured::{Interval, Side, StreamInterval},
     plan::desired::FlowPath,
-    traffic::{SenderTotals, Spec},
+    traffic::{FrameEnds, SenderTotals, Spec},
 };
 
 /// For a step of the preparation, beyond what the worker's own time-outs take.
@@ -75,6 +75,8 @@ pub struct Lane<'r> {
     pub server: Spec,
     /// A number not used before with these workers; the next one is used too.
     pub job: u32,
+    /// Runs from before the first request of the others to after their last, and is ended when they are done.
+    pub is_load: bool,
 }
 
 /// An interval of one end of a flow, as it is told.
@@ -138,8 +140,11 @@ fn measure(
         })?;
     }
     let before = snapshot().map_err(RoundError::Counters)?;
+    for lane in lanes.iter().filter(|lane| lane.is_load) {
+        lane.carry(workers)?;
+    }
     // Nothing has been sent yet by any of them; now all of them go, as fast as messages can be written.
-    for lane in lanes {
+    for lane in lanes.iter().filter(|lane| !lane.is_load) {
         workers.send(&lane.path.from_ns.0, &FromDriver::Start { job: lane.job, peers: Vec::new() })?;
     }
     let ends = wait(lanes, workers, tell, interrupt)?;
@@ -153,10 +158,12 @@ fn wait(
     tell: Tell<'_>,
     interrupt: &AtomicBool,
 ) -> Result<Vec<Ends>, AgentError> {
-    let patience = lanes.iter().map(|lane| lane.client.total()).max().unwrap_or_default() + LINGER;
+    let longest = lanes.iter().filter(|lane| !lane.is_load).map(|lane| lane.client.total()).max();
+    let has_load = lanes.iter().any(|lane| lane.is_load);
+    let patience = longest.unwrap_or_default() + LINGER * if has_load { 2 } else { 1 };
     let deadline = Instant::now() + patience;
     let mut sides: Vec<[Option<(Side, u64)>; 2]> = lanes.iter().map(|_| [None, None]).collect();
-    let mut ending = false;
+    let (mut ending, mut unloading) = (false, false);
     // Which flow and which end a job is of: client 0, server 1.
     let of = |job: u32| {
         let lane = lanes.iter().position(|lane| job == lane.job || job == lane.job + 1)?;
@@ -165,15 +172,11 @@ fn wait(
     while Instant::now() < deadline {
         if !ending && interrupt.load(Relaxed) {
             ending = true;
-            for lane in lanes {
-                // To the side that sends; the other takes no notice.
-                workers.send(&lane.path.from_ns.0, &FromDriver::End { job: lane.job })?;
-                workers.send(&lane.path.to_ns.0, &FromDriver::End { job: lane.job + 1 })?;
-            }
+            lanes.iter().filter(|lane| !lane.is_load).try_for_each(|lane| lane.end(workers))?;
         }
         match workers.next(deadline.min(Instant::now() + LOOK))? {
             Some((_, FromWorker::Progress { job, interval, streams })) => {
-                if let Some((lane, end)) = of(job) {
+                if let Some((lane, end)) = of(job).filter(|&(lane, _)| !lanes[lane].is_load) {
                     let test = lanes[lane].client.test;
                     let is_headline = test.is_judged_by_client() == (end == 0);
                     let is_sender = test.is_reverse() == (end == 1);
@@ -193,7 +196,12 @@ fn wait(
             Some((ns, FromWorker::Error { what, .. })) => return Err(AgentError::Refused { ns, what }),
             _ => {}
         }
-        if sides.iter().all(|sides| sides.iter().all(Option::is_some)) {
+        let mut open = lanes.iter().zip(&sides).filter(|(_, sides)| sides.iter().any(Option::is_none));
+        if !unloading && open.clone().all(|(lane, _)| lane.is_load) {
+            unloading = true;
+            open.clone().try_for_each(|(lane, _)| lane.end(workers))?;
+        }
+        if open.next().is_none() {
             let both = |[client, server]: [Option<(Side, u64)>; 2]| {
                 let ((client, first), (server, second)) = (client?, server?);
                 Some(Ends { client, server, opened_ns: [first, second] })
@@ -213,21 +221,44 @@ impl Lane<'_> {
         let (client_ns, server_ns) = (&self.path.from_ns.0, &self.path.to_ns.0);
         let (client_job, server_job) = (self.job, self.job + 1);
         let flow = &self.path.flow;
+        // Frames of another round, or of anybody else, are none of this one's.
+        let token = std::process::id() ^ self.job.rotate_left(16);
+        let named = |spec: &Spec, peer| Spec { frames: FrameEnds { token, peer, source: None }, ..spec.clone() };
         let prepare =
-            FromDriver::PrepareServer { job: server_job, spec: self.server.clone(), address: flow.to_address };
+            FromDriver::PrepareServer { job: server_job, spec: named(&self.server, None), address: flow.to_address };
         workers.send(server_ns, &prepare)?;
-        let ports = workers.expect(server_ns, PREPARE, "bind", |message| match message {
-            FromWorker::Bound { job, ports } if *job == server_job => Some(ports.clone()),
+        let (ports, mac) = workers.expect(server_ns, PREPARE, "bind", |message| match message {
+            FromWorker::Bound { job, ports, mac } if *job == server_job => Some((ports.clone(), *mac)),
             _ => None,
         })?;
         let targets = ports.iter().map(|&port| SocketAddr::new(flow.to_address, port)).collect();
-        let prepare =
-            FromDriver::PrepareClient { job: client_job, spec: self.client.clone(), from: flow.from_address, targets };
+        let spec = named(&self.client, mac);
+        let prepare = FromDriver::PrepareClient { job: client_job, spec, from: flow.from_address, targets };
         workers.send(client_ns, &prepare)?;
         // Streams connect one after the other, each with its own time-out.
         workers.expect(client_ns, PREPARE * 2, "connect", |message| match message {
             FromWorker::Connected { job, locals } if *job == client_job => Some(locals.clone()),
             _ => None,
         })
+    }
+
+    /// Starts a stream that is a load, and waits until it is one.
+    fn carry(&self, workers: &mut Workers<'_>) -> Result<(), AgentError> {
+        workers.send(&self.path.from_ns.0, &FromDriver::Start { job: self.job, peers: Vec::new() })?;
+        let (by, judge) = match self.client.test.is_judged_by_client() {
+            true => (&self.path.from_ns.0, self.job),
+            false => (&self.path.to_ns.0, self.job + 1),
+        };
+        // The first interval of its window is over: it runs as it will.
+        workers.expect(by, PREPARE + self.client.omit.0, "carry the load", |message| match message {
+            FromWorker::Progress { job, .. } if *job == judge => Some(()),
+            _ => None,
+        })
+    }
+
+    /// Ends it before its time. To the side that sends; the other takes no notice.
+    fn end(&self, workers: &mut Workers<'_>) -> Result<(), AgentError> {
+        workers.send(&self.path.from_ns.0, &FromDriver::End { job: self.job })?;
+        workers.send(&self.path.to_ns.0, &FromDriver::End { job: self.job + 1 })
     }
 }

@@ -14,14 +14,18 @@ use super::{
     options::Options,
     placement, profile,
     round::{self, Ends, Lane, Measured, RoundError, Told},
-    summary, together,
+    summary, together, under_load,
 };
 use crate::{
     agent::{AgentError, Workers},
     measured::{Interval, Side, Test},
-    plan::desired::{Direction, FlowPath},
+    plan::{
+        ceiling::Bound,
+        desired::{Direction, FlowPath},
+    },
     record::{
-        FlowRecord, PathEvidence, PathVerdict, RoundRecord, RunRecord, Sequential, Settings, TestRecord, Verdict,
+        FlowRecord, OtherWay, PathEvidence, PathVerdict, RoundRecord, RunRecord, Sequential, Settings, TestRecord,
+        Verdict,
     },
     stats::{sequential::Stop, warning::Warning},
     traffic::Spec,
@@ -85,12 +89,14 @@ pub fn run(
 ) -> Result<(), RunError> {
     let groups = groups(flows.len(), options);
     record.flows = flows.iter().map(|path| flow_record(path, options)).collect();
+    let loaded = |test: Test| options.under.filter(|_| test.is_rr());
+    let each: u32 = groups.iter().map(|&(_, test)| 1 + u32::from(loaded(test).is_some())).sum();
     record.sequential = options.rule.map(|rule| Sequential { rule, stopped: None });
     let (least, most) = options.rule.map_or((options.rounds, options.rounds), |rule| (rule.at_least, rule.at_most));
     let began = Instant::now();
     let (mut number, mut job) = (0, 0);
     for round in 1..=most {
-        let of = least.max(round).saturating_mul(groups.len() as u32);
+        let of = least.max(round).saturating_mul(each);
         for (members, test) in &groups {
             number += 1;
             if interrupt.load(Relaxed) {
@@ -119,9 +125,14 @@ pub fn run(
                 let mut client = Spec { cpus: on_client, ..spec.clone() };
                 let mut server = Spec { cpus: on_server, ..spec };
                 if options.io_auto && round == 1 {
+                    // What is checked is made for each block and read.
+                    let checked = client.verify.is_some() && !test.is_udp();
                     let (client, server) = (client.clone(), server.clone());
                     let around = Around { path, client, server, workers, job: &mut job, interrupt };
-                    let fixed = Fixed { send: options.send.is_some(), receive: options.receive.is_some() };
+                    let fixed = Fixed {
+                        send: options.send.is_some() || checked,
+                        receive: options.receive.is_some() || checked,
+                    };
                     result.io_probe = io_probe::probe(around, fixed);
                 }
                 if let Some(probe) = &result.io_probe {
@@ -132,7 +143,7 @@ pub fn run(
                     settings.tuning = client.tuning.clone();
                 }
                 job += 2;
-                lanes.push(Lane { path, client, server, job });
+                lanes.push(Lane { path, client, server, job, is_load: false });
             }
             let mut latest: Vec<Option<Interval>> = vec![None; pairs];
             let mut tell = |told: Told<'_>| {
@@ -163,6 +174,43 @@ pub fn run(
                 Err(RoundError::Agent(error)) => {
                     for &flow in members {
                         record.flows[flow].tests[position].verdict.reasons.push(format!("round {round}: {error}"));
+                    }
+                }
+            }
+            members.iter().for_each(|&flow| summary::refresh(&mut record.flows[flow].tests[position]));
+            let Some(load) = loaded(*test).filter(|_| !interrupt.load(Relaxed)) else { continue };
+            number += 1;
+            let step = Step { number, ..step };
+            progress(Progress::Begin(step));
+            under_load::add(&mut lanes, load, options, &mut job);
+            let mut latest: Vec<Option<Interval>> = vec![None; pairs];
+            let mut tell = |told: Told<'_>| {
+                progress(Progress::Told(step, told));
+                if told.is_headline {
+                    latest[told.lane] = Some(*told.interval);
+                    progress(Progress::Interval(step, &sum(told.interval, &latest)));
+                }
+            };
+            match round::run(&lanes, workers, snapshot, &mut tell, interrupt) {
+                Ok(measured) if interrupt.load(Relaxed) && measured.ends.iter().any(Ends::is_empty) => {}
+                Ok(measured) => {
+                    let results = under_load::judged(&lanes, measured);
+                    for (&flow, loaded) in members.iter().zip(results) {
+                        under_load::book(&mut record.flows[flow].tests[position], load, round, loaded);
+                    }
+                }
+                Err(RoundError::Agent(error @ AgentError::Spawn { .. })) => {
+                    conclude(record);
+                    return Err(RunError::Agent(error));
+                }
+                Err(RoundError::Counters(what)) => {
+                    conclude(record);
+                    return Err(RunError::Counters(what));
+                }
+                Err(RoundError::Agent(error)) => {
+                    for &flow in members {
+                        let reasons = &mut record.flows[flow].tests[position].verdict.reasons;
+                        reasons.push(format!("round {round} under {load}: {error}"));
                     }
                 }
             }
@@ -220,6 +268,7 @@ pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 rate: spec.rate,
                 transactions: spec.transactions,
                 burst: spec.burst,
+                verify: spec.verify,
                 send: spec.send,
                 receive: spec.receive,
                 tuning: spec.tuning,
@@ -231,6 +280,7 @@ pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
             placement: Vec::new(),
             rounds: Vec::new(),
             summary: None,
+            under: None,
             verdict: Verdict { valid: false, reasons: Vec::new() },
             warnings: Vec::new(),
             ceiling: None,
@@ -257,12 +307,47 @@ fn carried(path: &FlowPath, spec: &Spec, sender: &Side, receiver: &Side, client:
     Carried::Stream {
         sent: sender.all_bytes() + resent(sender),
         received: receiver.all_bytes(),
-        per_packet: if spec.test.is_udp() {
+        per_packet: if spec.test.is_connectionless() {
             spec.length.0.min(u64::from(path.flow.mtu.max(576)))
         } else {
             u64::from(sender.streams.first().and_then(|s| s.socket.mss).unwrap_or(536))
         },
     }
+}
+
+/// A flow of a round in the direction of its payload, and in the other where it has payload too.
+struct Ways {
+    path: FlowPath,
+    carried: Carried,
+    back: Option<(FlowPath, Carried)>,
+}
+
+impl Ways {
+    fn new(path: &FlowPath, spec: &Spec, Ends { client, server, .. }: &Ends) -> Self {
+        let is_reverse = spec.test.is_reverse();
+        let (sender, receiver) = if is_reverse { (server, client) } else { (client, server) };
+        let path = if is_reverse { backwards(path) } else { path.clone() };
+        let other = server.back.as_deref().zip(client.back.as_deref());
+        let back = other.map(|(sender, receiver)| (backwards(&path), carried(&path, spec, sender, receiver, client)));
+        Self { carried: carried(&path, spec, sender, receiver, client), path, back }
+    }
+
+    fn there(&self) -> Load<'_> {
+        Load { path: &self.path, carried: self.carried }
+    }
+
+    fn back(&self) -> Option<Load<'_>> {
+        self.back.as_ref().map(|(path, carried)| Load { path, carried: *carried })
+    }
+}
+
+/// Evidence of each flow, there and back.
+fn evidence(ways: &[Ways], before: &Counters, after: &Counters) -> (Vec<PathEvidence>, Vec<Option<PathEvidence>>) {
+    let loads: Vec<Load<'_>> = ways.iter().map(Ways::there).chain(ways.iter().filter_map(Ways::back)).collect();
+    let mut there = judge_all(&loads, before, after);
+    let mut others = there.split_off(ways.len()).into_iter();
+    let back = ways.iter().map(|ways| ways.back.as_ref().and_then(|_| others.next())).collect();
+    (there, back)
 }
 
 /// Judges a round of one flow or of many and adds it to their tests.
@@ -275,22 +360,13 @@ fn book_all(
     measured: Measured,
 ) {
     let Measured { ends, before, after } = measured;
-    let reverse = |lane: &Lane<'_>| lane.client.test.is_reverse();
-    let paths: Vec<FlowPath> =
-        lanes.iter().map(|lane| if reverse(lane) { backwards(lane.path) } else { lane.path.clone() }).collect();
-    let loads: Vec<Load<'_>> = lanes
-        .iter()
-        .zip(&ends)
-        .zip(&paths)
-        .map(|((lane, Ends { client, server, .. }), path)| {
-            let (sender, receiver) = if reverse(lane) { (server, client) } else { (client, server) };
-            Load { path, carried: carried(path, &lane.client, sender, receiver, client) }
-        })
-        .collect();
-    let evidence = judge_all(&loads, &before, &after);
-    for (((&flow, lane), ends), (path, own)) in members.iter().zip(lanes).zip(ends).zip(paths.iter().zip(&evidence)) {
+    let ways: Vec<Ways> =
+        lanes.iter().zip(&ends).map(|(lane, ends)| Ways::new(lane.path, &lane.client, ends)).collect();
+    let (evidence, back) = evidence(&ways, &before, &after);
+    let judged = evidence.iter().zip(back).zip(&ways);
+    for (((&flow, lane), ends), ((own, back), ways)) in members.iter().zip(lanes).zip(ends).zip(judged) {
         let result = &mut record.flows[flow].tests[position];
-        book(result, round, path, &lane.client, options, ends, own.clone());
+        book(result, round, &ways.path, &lane.client, options, ends, (own.clone(), back));
         if let Some(booked) = result.rounds.last_mut().filter(|_| members.len() > 1) {
             together::soften(&mut booked.losses, own, &evidence);
         }
@@ -306,12 +382,10 @@ pub(super) fn book_uncounted(
     options: &Options,
     ends: Ends,
 ) {
-    let path = if spec.test.is_reverse() { backwards(path) } else { path.clone() };
-    let (sender, receiver) =
-        if spec.test.is_reverse() { (&ends.server, &ends.client) } else { (&ends.client, &ends.server) };
-    let load = Load { path: &path, carried: carried(&path, spec, sender, receiver, &ends.client) };
-    if let Some(evidence) = judge_all(&[load], &Counters::new(), &Counters::new()).pop() {
-        book(result, round, &path, spec, options, ends, evidence);
+    let ways = [Ways::new(path, spec, &ends)];
+    let (mut there, mut back) = evidence(&ways, &Counters::new(), &Counters::new());
+    if let Some(evidence) = there.pop().zip(back.pop()) {
+        book(result, round, &ways[0].path, spec, options, ends, evidence);
     }
 }
 
@@ -323,20 +397,65 @@ fn book(
     spec: &Spec,
     options: &Options,
     ends: Ends,
-    evidence: PathEvidence,
+    (evidence, back): (PathEvidence, Option<PathEvidence>),
 ) {
     let Ends { client, server, .. } = ends;
     let (sender, receiver) = if spec.test.is_reverse() { (&server, &client) } else { (&client, &server) };
+    let other_way = back.and_then(|evidence| other_way(path, spec, options, (&client, &server), evidence));
     let mut doubts = summary::doubts(spec.test, &client, &server);
     if let PathVerdict::NotProved { reason } = &evidence.verdict {
         doubts.insert(0, format!("path not proved: {reason}"));
     }
+    doubts.extend(other_way.iter().filter_map(|back| match &back.path.verdict {
+        PathVerdict::NotProved { reason } => Some(format!("path back not proved: {reason}")),
+        _ => None,
+    }));
     let bound = profile::bound(path, &options.rates, spec, Some(sender));
     doubts.extend(bound.as_ref().and_then(|bound| profile::impossible(bound, receiver)));
+    doubts
+        .extend(bound.as_ref().zip(client.back.as_deref()).and_then(|(bound, back)| profile::impossible(bound, back)));
     result.verdict.reasons.extend(doubts.into_iter().map(|doubt| format!("round {round}: {doubt}")));
-    let headline = if spec.test.is_rr() { client.units_per_second() } else { receiver.bits_per_second() };
+    let headline = match spec.test {
+        Test::FrameStream => receiver.units_per_second(),
+        test if test.is_rr() => client.units_per_second(),
+        _ => receiver.bits_per_second(),
+    } + client.back.as_deref().map_or(0.0, Side::bits_per_second);
+    let bottleneck = bottleneck::judge(&inputs(spec, sender, receiver, &evidence, bound.as_ref()));
+    let losses = match spec.test {
+        Test::UdpStream | Test::FrameStream => loss::charge(sender, receiver, &evidence.hops),
+        _ => Vec::new(),
+    };
+    result.placement = placement::got(&options.cpu_topology, &client, &server, spec.test.is_reverse());
+    result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, losses, bottleneck, other_way });
+    if let Some(bound) = &bound {
+        profile::refresh(result, bound, options.profile);
+    }
+}
+
+/// The direction from the server to the client, of a test with two.
+fn other_way(
+    path: &FlowPath,
+    spec: &Spec,
+    options: &Options,
+    (client, server): (&Side, &Side),
+    evidence: PathEvidence,
+) -> Option<OtherWay> {
+    let (sender, receiver) = (server.back.as_deref()?, client.back.as_deref()?);
+    let bound = profile::bound(path, &options.rates, spec, Some(sender));
+    let bottleneck = bottleneck::judge(&inputs(spec, sender, receiver, &evidence, bound.as_ref()));
+    Some(OtherWay { path: evidence, bottleneck })
+}
+
+/// What is known of a round in one direction.
+fn inputs<'i>(
+    spec: &Spec,
+    sender: &'i Side,
+    receiver: &'i Side,
+    evidence: &PathEvidence,
+    bound: Option<&'i Bound>,
+) -> bottleneck::Inputs<'i> {
     let asked = spec.tuning.pacing.or(spec.rate).map(|rate| rate.bits_per_second() as f64 * f64::from(spec.streams));
-    let bottleneck = bottleneck::judge(&bottleneck::Inputs {
+    bottleneck::Inputs {
         test: spec.test,
         sender,
         receiver,
@@ -345,16 +464,7 @@ fn book(
         sndbuf_asked: spec.tuning.sndbuf.or(spec.socket_buffer).is_some(),
         dropped: evidence.hops.iter().map(|hop| hop.dropped).sum(),
         qdisc_dropped: evidence.hops.iter().filter(|hop| hop.direction == "tx").map(|hop| hop.qdisc_dropped).sum(),
-        bound: bound.as_ref(),
-    });
-    let losses = match spec.test {
-        Test::UdpStream => loss::charge(sender, receiver, &evidence.hops),
-        _ => Vec::new(),
-    };
-    result.placement = placement::got(&options.cpu_topology, &client, &server, spec.test.is_reverse());
-    result.rounds.push(RoundRecord { round, headline, client, server, path: evidence, losses, bottleneck });
-    if let Some(bound) = &bound {
-        profile::refresh(result, bound, options.profile);
+        bound,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{cost, doubtful, loss};
 use crate::{
     measured::{Latency, Schedule, Side, Test},
-    record::{DatagramSummary, Summary, TestRecord, Unit},
+    record::{DatagramSummary, Directions, RoundRecord, Summary, TestRecord, Unit},
     stats,
 };
 
@@ -18,14 +18,17 @@ fn summarise(test: &TestRecord) -> Option<Summary> {
     let rounds = &test.rounds;
     let headline = stats::spread(&rounds.iter().map(|r| r.headline).collect::<Vec<_>>())?;
     let clients = || rounds.iter().flat_map(|round| &round.client.streams);
-    let senders =
-        || rounds.iter().flat_map(|r| if test.test.is_reverse() { &r.server.streams } else { &r.client.streams });
+    let senders = || {
+        let back = rounds.iter().filter_map(|round| round.server.back.as_ref());
+        let sides = rounds.iter().map(|r| if test.test.is_reverse() { &r.server } else { &r.client });
+        sides.chain(back.map(|side| &**side)).flat_map(|side| &side.streams)
+    };
     let schedule = clients().filter_map(|s| s.schedule).reduce(|a, b| Schedule {
         requests: a.requests + b.requests,
         missed: a.missed + b.missed,
         unanswered: a.unanswered + b.unanswered,
     });
-    let datagrams = (test.test == Test::UdpStream).then(|| {
+    let datagrams = test.test.is_numbered().then(|| {
         let mut sum = DatagramSummary::default();
         let mut jitters = Vec::new();
         for seen in rounds.iter().flat_map(|r| &r.server.streams).filter_map(|s| s.datagrams.as_ref()) {
@@ -42,8 +45,9 @@ fn summarise(test: &TestRecord) -> Option<Summary> {
     });
     let costs = cost::Costs::of(test);
     Some(Summary {
-        unit: if test.test.is_rr() { Unit::TransactionsPerSecond } else { Unit::BitsPerSecond },
+        unit: Unit::of(test.test),
         headline,
+        directions: directions(test),
         retransmits: senders().filter_map(|s| s.tcp.as_ref()?.retransmits).map(u64::from).reduce(|a, b| a + b),
         datagrams,
         latency: median_latency(&rounds.iter().filter_map(|r| r.client.latency).collect::<Vec<_>>()),
@@ -57,7 +61,16 @@ fn summarise(test: &TestRecord) -> Option<Summary> {
     })
 }
 
-fn median_latency(rounds: &[Latency]) -> Option<Latency> {
+fn directions(test: &TestRecord) -> Option<Directions> {
+    let of = |pick: &dyn Fn(&RoundRecord) -> Option<f64>| {
+        stats::spread(&test.rounds.iter().filter_map(pick).collect::<Vec<_>>())
+    };
+    let back = of(&|round| Some(round.client.back.as_ref()?.bits_per_second()))?;
+    Some(Directions { forward: of(&|round| Some(round.server.bits_per_second()))?, back })
+}
+
+/// Medians over the rounds; the extremes and the sum of the counts.
+pub fn median_latency(rounds: &[Latency]) -> Option<Latency> {
     let middle = |pick: fn(&Latency) -> f64| stats::median(&rounds.iter().map(pick).collect::<Vec<_>>());
     Some(Latency {
         count: rounds.iter().map(|l| l.count).sum(),
@@ -85,8 +98,14 @@ pub fn doubts(test: Test, client: &Side, server: &Side) -> Vec<String> {
             if sent != received {
                 doubts.push(format!("{sent} bytes were sent and {received} received"));
             }
+            if let Some((receiver, sender)) = client.back.as_deref().zip(server.back.as_deref())
+                && sender.all_bytes() != receiver.all_bytes()
+            {
+                let (sent, received) = (sender.all_bytes(), receiver.all_bytes());
+                doubts.push(format!("{sent} bytes were sent back and {received} received"));
+            }
         }
-        Test::UdpStream => {
+        test if test.is_numbered() => {
             let late: u64 = server.streams.iter().filter_map(|s| s.datagrams.as_ref()).map(|d| d.beyond_window).sum();
             if late > 0 {
                 doubts.push(format!("{late} datagrams came too late to be told from repeats"));
@@ -95,8 +114,21 @@ pub fn doubts(test: Test, client: &Side, server: &Side) -> Vec<String> {
         _ => {}
     }
     let headline_side = if test.is_judged_by_client() { client } else { server };
-    if headline_side.streams.iter().any(|s| s.bytes == 0 && s.units == 0) {
-        doubts.push("a stream carried nothing".to_owned());
+    for stream in client.both_ways().chain(server.both_ways()) {
+        let Some((seen, first)) = stream.verified.as_ref().and_then(|seen| Some((seen, seen.first.as_ref()?))) else {
+            continue;
+        };
+        let (corrupt, blocks) = (seen.corrupt, seen.blocks);
+        let number = stream.stream;
+        doubts.push(format!(
+            "the payload is corrupt: {corrupt} of {blocks} blocks of stream {number}, the first at {}",
+            first.text()
+        ));
+    }
+    let back = client.back.iter().flat_map(|back| &back.streams);
+    if headline_side.streams.iter().chain(back).any(|s| s.bytes == 0 && s.units == 0) {
+        let hint = if test == Test::FrameStream { ": frames are not routed, both ends must share a link" } else { "" };
+        doubts.push(format!("a stream carried nothing{hint}"));
     }
     doubts
 }

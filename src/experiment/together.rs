@@ -19,7 +19,7 @@ pub fn book(into: &mut Vec<TogetherRecord>, test: Test, round: u32, flows: &[Flo
     };
     let Some(found) = flows.iter().map(of).collect::<Option<Vec<_>>>() else { return };
     let at = into.iter().position(|sum| sum.test == test).unwrap_or_else(|| {
-        let unit = if test.is_rr() { Unit::TransactionsPerSecond } else { Unit::BitsPerSecond };
+        let unit = Unit::of(test);
         let streams = found.first().map_or(0, |&(_, streams)| streams);
         into.push(TogetherRecord { test, pairs: flows.len() as u32, streams, unit, rounds: vec![], headline: None });
         into.len() - 1

@@ -19,8 +19,10 @@ pub enum SendMode {
     Zerocopy,
     /// Datagrams: many per message (`UDP_SEGMENT`), many messages per `sendmmsg`.
     Gso,
-    /// Datagrams: one per message, many messages per `sendmmsg`.
+    /// Datagrams and frames: one per message, many messages per `sendmmsg`.
     Mmsg,
+    /// Frames: written into memory shared with the kernel (`PACKET_TX_RING`), many per call.
+    Ring,
 }
 
 /// How a receiver takes it.
@@ -39,7 +41,7 @@ pub enum ReceiveMode {
 
 impl SendMode {
     /// Every mode.
-    pub const ALL: [Self; 5] = [Self::Write, Self::Sendfile, Self::Zerocopy, Self::Gso, Self::Mmsg];
+    pub const ALL: [Self; 6] = [Self::Write, Self::Sendfile, Self::Zerocopy, Self::Gso, Self::Mmsg, Self::Ring];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -49,6 +51,7 @@ impl SendMode {
             Self::Zerocopy => "zerocopy",
             Self::Gso => "gso",
             Self::Mmsg => "mmsg",
+            Self::Ring => "ring",
         }
     }
 
@@ -56,6 +59,7 @@ impl SendMode {
     pub fn usual(test: Test) -> Self {
         match test {
             Test::UdpStream => Self::Gso,
+            Test::FrameStream => Self::Mmsg,
             Test::TcpSendfile => Self::Sendfile,
             _ => Self::Write,
         }
@@ -67,7 +71,9 @@ impl SendMode {
             Self::Write => test != Test::TcpSendfile,
             Self::Sendfile => test.is_byte_stream(),
             Self::Zerocopy => test.is_byte_stream() && test != Test::TcpSendfile,
-            Self::Gso | Self::Mmsg => test == Test::UdpStream,
+            Self::Gso => test == Test::UdpStream,
+            Self::Mmsg => test.is_numbered(),
+            Self::Ring => test == Test::FrameStream,
         }
     }
 }
@@ -88,7 +94,11 @@ impl ReceiveMode {
 
     /// What a test does when nothing is asked for.
     pub fn usual(test: Test) -> Self {
-        if test == Test::UdpStream { Self::Gro } else { Self::Recv }
+        match test {
+            Test::UdpStream => Self::Gro,
+            Test::FrameStream => Self::Mmsg,
+            _ => Self::Recv,
+        }
     }
 
     /// Can this test receive so?
@@ -96,7 +106,8 @@ impl ReceiveMode {
         match self {
             Self::Recv => true,
             Self::Trunc => test.is_byte_stream(),
-            Self::Gro | Self::Mmsg => test == Test::UdpStream,
+            Self::Gro => test == Test::UdpStream,
+            Self::Mmsg => test.is_numbered(),
         }
     }
 }
@@ -140,6 +151,9 @@ pub struct Tuning {
     pub congestion: Option<String>,
     /// Differentiated services code point, 0 to 63.
     pub dscp: Option<u8>,
+    /// IPv6 flow label, 1 to 0xfffff.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_label: Option<u32>,
     /// `TCP_NODELAY`; request/response tests set it unless told otherwise.
     pub nodelay: Option<bool>,
     /// `SO_MAX_PACING_RATE` of each socket.
@@ -152,6 +166,9 @@ pub struct Tuning {
     pub rcvbuf: Option<ByteSize>,
     /// `SO_BUSY_POLL`, microseconds.
     pub busy_poll: Option<u32>,
+    /// Frames go to the device past its queueing discipline (`PACKET_QDISC_BYPASS`).
+    #[serde(default)]
+    pub qdisc_bypass: bool,
     /// Never sleep in a receive: a request/response thread asks again and again.
     pub spin: bool,
 }
@@ -161,6 +178,9 @@ impl Tuning {
     pub fn check(&self) -> Result<(), String> {
         if let Some(dscp) = self.dscp.filter(|&dscp| dscp > 63) {
             return Err(format!("DSCP {dscp}: allowed are 0 to 63"));
+        }
+        if let Some(label) = self.flow_label.filter(|label| !(1..=0xf_ffff).contains(label)) {
+            return Err(format!("flow label {label:#x}: allowed are 1 to 0xfffff"));
         }
         if let Some(mss) = self.mss.filter(|mss| !(88..=32767).contains(mss)) {
             return Err(format!("MSS {mss}: the kernel takes 88 to 32767 bytes"));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    measured::Test,
     traffic::Spec,
     units::{BitRate, ByteSize, CpuList, Span},
 };
@@ -55,6 +56,9 @@ pub struct Admitted {
 impl Bounds {
     /// The job as this host will run it; an error says which bound it passes, and whose flag that is.
     pub fn admit(&self, mut spec: Spec) -> Result<Admitted, String> {
+        if spec.test == Test::FrameStream {
+            return Err("FRAME_STREAM needs both ends on one link, by `netbench run`".to_owned());
+        }
         spec.validate().map_err(|error| error.to_string())?;
         if spec.total() > self.duration.0 {
             let total = Span(spec.total());
@@ -131,7 +135,7 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{measured::Test, traffic::spec_example};
+    use crate::traffic::spec_example;
 
     fn bounds() -> Bounds {
         Bounds { congestion: vec!["cubic".into()], ..Bounds::default() }

@@ -8,6 +8,7 @@ use crate::{
 /// `23.41 Gbit/s`, `12345 trans/s`
 pub fn headline(value: f64, unit: Unit) -> String {
     match unit {
+        Unit::FramesPerSecond => format!("{value:.0} frames/s"),
         Unit::TransactionsPerSecond if value < 100.0 => format!("{value:.1} trans/s"),
         Unit::TransactionsPerSecond => format!("{value:.0} trans/s"),
         Unit::BitsPerSecond => match value {

@@ -20,6 +20,7 @@ pub fn amount(unit: Unit, value: f64) -> String {
         Unit::BitsPerSecond if value >= 1e9 => format!("{:.2} Gbit/s", value / 1e9),
         Unit::BitsPerSecond => format!("{:.2} Mbit/s", value / 1e6),
         Unit::TransactionsPerSecond => format!("{value:.0} trans/s"),
+        Unit::FramesPerSecond => format!("{value:.0} frames/s"),
     }
 }
 
@@ -29,7 +30,7 @@ fn interval(unit: Unit, spread: &Spread) -> String {
     let (scale, digits) = match unit {
         Unit::BitsPerSecond if spread.median >= 1e9 => (1e9, 2),
         Unit::BitsPerSecond => (1e6, 2),
-        Unit::TransactionsPerSecond => (1.0, 0),
+        Unit::TransactionsPerSecond | Unit::FramesPerSecond => (1.0, 0),
     };
     let mark = if spread.interval.is_some() { "" } else { " range" };
     format!("{:.digits$} – {:.digits$}{mark}", low / scale, high / scale)
@@ -185,8 +186,7 @@ pub fn overhead(report: &OverheadReport, out: &mut impl Write) -> io::Result<()>
                 Some(comparison) => comparison.change.map(|c| format!("{:+.0} %", c * 100.0)).unwrap_or_default(),
                 None => String::new(),
             };
-            let unit = if is_rr { Unit::TransactionsPerSecond } else { Unit::BitsPerSecond };
-            let headline = amount(unit, layer.headline.median);
+            let headline = amount(Unit::of(waterfall.test), layer.headline.median);
             let name: String = layer.name.chars().take(17).collect();
             let row = format!("{name:<17} {added:>9} {bar} {headline:>15} {told:>6}");
             writeln!(out, "{}", row.trim_end())?;

@@ -9,11 +9,11 @@ use anstyle::{AnsiColor, Style};
 
 use crate::{
     facts::Machine,
-    measured::{Latency, ReceiveMode, SendMode, Side, Stream},
+    measured::{CHECK_SEQUENCE, Latency, ReceiveMode, SendMode, Side, Stream, Test},
     plan::ceiling::RateSource,
     record::{
-        Ceiling, FlowRecord, IoTry, LossShare, PathEvidence, PathVerdict, RunRecord, SideCost, Summary, TestRecord,
-        Unit,
+        Ceiling, Directions, FlowRecord, IoTry, LossShare, PathEvidence, PathVerdict, RunRecord, SideCost, Summary,
+        TestRecord, UnderLoad, Unit,
     },
     stats::Spread,
     units::ByteSize,
@@ -105,6 +105,9 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
         None => writeln!(out, "\n  {BOLD}{:<INDENT$}{BOLD:#}no result", test.test.name(), INDENT = INDENT - 2)?,
         Some(summary) => {
             headline(test, summary, out)?;
+            if let Some(directions) = &summary.directions {
+                items(out, INDENT, &each_way(directions, summary.unit))?;
+            }
             if let Some(ceiling) = &test.ceiling {
                 ceiling_line(ceiling, out)?;
             }
@@ -113,6 +116,9 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
             }
             if let Some(latency) = &summary.uncorrected {
                 latencies("uncorrected ", latency, out)?;
+            }
+            if let Some(under) = &test.under {
+                under_load(under, summary, out)?;
             }
             items(out, INDENT, &account(test, summary))?;
             items(out, INDENT, &super::intervals::items(test))?;
@@ -127,6 +133,11 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
     }
     if let Some(found) = test.rounds.last().and_then(|round| round.bottleneck.as_ref()) {
         let label = format!("{:INDENT$}limited by {}: ", "", found.limit.name());
+        paragraph(out, Style::new(), &label, &found.evidence, INDENT + 2)?;
+    }
+    let back = test.rounds.last().and_then(|round| round.other_way.as_ref()?.bottleneck.as_ref());
+    if let Some(found) = back {
+        let label = format!("{:INDENT$}and back by {}: ", "", found.limit.name());
         paragraph(out, Style::new(), &label, &found.evidence, INDENT + 2)?;
     }
     if let Some(round) = test.rounds.last() {
@@ -169,7 +180,7 @@ fn headline(test: &TestRecord, summary: &Summary, out: &mut impl Write) -> io::R
         "  {BOLD}{name:<pad$}{value:<16}{BOLD:#}{spread}{}{rounds} × {}",
         if spread.is_empty() { "" } else { ", " },
         test.settings.duration,
-        pad = INDENT - 2
+        pad = (INDENT - 2).max(name.len() + 1)
     )
 }
 
@@ -198,9 +209,19 @@ fn ceiling_line(ceiling: &Ceiling, out: &mut impl Write) -> io::Result<()> {
     paragraph(out, Style::new(), &format!("{:INDENT$}ceiling: ", ""), &text, INDENT + 2)
 }
 
+/// `to the server 5.12 Gbit/s · back 4.98 Gbit/s`
+fn each_way(directions: &Directions, unit: Unit) -> Vec<String> {
+    let figure = |name: &str, spread: &Spread| {
+        let (scale, unit, digits) = scaled(spread.median, unit);
+        format!("{name} {:.digits$} {unit}", spread.median / scale)
+    };
+    vec![figure("client to server", &directions.forward), figure("server to client", &directions.back)]
+}
+
 pub(super) fn scaled(value: f64, unit: Unit) -> (f64, &'static str, usize) {
     match unit {
         Unit::TransactionsPerSecond => (1.0, "trans/s", if value < 100.0 { 1 } else { 0 }),
+        Unit::FramesPerSecond => (1.0, "frames/s", 0),
         Unit::BitsPerSecond if value >= 1e9 => (1e9, "Gbit/s", 2),
         Unit::BitsPerSecond if value >= 1e6 => (1e6, "Mbit/s", 2),
         Unit::BitsPerSecond => (1e3, "kbit/s", 2),
@@ -219,6 +240,24 @@ fn latencies(which: &str, latency: &Latency, out: &mut impl Write) -> io::Result
     ];
     let mut said = named.map(|(name, nanos)| format!("{name} {}", time(nanos as f64)));
     said[0].insert_str(0, which);
+    items(out, INDENT, &said)
+}
+
+/// The same requests beside a stream, and how much slower they were.
+fn under_load(under: &UnderLoad, idle: &Summary, out: &mut impl Write) -> io::Result<()> {
+    let Some(loaded) = &under.summary else { return Ok(()) };
+    let (scale, unit, digits) = scaled(loaded.goodput.median, Unit::BitsPerSecond);
+    let goodput = format!("{:.digits$} {unit}", loaded.goodput.median / scale);
+    let rate = loaded.headline.median;
+    writeln!(out, "{:INDENT$}{BOLD}under {}{BOLD:#}: {rate:.0} trans/s beside {goodput}", "", under.load)?;
+    latencies("loaded ", &loaded.latency, out)?;
+    let Some(idle) = &idle.latency else { return Ok(()) };
+    let times = |name: &str, pick: fn(&Latency) -> u64| {
+        let (loaded, idle) = (pick(&loaded.latency) as f64, pick(idle).max(1) as f64);
+        format!("{name} × {:.1}", loaded / idle)
+    };
+    let mut said = vec![times("p50", |l| l.p50_ns), times("p90", |l| l.p90_ns), times("p99", |l| l.p99_ns)];
+    said[0].insert_str(0, "loaded over idle: ");
     items(out, INDENT, &said)
 }
 
@@ -311,6 +350,7 @@ fn in_force(test: &TestRecord) -> Vec<String> {
     }
     match test.test.is_rr() {
         true => said.push(format!("request {} B, response {} B", settings.length.0, settings.response.0)),
+        false if test.test == Test::FrameStream => said.extend(frames(test)),
         false if test.test.is_udp() => said.push(format!("datagrams of {} bytes", settings.length.0)),
         false => said.push(format!("blocks of {}", settings.length)),
     }
@@ -334,9 +374,33 @@ fn in_force(test: &TestRecord) -> Vec<String> {
         said.extend(client.socket.mss.map(|mss| format!("MSS {mss}")));
         said.extend(client.socket.nodelay.filter(|&on| on).map(|_| "TCP_NODELAY".to_owned()));
         said.extend(moved(client, server));
+        said.extend(verified(client, server));
         said.push(format!("sndbuf {}", ByteSize(client.socket.sndbuf)));
         said.push(format!("rcvbuf {}", ByteSize(server.socket.rcvbuf)));
     }
+    said
+}
+
+/// `payload checked (CRC32C), 0.121 ns/B to make, 0.049 to check`
+fn verified(sender: &Stream, receiver: &Stream) -> Option<String> {
+    let (made, checked) = (sender.verified.as_ref()?, receiver.verified.as_ref()?);
+    let (make, check) = (made.ns_per_byte, checked.ns_per_byte);
+    Some(format!("payload checked (CRC32C): {make:.3} ns/B to make, {check:.3} to check"))
+}
+
+/// `frames of 64 bytes`, `0.84 Gbit/s on the wire`
+fn frames(test: &TestRecord) -> Vec<String> {
+    // The check sequence is the device's; preamble, delimiter and gap are the wire's.
+    const WIRE: u64 = 20;
+    let size = test.settings.length.0 + CHECK_SEQUENCE;
+    let mut said = vec![format!("frames of {size} bytes")];
+    if let Some(summary) = &test.summary {
+        let (scale, unit, digits) = scaled(summary.headline.median * ((size + WIRE) * 8) as f64, Unit::BitsPerSecond);
+        let rate = summary.headline.median * ((size + WIRE) * 8) as f64 / scale;
+        said.push(format!("{rate:.digits$} {unit} on the wire"));
+    }
+    let bypass = test.settings.tuning.qdisc_bypass;
+    said.push(if bypass { "past the queueing discipline" } else { "through the queueing discipline" }.to_owned());
     said
 }
 
@@ -381,11 +445,11 @@ fn cpu_items(test: &TestRecord) -> Vec<String> {
 /// `client CPU 97 % (2 user + 95 system), pinned to 0`
 fn cpu(name: &str, side: &Side) -> String {
     let percent = |pick: fn(&Stream) -> u64| {
-        side.streams.iter().map(|s| pick(s) as f64 * 100.0 / s.elapsed_ns.max(1) as f64).sum::<f64>()
+        side.both_ways().map(|s| pick(s) as f64 * 100.0 / s.elapsed_ns.max(1) as f64).sum::<f64>()
     };
     let (user, system) = (percent(|s| s.cpu.user_ns), percent(|s| s.cpu.system_ns));
     let mut cpus: Vec<usize> =
-        side.streams.iter().filter_map(|s| s.cpu.pinned.as_ref()).flat_map(|list| list.0.iter().copied()).collect();
+        side.both_ways().filter_map(|s| s.cpu.pinned.as_ref()).flat_map(|list| list.0.iter().copied()).collect();
     cpus.sort_unstable();
     cpus.dedup();
     let place =

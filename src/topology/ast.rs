@@ -404,7 +404,7 @@ pub struct Flow {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Test {
-    /// Tests by name: `tcp_stream`, `tcp_maerts`, `tcp_sendfile`, `udp_stream`, `tcp_rr`, `udp_rr`, `tcp_crr`, `tcp_cc`.
+    /// Tests by name: `tcp_stream`, `tcp_maerts`, `tcp_bidir`, `tcp_sendfile`, `udp_stream`, `frame_stream`, `tcp_rr`, `udp_rr`, `tcp_crr`, `tcp_cc`.
     #[serde(default)]
     pub tests: Vec<Text>,
     /// Length of one round, such as `3s`.

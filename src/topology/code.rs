@@ -133,7 +133,7 @@ since it would let the reader believe in something that is not measured."
     "A namespace has each interface name once. Names are given by `ifname`, by `node:ifname` in a link, or as `eth0`, `eth1`,
 … in order of declaration."
     36 UnknownTest "unknown test"
-    "Tests are named as netperf names them, in lower case: `tcp_stream`, `tcp_maerts`, `tcp_sendfile`, `udp_stream`, `tcp_rr`, `udp_rr`, `tcp_crr`, `tcp_cc`."
+    "Tests are named as netperf names them, in lower case: `tcp_stream`, `tcp_maerts`, `tcp_bidir`, `tcp_sendfile`, `udp_stream`, `frame_stream`, `tcp_rr`, `udp_rr`, `tcp_crr`, `tcp_cc`."
     37 PortTwice "a node twice on one switch"
     "Patterns and names may overlap: `[\"c*\", \"c1\"]` lists `c1` twice. A node has one port on a switch."
     38 Ipv6Mtu "MTU too small for IPv6"

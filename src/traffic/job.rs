@@ -23,11 +23,14 @@ pub use self::lane::{Control, Ended, Histograms, Lane, Role};
 use super::{
     Error, clock,
     counters::{self, Sample, StreamCounters, StreamSample, Tally, sample},
-    cpus, os, socket,
+    cpus, frames, os, socket,
     spec::Spec,
     udp_stream,
 };
-use crate::measured::Side;
+use crate::{
+    measured::{Side, Test},
+    units::MacAddr,
+};
 
 /// How long a server waits for the connections it was told of.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +50,7 @@ pub struct Server {
     /// Listeners, or the sockets of datagram streams.
     sockets: Vec<Socket>,
     ports: Vec<u16>,
+    mac: Option<MacAddr>,
 }
 
 impl Server {
@@ -54,20 +58,33 @@ impl Server {
     /// socket per stream for UDP.
     pub fn bind(spec: Spec, address: IpAddr) -> Result<Self, Error> {
         spec.validate()?;
+        if spec.test == Test::FrameStream {
+            let at = frames::interface(address)?;
+            let sockets = (0..spec.streams).map(|i| frames::receiver(&spec, &at, i)).collect::<Result<Vec<_>, _>>()?;
+            // A number for each, as of ports: frames have none.
+            let ports = (0..spec.streams).map(|i| i as u16 + 1).collect();
+            return Ok(Self { spec, sockets, ports, mac: Some(at.mac) });
+        }
         let count = if spec.test.is_udp() || spec.test.is_per_connection() { spec.streams } else { 1 };
         let sockets = (0..count).map(|_| socket::bound(&spec, address)).collect::<Result<Vec<_>, _>>()?;
         if !spec.test.is_udp() {
             let backlog = spec.streams.max(128) as i32;
+            sockets.iter().try_for_each(|socket| socket::reflect_flow_label(&spec, socket))?;
             sockets.iter().try_for_each(|socket| socket.listen(backlog)).map_err(os("listen at", address))?;
         }
         let bound = sockets.iter().map(|s| Ok(socket::local(s)?.port())).collect::<Result<Vec<_>, Error>>()?;
         let ports = (0..spec.streams as usize).map(|i| bound[i.min(bound.len() - 1)]).collect();
-        Ok(Self { spec, sockets, ports })
+        Ok(Self { spec, sockets, ports, mac: None })
     }
 
     /// The port of each stream.
     pub fn ports(&self) -> &[u16] {
         &self.ports
+    }
+
+    /// Of frames: the hardware address that the client sends to.
+    pub fn mac(&self) -> Option<MacAddr> {
+        self.mac
     }
 
     /// Lets in the peers, stream by stream, and nobody else; then starts the data threads.
@@ -76,9 +93,11 @@ impl Server {
             return Err(Error::Spec(format!("{} peers for {} streams", peers.len(), self.spec.streams)));
         }
         let mut listeners = Vec::new();
-        let sockets = if self.spec.test.is_udp() {
+        let sockets = if self.spec.test == Test::FrameStream {
+            self.sockets
+        } else if self.spec.test.is_udp() {
             for (socket, &peer) in self.sockets.iter().zip(peers) {
-                socket::connect(socket, peer)?;
+                socket::connect(&self.spec, socket, peer)?;
                 udp_stream::discard_queued(socket)?;
             }
             self.sockets
@@ -126,15 +145,24 @@ pub struct Client {
 
 impl Client {
     /// Connects each stream to its target, from an address of this namespace.
-    pub fn connect(spec: Spec, from: IpAddr, targets: &[SocketAddr]) -> Result<Self, Error> {
+    pub fn connect(mut spec: Spec, from: IpAddr, targets: &[SocketAddr]) -> Result<Self, Error> {
         spec.validate()?;
         if targets.len() != spec.streams as usize {
             return Err(Error::Spec(format!("{} targets for {} streams", targets.len(), spec.streams)));
         }
         let mut sockets = Vec::with_capacity(targets.len());
+        if spec.test == Test::FrameStream {
+            let at = frames::interface(from)?;
+            spec.frames.source = Some(at.mac);
+            for _ in targets {
+                sockets.push(frames::sender(&spec, &at)?);
+            }
+            let locals = targets.iter().map(|target| SocketAddr::new(from, target.port())).collect();
+            return Ok(Self { spec, sockets, locals });
+        }
         for &target in targets {
             let socket = socket::bound(&spec, from)?;
-            socket::connect(&socket, target)?;
+            socket::connect(&spec, &socket, target)?;
             sockets.push(socket);
         }
         let locals = sockets.iter().map(socket::local).collect::<Result<_, _>>()?;
@@ -186,10 +214,12 @@ impl Running {
         done: Done,
     ) -> Result<Self, Error> {
         spec.validate()?;
-        let count = sockets.len();
-        if count != spec.streams as usize {
-            return Err(Error::Spec(format!("{count} sockets for {} streams", spec.streams)));
+        let streams = sockets.len();
+        if streams != spec.streams as usize {
+            return Err(Error::Spec(format!("{streams} sockets for {} streams", spec.streams)));
         }
+        // In both directions, each has a thread of its own: those back to the client come after the others.
+        let count = if spec.test.is_bidirectional() { 2 * streams } else { streams };
         let control = Arc::new(Control::new(count));
         let counters: Arc<[StreamCounters]> = (0..count).map(|_| StreamCounters::default()).collect();
         let sockets: Arc<[Socket]> = sockets.into();
@@ -204,8 +234,9 @@ impl Running {
             let thread = std::thread::Builder::new().name(format!("stream-{i}")).spawn(move || {
                 let lane = Lane {
                     stream: i as u32,
+                    is_back: i >= streams,
                     spec: &spec,
-                    socket: &sockets[i],
+                    socket: &sockets[i % streams],
                     control: &control,
                     tally: Tally::new(&counters[i]),
                 };
@@ -228,23 +259,38 @@ impl Running {
 
     /// What the streams have done so far.
     pub fn sample(&self) -> Sample {
-        let sample = sample(&self.counters, clock::now_ns());
+        let sample = sample(&self.counters[..self.sockets.len()], clock::now_ns());
         if sample.opened_ns != 0 {
             self.cpus.get_or_init(cpus::Snapshot::take);
         }
         sample
     }
 
+    /// The same of the other direction, where there is one.
+    pub fn sample_back(&self) -> Option<Sample> {
+        let back = &self.counters[self.sockets.len()..];
+        (!back.is_empty()).then(|| sample(back, clock::now_ns()))
+    }
+
     /// What each stream has done so far, and the kernel's account of its connection. Not for a data thread: it costs a call a
     /// stream.
     pub fn sample_streams(&self) -> Vec<StreamSample> {
-        let connected = !self.spec.test.is_udp() && !self.spec.test.is_per_connection();
+        self.each(&self.counters)
+    }
+
+    /// The same of the other direction, where there is one.
+    pub fn sample_streams_back(&self) -> Vec<StreamSample> {
+        self.each(&self.counters[self.sockets.len()..])
+    }
+
+    fn each(&self, counters: &[StreamCounters]) -> Vec<StreamSample> {
+        let connected = !self.spec.test.is_connectionless() && !self.spec.test.is_per_connection();
         let one = |((bytes, units), socket): ((u64, u64), &Socket)| StreamSample {
             bytes,
             units,
             tcp: connected.then(|| socket::tcp_info(socket)),
         };
-        counters::each(&self.counters).zip(self.sockets.iter()).map(one).collect()
+        counters::each(counters).zip(self.sockets.iter()).map(one).collect()
     }
 
     /// The job as it runs.
@@ -265,7 +311,7 @@ impl Running {
     /// Ends every stream now, wherever it waits.
     pub fn stop(&self) {
         self.control.stop();
-        if !self.spec.test.is_udp() {
+        if !self.spec.test.is_connectionless() {
             for socket in self.sockets.iter() {
                 // Wakes a blocked call; an error says that the connection is gone already.
                 let _ = socket.shutdown(Shutdown::Both);
@@ -297,7 +343,11 @@ impl Running {
             None => {
                 let uncorrected = all.as_ref().and_then(|all| all.uncorrected.as_ref()).map(lane::percentiles);
                 let latency = all.map(|all| lane::percentiles(&all.main));
-                Ok(Side { streams, intervals: Vec::new(), latency, uncorrected, cpus })
+                let back = streams.split_off(self.sockets.len().min(streams.len()));
+                let side =
+                    |streams, cpus, back| Side { streams, intervals: Vec::new(), latency, uncorrected, cpus, back };
+                let back = (!back.is_empty()).then(|| Box::new(side(back, cpus.clone(), None)));
+                Ok(side(streams, cpus, back))
             }
         }
     }

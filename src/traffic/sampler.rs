@@ -102,6 +102,12 @@ impl Sampler {
         told
     }
 
+    /// The intervals of a side.
+    pub fn close_for(self, side: &Side) -> Vec<Interval> {
+        let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
+        self.close(longest, side)
+    }
+
     /// The intervals of the whole window. A rest shorter than half an interval joins the one before; so does what was
     /// looked at after the window had closed.
     pub fn close(mut self, elapsed_ns: u64, side: &Side) -> Vec<Interval> {
@@ -156,8 +162,9 @@ mod tests {
             datagrams: None,
             schedule: None,
             retries: None,
+            verified: None,
         };
-        Side { streams: vec![stream], intervals: vec![], latency: None, uncorrected: None, cpus: vec![] }
+        Side { streams: vec![stream], intervals: vec![], latency: None, uncorrected: None, cpus: vec![], back: None }
     }
 
     proptest! {

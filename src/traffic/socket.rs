@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     os::fd::AsFd,
     time::Duration,
 };
@@ -44,7 +44,7 @@ pub fn datagrams(spec: &Spec, local: SocketAddr, peer: SocketAddr) -> Result<Soc
     let socket = opened(spec, local)?;
     socket.set_reuse_port(true).map_err(os("set SO_REUSEPORT of", local))?;
     socket.bind(&local.into()).map_err(os("bind", local))?;
-    connect(&socket, peer)?;
+    connect(spec, &socket, peer)?;
     udp_stream::discard_queued(&socket)?;
     Ok(socket)
 }
@@ -150,9 +150,68 @@ fn fragmenting(socket: &Socket, at: SocketAddr, never: bool) -> Result<(), Error
     sys::set_option(socket.as_fd(), level, name, &value.to_ne_bytes()).map_err(os("set IP_MTU_DISCOVER of", at))
 }
 
-/// Connects, with a limit in time.
-pub fn connect(socket: &Socket, to: SocketAddr) -> Result<(), Error> {
-    socket.connect_timeout(&to.into(), CONNECT_TIMEOUT).map_err(os("connect to", to))
+/// Connects, with a limit in time; over IPv6 with the flow label that was asked for.
+pub fn connect(spec: &Spec, socket: &Socket, to: SocketAddr) -> Result<(), Error> {
+    let mut target = to;
+    if let (SocketAddr::V6(target), Some(label)) = (&mut target, spec.tuning.flow_label) {
+        flow_label::lease(socket, *target.ip(), label).map_err(os("lease a flow label towards", to))?;
+        target.set_flowinfo(label.to_be());
+    }
+    socket.connect_timeout(&target.into(), CONNECT_TIMEOUT).map_err(os("connect to", to))
+}
+
+/// A listener whose connections answer with the label that comes, where this host allows that.
+pub fn reflect_flow_label(spec: &Spec, socket: &Socket) -> Result<(), Error> {
+    let is_ipv6 = socket.local_addr().is_ok_and(|address| address.is_ipv6());
+    if spec.tuning.flow_label.is_none() || !is_ipv6 {
+        return Ok(());
+    }
+    match flow_label::reflect(socket) {
+        // `net.ipv6.flowlabel_consistency` forbids it; the label in force, if any, is in the result.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        outcome => outcome.map_err(os("reflect flow labels at", "the listener")),
+    }
+}
+
+/// `IPV6_FLOWLABEL_MGR`: a label that a socket sends is leased from the kernel first (include/uapi/linux/in6.h).
+mod flow_label {
+    use super::*;
+
+    const IPV6_FLOWLABEL_MGR: i32 = 32;
+    const IPV6_FLOWINFO_SEND: i32 = 33;
+    /// `struct in6_flowlabel_req`.
+    const SIZE: usize = 32;
+    const ACTION_GET: u8 = 0;
+    const SHARE_ANY: u8 = 255;
+    const CREATE: u16 = 1;
+    const REFLECT: u16 = 4;
+
+    fn request(to: Ipv6Addr, label: u32, flags: u16) -> [u8; SIZE] {
+        let mut bytes = [0; SIZE];
+        bytes[..16].copy_from_slice(&to.octets());
+        bytes[16..20].copy_from_slice(&label.to_be_bytes());
+        (bytes[20], bytes[21]) = (ACTION_GET, SHARE_ANY);
+        bytes[22..24].copy_from_slice(&flags.to_ne_bytes());
+        bytes
+    }
+
+    pub fn lease(socket: &Socket, to: Ipv6Addr, label: u32) -> io::Result<()> {
+        let set = |option, value: &[u8]| sys::set_option(socket.as_fd(), libc::IPPROTO_IPV6, option, value);
+        set(IPV6_FLOWLABEL_MGR, &request(to, label, CREATE))?;
+        set(IPV6_FLOWINFO_SEND, &1i32.to_ne_bytes())
+    }
+
+    pub fn reflect(socket: &Socket) -> io::Result<()> {
+        let value = request(Ipv6Addr::UNSPECIFIED, 0, REFLECT);
+        sys::set_option(socket.as_fd(), libc::IPPROTO_IPV6, IPV6_FLOWLABEL_MGR, &value)
+    }
+
+    pub fn in_force(socket: &Socket) -> Option<u32> {
+        let mut bytes = [0; SIZE];
+        sys::get_option(socket.as_fd(), libc::IPPROTO_IPV6, IPV6_FLOWLABEL_MGR, &mut bytes).ok()?;
+        let label = u32::from_be_bytes(super::field(&bytes, 16)?) & 0xf_ffff;
+        (label != 0).then_some(label)
+    }
 }
 
 /// Own address of a socket.
@@ -183,6 +242,7 @@ pub fn facts(socket: &Socket, tcp: bool) -> SocketFacts {
     if sys::get_option(socket.as_fd(), level, option, &mut value).is_ok_and(|length| length == 4) {
         facts.dscp = Some((i32::from_ne_bytes(value) >> 2) as u8 & 63);
     }
+    facts.flow_label = if is_ipv6 { flow_label::in_force(socket) } else { None };
     let number = |option| {
         let mut value = [0; 4];
         let length = sys::get_option(socket.as_fd(), libc::SOL_SOCKET, option, &mut value).ok()?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Error;
 use crate::{
     measured::{ReceiveMode, SendMode, Test, Tuning},
-    units::{BitRate, ByteSize, Span},
+    units::{BitRate, ByteSize, MacAddr, Span},
 };
 
 /// Bytes in front of each datagram of UDP_STREAM: sequence number and sender's clock.
@@ -36,6 +36,8 @@ pub struct Spec {
     pub transactions: Option<u64>,
     /// Request/response: requests kept in flight beside the first.
     pub burst: u32,
+    /// Make the payload from this seed, and check it at the receiver.
+    pub verify: Option<u64>,
     /// What to ask for as `SO_SNDBUF` and `SO_RCVBUF`; none leaves TCP to the kernel's tuning and asks 4 MiB for UDP.
     pub socket_buffer: Option<ByteSize>,
     /// CPUs of this side, in the order of the streams; stream i gets the (i mod n)-th, alone.
@@ -48,6 +50,20 @@ pub struct Spec {
     pub receive: ReceiveMode,
     /// Options of the sockets.
     pub tuning: Tuning,
+    /// FRAME_STREAM: what its frames are known by.
+    #[serde(default)]
+    pub frames: FrameEnds,
+}
+
+/// What the frames of a job are known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FrameEnds {
+    /// In every frame of the job.
+    pub token: u32,
+    /// The receiver's hardware address; at the sender.
+    pub peer: Option<MacAddr>,
+    /// The sender's own, which it finds itself.
+    pub source: Option<MacAddr>,
 }
 
 /// Limits of a job: a worker is driven by frames and must not be made to eat the machine.
@@ -60,6 +76,8 @@ impl Limits {
     pub const BLOCK: u64 = 1 << 20;
     /// UDP payload over IPv4.
     pub const DATAGRAM: u64 = 65507;
+    /// A frame from its first address to before its check sequence: 64 and 9018 bytes on the wire.
+    pub const FRAME: (u64, u64) = (60, 9014);
     /// Transactions of a stream in a second.
     pub const TRANSACTIONS: u64 = 10_000_000;
     /// Requests in flight beside the first.
@@ -74,11 +92,21 @@ impl Spec {
     /// Length of one send where none is asked for: as iperf3, and enough that per-call cost vanishes.
     pub const BLOCK: u64 = 128 << 10;
 
+    /// Bytes of a block or datagram that can be checked: room for numbers and a CRC.
+    pub const CHECKED: u64 = 32;
+
     /// Refuses what is senseless or beyond the limits.
     pub fn validate(&self) -> Result<(), Error> {
         let no = |what: String| Err(Error::Spec(what));
-        let (length, longest) = (self.length.0, if self.test.is_udp() { Limits::DATAGRAM } else { Limits::BLOCK });
-        let shortest = if self.test == Test::UdpStream { DATAGRAM_HEADER as u64 } else { 1 };
+        let (length, (shortest, longest)) = (
+            self.length.0,
+            match self.test {
+                Test::FrameStream => (Limits::FRAME.0, Limits::FRAME.1),
+                Test::UdpStream => (DATAGRAM_HEADER as u64, Limits::DATAGRAM),
+                Test::UdpRr => (1, Limits::DATAGRAM),
+                _ => (1, Limits::BLOCK),
+            },
+        );
         if self.streams == 0 || self.streams > Limits::STREAMS {
             return no(format!("{} streams: allowed are 1 to {}", self.streams, Limits::STREAMS));
         }
@@ -114,6 +142,19 @@ impl Spec {
                 return no(
                     "datagrams on a schedule carry a number: request and response of 8 bytes at least".to_owned()
                 );
+            }
+        }
+        if self.verify.is_some() {
+            if !self.test.can_verify() {
+                return no(format!("{} has no payload that can be checked", self.test));
+            }
+            if length < Self::CHECKED {
+                return no(format!("length {length}: what is checked has {} bytes at least", Self::CHECKED));
+            }
+            let copies = self.send == SendMode::Write && self.receive == ReceiveMode::Recv;
+            if !self.test.is_udp() && !copies {
+                let what = "checked payload is made for each block and read at the receiver";
+                return no(format!("{what}: it goes by write and recv, not {} and {}", self.send, self.receive));
             }
         }
         if self.burst > 0 {
@@ -166,18 +207,21 @@ pub fn example(test: Test) -> Spec {
         length: ByteSize(match test {
             test if test.is_byte_stream() => Spec::BLOCK,
             Test::UdpStream => 1400,
+            Test::FrameStream => 60,
             _ => 1,
         }),
         response: ByteSize(1),
         rate: None,
         transactions: None,
         burst: 0,
+        verify: None,
         socket_buffer: None,
         cpus: None,
         dont_fragment: true,
         send: SendMode::usual(test),
         receive: ReceiveMode::usual(test),
         tuning: Tuning::default(),
+        frames: FrameEnds::default(),
     }
 }
 
@@ -191,7 +235,7 @@ mod tests {
             example(test).validate().unwrap();
         }
         type Break = fn(&mut Spec);
-        let breaks: [Break; 12] = [
+        let breaks: [Break; 13] = [
             |s| s.streams = 0,
             |s| s.streams = 257,
             |s| s.length = ByteSize(15),
@@ -204,6 +248,7 @@ mod tests {
             |s| s.receive = ReceiveMode::Trunc,
             |s| s.tuning.dscp = Some(64),
             |s| s.burst = 1,
+            |s| (s.verify, s.length) = (Some(1), ByteSize(31)),
         ];
         for (i, break_it) in breaks.into_iter().enumerate() {
             let mut spec = example(Test::UdpStream);

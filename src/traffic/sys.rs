@@ -2,13 +2,18 @@
 
 mod batch;
 mod errors;
+mod packet;
 
 use std::{
     io, mem,
     os::fd::{AsRawFd, BorrowedFd},
 };
 
-pub use self::{batch::Batch, errors::next_completion};
+pub use self::{
+    batch::Batch,
+    errors::next_completion,
+    packet::{TxRing, accept_words, bind_packet, interface_of},
+};
 
 /// Reads a socket option into `buffer`; how many bytes the kernel filled.
 pub fn get_option(fd: BorrowedFd<'_>, level: i32, name: i32, buffer: &mut [u8]) -> io::Result<usize> {
@@ -36,6 +41,14 @@ pub fn thread_usage() -> (u64, u64) {
     };
     let nanos = |t: libc::timeval| t.tv_sec as u64 * 1_000_000_000 + t.tv_usec as u64 * 1000;
     (nanos(usage.ru_utime), nanos(usage.ru_stime))
+}
+
+/// Bytes that a connection's peer has not acknowledged, its own end among them (`SIOCOUTQ`).
+pub fn unacknowledged(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, which lives through the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { Ok(u64::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
 }
 
 /// `send` with `MSG_ZEROCOPY`. The kernel keeps hold of the block's pages until it says so by [`next_completion`]: bytes

@@ -8,8 +8,8 @@ use rustix::{
 };
 use socket2::Socket;
 
-use super::sys;
-use crate::measured::{SendMode, StreamIo, Zerocopy};
+use super::{payload::Maker, sys};
+use crate::measured::{SendMode, StreamIo, Verified, Zerocopy};
 
 /// `MSG_ZEROCOPY` sends in flight before the error queue is read: far below what `optmem_max` allows.
 const IN_FLIGHT: u64 = 16;
@@ -24,6 +24,8 @@ pub enum Push {
     Sendfile(File, usize),
     /// From memory, by reference.
     Zerocopy(Vec<u8>, Zerocopy),
+    /// From memory, copied, and made anew for each block.
+    Made(Maker),
 }
 
 impl Push {
@@ -59,6 +61,16 @@ impl Push {
         (push, io)
     }
 
+    /// Blocks that the receiver can check.
+    pub fn verified(maker: Maker) -> (Self, StreamIo) {
+        (Self::Made(maker), StreamIo { send: Some(SendMode::Write), ..StreamIo::default() })
+    }
+
+    /// What was made to be checked.
+    pub fn made(&self) -> Option<Verified> {
+        if let Self::Made(maker) = self { Some(maker.account()) } else { None }
+    }
+
     /// Sends (a part of) the block.
     #[inline]
     pub fn push(&mut self, socket: &Socket) -> io::Result<usize> {
@@ -70,6 +82,12 @@ impl Push {
     pub fn push_at_most(&mut self, socket: &Socket, most: usize) -> io::Result<usize> {
         match self {
             Self::Write(block) => socket.send(&block[..most.min(block.len())]),
+            Self::Made(maker) => {
+                let rest = maker.rest();
+                let sent = socket.send(&rest[..most.min(rest.len())])?;
+                maker.sent(sent);
+                Ok(sent)
+            }
             Self::Sendfile(file, length) => {
                 let mut from = 0;
                 sendfile(socket, &*file, Some(&mut from), most.min(*length)).map_err(io::Error::from)

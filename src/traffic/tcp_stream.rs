@@ -15,12 +15,13 @@ use super::{
     clock::now_ns,
     job::{Ended, Lane},
     os,
+    payload::{Checker, Maker},
     socket::{is_pause, tcp_info},
     sys,
     tcp_send::Push,
 };
 use crate::{
-    measured::{ReceiveMode, StreamIo},
+    measured::{ReceiveMode, StreamIo, Verified},
     traffic::Spec,
 };
 
@@ -29,13 +30,19 @@ const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long a sender waits for the receiver to have read everything.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How often the server of both directions looks whether the first byte has come.
+const BEGUN: Duration = Duration::from_micros(500);
+
 /// What a receiver that copies nothing takes at a time.
 const DISCARD: usize = 4 << 20;
 
 /// Sends until the window's end, then waits until the receiver has all.
 pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     lane.socket.set_write_timeout(Some(SEND_TIMEOUT)).map_err(os("set SO_SNDTIMEO of stream", lane.stream))?;
-    let (mut push, mut io) = Push::new(lane.spec.send, lane.spec.length.0 as usize, lane.socket);
+    let (mut push, mut io) = match lane.spec.verify {
+        Some(seed) => Push::verified(Maker::new(seed, lane.stream, lane.spec.length.0 as usize)),
+        None => Push::new(lane.spec.send, lane.spec.length.0 as usize, lane.socket),
+    };
     // A server that sends waits for the client's word, which comes when the counters of the path have been read.
     if lane.spec.test.is_reverse() && !matches!((&*lane.socket).read(&mut [0; 1]), Ok(1)) {
         return if lane.control.stopped() {
@@ -43,6 +50,13 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
         } else {
             Err(lane.failed("the receiver never began"))
         };
+    }
+    // And so does the server of both directions: until the first byte of the other.
+    while lane.is_back && !lane.control.has_begun(lane.other()) {
+        if lane.control.stopped() {
+            return Ok(Ended::default());
+        }
+        std::thread::sleep(BEGUN);
     }
     let start = now_ns();
     let omit = lane.spec.omit.0.as_nanos() as u64;
@@ -55,6 +69,7 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let ended = pump(lane, &mut push, opened + lane.spec.duration.0.as_nanos() as u64)?;
     let mut tcp = tcp_info(lane.socket);
     drain(lane);
+    let verified = push.made();
     io.zerocopy = push.close(lane.socket);
     // What was in flight at the end may have been sent again since.
     let drained = tcp_info(lane.socket);
@@ -68,7 +83,7 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     ] {
         *time = time.zip(then).map(|(after, before)| after.saturating_sub(before));
     }
-    Ok(Ended { elapsed_ns: ended - opened, tcp: Some(tcp), io: Some(io), ..Ended::default() })
+    Ok(Ended { elapsed_ns: ended - opened, tcp: Some(tcp), io: Some(io), verified, ..Ended::default() })
 }
 
 /// The hot loop: one send and one clock read per block. Returns the time at which the last send returned.
@@ -91,6 +106,9 @@ fn pump(lane: &mut Lane<'_>, push: &mut Push, until: u64) -> Result<u64, Error> 
 /// Says that no more comes and waits for the receiver to close.
 fn drain(lane: &Lane<'_>) {
     let _ = lane.socket.shutdown(Shutdown::Write);
+    if lane.spec.test.is_bidirectional() {
+        return drain_to_peer(lane);
+    }
     let _ = lane.socket.set_read_timeout(Some(SEND_TIMEOUT));
     let deadline = now_ns() + DRAIN_TIMEOUT.as_nanos() as u64;
     while !lane.control.stopped() && now_ns() < deadline {
@@ -101,9 +119,21 @@ fn drain(lane: &Lane<'_>) {
     }
 }
 
+/// Another thread reads this connection: waits until the peer has acknowledged all. The other end of the stream says by
+/// itself when its thread has read the last byte.
+fn drain_to_peer(lane: &Lane<'_>) {
+    let deadline = now_ns() + DRAIN_TIMEOUT.as_nanos() as u64;
+    while !lane.control.stopped() && now_ns() < deadline {
+        match sys::unacknowledged(lane.socket.as_fd()) {
+            Ok(1..) => std::thread::sleep(BEGUN),
+            _ => return,
+        }
+    }
+}
+
 /// Receives until the sender closes. The window runs from the first byte (after the warm-up) to the last.
 pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
-    let mut take = Take::new(lane.spec);
+    let mut take = Take::new(lane);
     if lane.spec.test.is_reverse() {
         lane.socket.send(&[1]).map_err(|error| lane.failed(format_args!("begin: {error}")))?;
     }
@@ -115,6 +145,7 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
         Ok(_) => return Err(lane.failed("closed by the sender before the first byte")),
         Err(error) => return Err(lane.failed(format_args!("receive: {error}"))),
     }
+    lane.control.begin(lane.stream);
     if let Some(lowat) = lane.spec.tuning.rcvlowat {
         // After the first byte: a thread that waits for fewer bytes than the mark is not woken.
         sys::set_option(lane.socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVLOWAT, &lowat.to_ne_bytes())
@@ -128,14 +159,17 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let opened = now_ns();
     lane.tally.open(opened);
     let last = drink(lane, &mut take, u64::MAX)?;
-    let _ = lane.socket.shutdown(Shutdown::Write);
+    if !lane.spec.test.is_bidirectional() {
+        let _ = lane.socket.shutdown(Shutdown::Write);
+    }
     let io = StreamIo {
         receive: Some(lane.spec.receive),
-        payload_copied: Some(matches!(take, Take::Copy(_))),
+        payload_copied: Some(!matches!(take, Take::Discard(_))),
         ..StreamIo::default()
     };
     let tcp = Some(tcp_info(lane.socket));
-    Ok(Ended { elapsed_ns: last.saturating_sub(opened), tcp, io: Some(io), ..Ended::default() })
+    let verified = take.checked();
+    Ok(Ended { elapsed_ns: last.saturating_sub(opened), tcp, io: Some(io), verified, ..Ended::default() })
 }
 
 /// How a receiver takes what has come.
@@ -144,10 +178,16 @@ enum Take {
     Copy(Vec<u8>),
     /// Out of the queue and away; the buffer only says how much at most, and is never written.
     Discard(Vec<MaybeUninit<u8>>),
+    /// Into a buffer, to be checked.
+    Check(Checker),
 }
 
 impl Take {
-    fn new(spec: &Spec) -> Self {
+    fn new(lane: &Lane<'_>) -> Self {
+        let spec = lane.spec;
+        if let Some(seed) = spec.verify {
+            return Self::Check(Checker::new(seed, lane.stream, spec.length.0 as usize));
+        }
         match spec.receive {
             ReceiveMode::Trunc => Self::Discard(vec![MaybeUninit::uninit(); DISCARD]),
             _ => Self::Copy(vec![0; spec.length.0.max(Spec::BLOCK) as usize]),
@@ -159,7 +199,17 @@ impl Take {
         match self {
             Self::Copy(buffer) => socket.read(buffer),
             Self::Discard(buffer) => socket.recv_with_flags(buffer, libc::MSG_TRUNC),
+            Self::Check(checker) => {
+                let received = socket.read(checker.room())?;
+                checker.took(received);
+                Ok(received)
+            }
         }
+    }
+
+    /// What the check brought, the last and incomplete block included.
+    fn checked(self) -> Option<Verified> {
+        if let Self::Check(checker) = self { Some(checker.close()) } else { None }
     }
 }
 

@@ -19,17 +19,20 @@ pub use self::{
 use super::{
     Error,
     clock::{now_ns, sleep_until},
+    frames,
     job::{Ended, Lane},
+    payload::{seal, sealing_cost},
     socket::is_pause,
+    spec::DATAGRAM_HEADER,
     sys::{self, Batch},
 };
 use crate::{
-    measured::{SendMode, StreamIo},
+    measured::{SendMode, StreamIo, Test, Verified},
     units::ByteSize,
 };
 
 /// Set in the number of a warm-up datagram.
-const WARM_UP: u64 = 1 << 63;
+pub const WARM_UP: u64 = 1 << 63;
 /// The number of a datagram that only asks whether the path takes it.
 const PROBE: u64 = u64::MAX;
 
@@ -79,10 +82,14 @@ struct Bundles {
     batch: Batch,
     /// Datagrams of a message.
     segments: usize,
+    /// Seed and stream of datagrams that can be checked.
+    seal: Option<(u64, u32)>,
+    /// Bytes in front of a number: what a frame begins with.
+    offset: usize,
 }
 
 impl Bundles {
-    fn new(mode: SendMode, length: usize) -> Self {
+    fn new(mode: SendMode, length: usize, seal: Option<(u64, u32)>, prefix: &[u8]) -> Self {
         let segments = if mode == SendMode::Gso { (MESSAGE / length).clamp(1, SEGMENTS) } else { 1 };
         let messages = match mode {
             SendMode::Gso => (CALL / (segments * length)).clamp(1, MESSAGES),
@@ -93,8 +100,9 @@ impl Bundles {
         for i in 0..messages {
             // Not zeros: a page of zeros may be shared or compressed on the way.
             batch.slot(i).iter_mut().enumerate().for_each(|(at, byte)| *byte = (at.wrapping_mul(167) >> 2) as u8);
+            batch.slot(i)[..prefix.len()].copy_from_slice(prefix);
         }
-        Self { batch, segments }
+        Self { batch, segments, seal, offset: prefix.len() }
     }
 
     /// Datagrams of a call.
@@ -106,12 +114,16 @@ impl Bundles {
     #[inline]
     fn fill(&mut self, first: u64, due: usize, stamp: u64, length: usize) -> usize {
         let messages = due.div_ceil(self.segments);
+        let at = self.offset;
         let mut number = first;
         for i in 0..messages {
             let here = self.segments.min(due - i * self.segments);
             for datagram in self.batch.slot(i).chunks_exact_mut(length).take(here) {
-                datagram[..8].copy_from_slice(&number.to_le_bytes());
-                datagram[8..16].copy_from_slice(&stamp.to_le_bytes());
+                datagram[at..at + 8].copy_from_slice(&number.to_le_bytes());
+                datagram[at + 8..at + 16].copy_from_slice(&stamp.to_le_bytes());
+                if let Some((seed, stream)) = self.seal {
+                    seal(seed, stream, number, DATAGRAM_HEADER, datagram);
+                }
                 number += 1;
             }
             self.batch.set_len(i, here * length);
@@ -133,7 +145,10 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
             fall_back(&mut io, reason);
         }
     }
-    let mut bundles = Bundles::new(io.send.unwrap_or(SendMode::Mmsg), length);
+    let prefix = if lane.spec.test == Test::FrameStream { frames::prefix(lane.spec, lane.stream) } else { Vec::new() };
+    let sealing = lane.spec.verify.map(|seed| (seed, lane.stream));
+    let sealed = lane.spec.verify.map(|seed| sealing_cost(seed, DATAGRAM_HEADER, length));
+    let mut bundles = Bundles::new(io.send.unwrap_or(SendMode::Mmsg), length, sealing, &prefix);
     let start = now_ns();
     let omit = lane.spec.omit.0.as_nanos() as u64;
     if omit > 0 {
@@ -143,7 +158,13 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     lane.tally.open(opened);
     let ended = pump(lane, &mut bundles, &mut io, 0, opened, opened + lane.spec.duration.0.as_nanos() as u64)?;
     io.segments = (bundles.segments > 1).then_some(bundles.segments as u32);
-    Ok(Ended { elapsed_ns: ended - opened, io: Some(io), ..Ended::default() })
+    let verified = sealed.map(|ns_per_byte| Verified {
+        blocks: lane.tally.units + lane.tally.omitted_units,
+        bytes: lane.tally.bytes + lane.tally.omitted_bytes,
+        ns_per_byte,
+        ..Verified::default()
+    });
+    Ok(Ended { elapsed_ns: ended - opened, io: Some(io), verified, ..Ended::default() })
 }
 
 fn fall_back(io: &mut StreamIo, reason: String) {
@@ -196,7 +217,7 @@ fn pump(
                 Err(error) if io.send == Some(SendMode::Gso) && error.raw_os_error() == Some(libc::EIO) => {
                     stop_segmentation(lane.socket);
                     fall_back(io, no_segmentation(&error));
-                    *bundles = Bundles::new(SendMode::Mmsg, length as usize);
+                    *bundles = Bundles::new(SendMode::Mmsg, length as usize, bundles.seal, &[]);
                     break;
                 }
                 Err(error) => return Err(refused(lane, &error)),
@@ -227,6 +248,7 @@ fn transmit(
 
 fn refused(lane: &Lane<'_>, error: &io::Error) -> Error {
     match error.raw_os_error() {
+        Some(libc::EMSGSIZE) if lane.spec.test == Test::FrameStream => frames::too_long(lane),
         Some(libc::EMSGSIZE) => lane.failed(format_args!(
             "a datagram of {} bytes does not fit the path (EMSGSIZE): its MTU is smaller than declared",
             lane.spec.length
@@ -244,15 +266,21 @@ mod tests {
 
     #[test]
     fn bundles_number_every_datagram() {
-        let mut bundles = Bundles::new(SendMode::Gso, 1460);
+        let mut bundles = Bundles::new(SendMode::Gso, 1460, None, &[]);
         assert_eq!((bundles.segments, bundles.batch.count()), (44, 4));
         assert_eq!(bundles.fill(1000, 50, 7, 1460), 2);
         let number = |slot: &[u8], i: usize| u64::from_le_bytes(slot[i * 1460..i * 1460 + 8].try_into().unwrap());
         assert_eq!((number(bundles.batch.slot(0), 0), number(bundles.batch.slot(0), 43)), (1000, 1043));
         assert_eq!((number(bundles.batch.slot(1), 0), number(bundles.batch.slot(1), 5)), (1044, 1049));
-        assert_eq!((Bundles::new(SendMode::Mmsg, 65507).room(), Bundles::new(SendMode::Gso, 16).segments), (64, 64));
-        assert_eq!(Bundles::new(SendMode::Gso, 65507).segments, 1);
-        assert_eq!(Bundles::new(SendMode::Write, 1460).room(), 1);
+        assert_eq!(
+            (
+                Bundles::new(SendMode::Mmsg, 65507, None, &[]).room(),
+                Bundles::new(SendMode::Gso, 16, None, &[]).segments
+            ),
+            (64, 64)
+        );
+        assert_eq!(Bundles::new(SendMode::Gso, 65507, None, &[]).segments, 1);
+        assert_eq!(Bundles::new(SendMode::Write, 1460, None, &[]).room(), 1);
     }
 
     #[test]

@@ -23,9 +23,10 @@ fn side(running: u64, waiting: u64, tcp: Option<TcpInfo>) -> Side {
         tcp,
         datagrams: None,
         schedule: None,
+        verified: None,
         retries: None,
     };
-    Side { streams: vec![stream], intervals: vec![], latency: None, uncorrected: None, cpus: vec![] }
+    Side { streams: vec![stream], intervals: vec![], latency: None, uncorrected: None, cpus: vec![], back: None }
 }
 
 fn held(rwnd: u64, sndbuf: u64) -> Option<TcpInfo> {

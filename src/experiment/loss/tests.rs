@@ -20,10 +20,11 @@ fn side(units: u64, segments: Option<u32>, socket_drops: Option<u64>, backlog: u
         tcp: None,
         datagrams: socket_drops.map(|drops| Datagrams { socket_drops: Some(drops), ..Datagrams::default() }),
         schedule: None,
+        verified: None,
         retries: None,
     };
     let cpus = vec![CpuLoad { softnet_dropped: backlog, ..CpuLoad::default() }];
-    Side { streams: vec![stream], intervals: vec![], latency: None, uncorrected: None, cpus }
+    Side { streams: vec![stream], intervals: vec![], latency: None, uncorrected: None, cpus, back: None }
 }
 
 fn hop(at: &str, direction: &str, qdisc_dropped: u64, dropped: u64) -> HopEvidence {

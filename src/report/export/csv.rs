@@ -15,7 +15,7 @@ pub fn write(runs: &[(Option<i64>, RunRecord)], out: &mut impl Write) -> io::Res
     out.write_all(HEADER.as_bytes())?;
     for (run, record) in runs {
         for (flow, test) in tests(record) {
-            let unit = if test.test.is_rr() { Unit::TransactionsPerSecond } else { Unit::BitsPerSecond };
+            let unit = Unit::of(test.test);
             for round in &test.rounds {
                 let latency = round.client.latency;
                 let sender = if test.test.is_reverse() { &round.server } else { &round.client };

@@ -22,7 +22,7 @@ pub fn write(runs: &[(Option<i64>, RunRecord)], out: &mut impl Write) -> io::Res
                 .map(|(key, value)| {
                     if value.is_empty() { String::new() } else { format!(",{key}={}", escaped(value)) }
                 });
-                let unit = if test.test.is_rr() { Unit::TransactionsPerSecond } else { Unit::BitsPerSecond };
+                let unit = Unit::of(test.test);
                 let mut fields = format!("{}={}", unit_field(unit), round.headline);
                 if let Some(latency) = round.client.latency {
                     fields += &format!(",p50_ns={}i,p99_ns={}i", latency.p50_ns, latency.p99_ns);
@@ -38,6 +38,7 @@ pub fn write(runs: &[(Option<i64>, RunRecord)], out: &mut impl Write) -> io::Res
 fn unit_field(unit: Unit) -> &'static str {
     match unit {
         Unit::BitsPerSecond => "bits_per_second",
+        Unit::FramesPerSecond => "frames_per_second",
         Unit::TransactionsPerSecond => "transactions_per_second",
     }
 }
@@ -46,6 +47,7 @@ fn unit_field(unit: Unit) -> &'static str {
 pub fn unit(unit: Unit) -> &'static str {
     match unit {
         Unit::BitsPerSecond => "bit/s",
+        Unit::FramesPerSecond => "frames/s",
         Unit::TransactionsPerSecond => "trans/s",
     }
 }

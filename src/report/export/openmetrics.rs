@@ -6,8 +6,9 @@ use super::tests;
 use crate::record::{RunRecord, Unit};
 
 pub fn write(runs: &[(Option<i64>, RunRecord)], out: &mut impl Write) -> io::Result<()> {
-    let families: [(&str, &str, Unit); 2] = [
+    let families: [(&str, &str, Unit); 3] = [
         ("netbench_goodput_bits_per_second", "Goodput of the receiver", Unit::BitsPerSecond),
+        ("netbench_frames_per_second", "Frames per second at the receiver", Unit::FramesPerSecond),
         ("netbench_transactions_per_second", "Transactions per second", Unit::TransactionsPerSecond),
     ];
     // A series is one test of one flow of one topology: of several runs the last one given stands.

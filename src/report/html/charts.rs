@@ -23,7 +23,7 @@ fn series(i: usize, kind: &str) -> String {
 
 /// Medians as bars with intervals as whiskers, every round as a dot, ceilings as dashed lines; one drawing a unit.
 pub fn bars(html: &mut Html, tests: &Tests<'_>) {
-    for unit in [Unit::BitsPerSecond, Unit::TransactionsPerSecond] {
+    for unit in [Unit::BitsPerSecond, Unit::FramesPerSecond, Unit::TransactionsPerSecond] {
         let shown: Vec<_> =
             tests.iter().filter_map(|(f, t)| Some((f, t, t.summary.as_ref().filter(|s| s.unit == unit)?))).collect();
         if shown.is_empty() {
@@ -36,6 +36,7 @@ pub fn bars(html: &mut Html, tests: &Tests<'_>) {
         let height = 30.0 + 34.0 * shown.len() as f64;
         let name = match unit {
             Unit::BitsPerSecond => "Goodput",
+            Unit::FramesPerSecond => "Frames",
             Unit::TransactionsPerSecond => "Transactions",
         };
         drawing(
@@ -156,7 +157,7 @@ pub fn time(html: &mut Html, flow: &FlowRecord, test: &TestRecord) {
     let side = |round: &'_ crate::record::RoundRecord| -> Vec<Interval> {
         if test.test.is_judged_by_client() { round.client.intervals.clone() } else { round.server.intervals.clone() }
     };
-    let unit = if test.test.is_rr() { Unit::TransactionsPerSecond } else { Unit::BitsPerSecond };
+    let unit = Unit::of(test.test);
     let rate = |i: &Interval| if test.test.is_rr() { i.units_per_second() } else { i.bits_per_second() };
     let lines: Vec<Vec<Interval>> = test.rounds.iter().map(side).filter(|line| line.len() > 1).collect();
     let all = || lines.iter().flatten();

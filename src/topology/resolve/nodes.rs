@@ -13,8 +13,18 @@ use crate::{
 };
 
 /// Tests that `[test] tests` may name.
-pub const TESTS: [&str; 8] =
-    ["tcp_stream", "tcp_maerts", "tcp_sendfile", "udp_stream", "tcp_rr", "udp_rr", "tcp_crr", "tcp_cc"];
+pub const TESTS: [&str; 10] = [
+    "tcp_stream",
+    "tcp_maerts",
+    "tcp_bidir",
+    "tcp_sendfile",
+    "udp_stream",
+    "frame_stream",
+    "tcp_rr",
+    "udp_rr",
+    "tcp_crr",
+    "tcp_cc",
+];
 
 /// The sysctls that make a namespace a router.
 pub const FORWARD_V4: &str = "net.ipv4.ip_forward";

@@ -8,9 +8,10 @@ use socket2::Socket;
 
 use super::{SenderTotals, gate::Gate};
 use crate::{
-    measured::{Datagrams, Latency, Schedule, Stream, StreamIo, TcpInfo, Test, ThreadCpu},
+    measured::{Datagrams, Latency, Schedule, Stream, StreamIo, TcpInfo, Test, ThreadCpu, Verified},
     traffic::{
-        Error, burst, counters::Tally, cpus, crr, open_loop, os, rr, socket, spec::Spec, sys, tcp_stream, udp_stream,
+        Error, burst, counters::Tally, cpus, crr, frames, open_loop, os, rr, socket, spec::Spec, sys, tcp_stream,
+        udp_stream,
     },
     units::CpuList,
 };
@@ -30,13 +31,18 @@ pub struct Control {
     end: AtomicBool,
     stop: AtomicBool,
     finish: AtomicBool,
+    begun: Vec<AtomicBool>,
     totals: Vec<(AtomicU64, AtomicU64)>,
 }
 
 impl Control {
     /// For so many streams.
     pub fn new(streams: usize) -> Self {
-        Self { totals: (0..streams).map(|_| Default::default()).collect(), ..Self::default() }
+        Self {
+            begun: (0..streams).map(|_| Default::default()).collect(),
+            totals: (0..streams).map(|_| Default::default()).collect(),
+            ..Self::default()
+        }
     }
     /// The window shall end now, in good order.
     pub fn end(&self) {
@@ -46,6 +52,14 @@ impl Control {
     pub fn stop(&self) {
         self.stop.store(true, Relaxed);
         self.end();
+    }
+    /// The first byte of a stream has come.
+    pub fn begin(&self, stream: u32) {
+        self.begun[stream as usize].store(true, Release);
+    }
+    /// Has the first byte of a stream come?
+    pub fn has_begun(&self, stream: u32) -> bool {
+        self.begun[stream as usize].load(Acquire)
     }
     /// The senders are done and sent this.
     pub fn finish(&self, totals: &[SenderTotals]) {
@@ -78,6 +92,8 @@ impl Control {
 pub struct Lane<'a> {
     /// Number of the stream.
     pub stream: u32,
+    /// Of a test in both directions: it goes from the server to the client.
+    pub is_back: bool,
     /// The job.
     pub spec: &'a Spec,
     /// Its connected socket.
@@ -89,6 +105,11 @@ pub struct Lane<'a> {
 }
 
 impl Lane<'_> {
+    /// The stream of the other direction over the same connection.
+    pub fn other(&self) -> u32 {
+        if self.is_back { self.stream - self.spec.streams } else { self.stream + self.spec.streams }
+    }
+
     /// An error of the other end or of a call on this stream.
     pub fn failed(&self, what: impl std::fmt::Display) -> Error {
         Error::Peer { stream: self.stream, what: what.to_string() }
@@ -110,6 +131,8 @@ pub struct Ended {
     pub retries: Option<u64>,
     /// Latencies.
     pub latency: Option<Histograms>,
+    /// What the check of the payload brought.
+    pub verified: Option<Verified>,
     /// What became of the schedule.
     pub schedule: Option<Schedule>,
 }
@@ -156,10 +179,14 @@ pub fn run(role: Role, mut lane: Lane<'_>, listener: Option<Socket>, together: &
     let ended = match (lane.spec.test, role) {
         (Test::TcpStream | Test::TcpSendfile, Role::Client) => tcp_stream::send(&mut lane),
         (Test::TcpStream | Test::TcpSendfile, Role::Server) => tcp_stream::receive(&mut lane),
+        (Test::TcpBidir, role) if (role == Role::Client) != lane.is_back => tcp_stream::send(&mut lane),
+        (Test::TcpBidir, _) => tcp_stream::receive(&mut lane),
         (Test::TcpMaerts, Role::Client) => tcp_stream::receive(&mut lane),
         (Test::TcpMaerts, Role::Server) => tcp_stream::send(&mut lane),
         (Test::UdpStream, Role::Client) => udp_stream::send(&mut lane),
         (Test::UdpStream, Role::Server) => udp_stream::receive(&mut lane),
+        (Test::FrameStream, Role::Client) => frames::send(&mut lane),
+        (Test::FrameStream, Role::Server) => udp_stream::receive(&mut lane),
         (Test::TcpRr | Test::UdpRr, Role::Client) if lane.spec.transactions.is_some() => {
             let per_second = lane.spec.transactions.unwrap_or(1);
             open_loop::client(&mut lane, per_second)
@@ -199,9 +226,10 @@ pub fn run(role: Role, mut lane: Lane<'_>, listener: Option<Socket>, together: &
             pinned,
             last_cpu: u32::try_from(sched_getcpu()).ok(),
         },
-        socket: socket::facts(lane.socket, !lane.spec.test.is_udp()),
+        socket: socket::facts(lane.socket, !lane.spec.test.is_connectionless()),
         tcp: ended.tcp,
         datagrams: ended.datagrams,
+        verified: ended.verified,
         schedule: ended.schedule,
         retries: ended.retries,
     };

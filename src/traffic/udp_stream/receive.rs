@@ -9,12 +9,14 @@ use socket2::Socket;
 
 use super::{PROBE, WARM_UP, jitter::Jitter};
 use crate::{
-    measured::{Datagrams, ReceiveMode, StreamIo},
+    measured::{Datagrams, ReceiveMode, StreamIo, Test},
     traffic::{
         Error,
         clock::now_ns,
+        frames,
         job::{Ended, Lane, SenderTotals},
         os,
+        payload::DatagramChecker,
         sequence::SequenceWindow,
         socket::{POLL, drops, is_pause},
         spec::DATAGRAM_HEADER,
@@ -36,6 +38,9 @@ struct Books {
     window: SequenceWindow,
     jitter: Jitter,
     malformed: u64,
+    checker: Option<DatagramChecker>,
+    /// Bytes in front of a number.
+    offset: usize,
     /// When the last datagram of the window came.
     last: u64,
 }
@@ -57,7 +62,10 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
         _ => Batch::new(1, length),
     };
     let (mut bundle, mut largest) = (1, 1);
-    let mut books = Books { window: SequenceWindow::default(), jitter: Jitter::default(), malformed: 0, last: 0 };
+    let checker = lane.spec.verify.map(|seed| DatagramChecker::new(seed, lane.stream, DATAGRAM_HEADER, length));
+    let offset = if lane.spec.test == Test::FrameStream { frames::HEADER } else { 0 };
+    let mut books =
+        Books { window: SequenceWindow::default(), jitter: Jitter::default(), malformed: 0, checker, offset, last: 0 };
     let (mut heard, mut totals) = (now_ns(), None);
     let mut socket = lane.socket;
     loop {
@@ -107,10 +115,17 @@ impl Books {
     fn take(&mut self, lane: &mut Lane<'_>, message: &[u8], segment: usize, now: u64) {
         let (mut bytes, mut count, mut newest) = (0, 0, None);
         for datagram in message.chunks(segment) {
-            let Some((number, stamp)) = split(datagram) else {
+            let Some((number, stamp)) = datagram.get(self.offset..).and_then(split) else {
                 self.malformed += 1;
                 continue;
             };
+            // A corrupt one is lost: its number cannot be believed.
+            if let Some(checker) = &mut self.checker
+                && number != PROBE
+                && !checker.check(datagram)
+            {
+                continue;
+            }
             if number & WARM_UP != 0 {
                 if number != PROBE && !lane.tally.is_open() {
                     lane.tally.add(datagram.len() as u64, 1);
@@ -151,7 +166,8 @@ impl Books {
             jitter_ns: self.jitter.nanos(),
             malformed: self.malformed,
         };
-        Ended { elapsed_ns, datagrams: Some(datagrams), io: Some(io), ..Ended::default() }
+        let verified = self.checker.map(DatagramChecker::close);
+        Ended { elapsed_ns, datagrams: Some(datagrams), io: Some(io), verified, ..Ended::default() }
     }
 }
 
