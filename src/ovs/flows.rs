@@ -80,7 +80,8 @@ pub fn tunnels(database: &Path, bridge: &OvsBridge, states: &[InterfaceState]) -
     if tunnels.is_empty() {
         return Ok(found);
     }
-    let counted: HashMap<u32, LinkCounters> = open(database, bridge.name.as_str(), LOOK)?.ports()?.into_iter().collect();
+    let counted: HashMap<u32, LinkCounters> =
+        open(database, bridge.name.as_str(), LOOK)?.ports()?.into_iter().collect();
     for (name, tunnel) in tunnels {
         let state = states.iter().find(|state| state.name == name.as_str());
         let number = state.and_then(|state| u32::try_from(state.ofport?).ok());
