@@ -5,8 +5,8 @@
 //! a cookie where it belongs. Only TCP_CRR and TCP_CC have ports of their own, told over the control connection, since each
 //! of their connections is a measured one and must not carry a byte more.
 //!
-//! Whoever connects waits in the [`lobby`], which has a fixed number of seats and no patience, until it has said who it is;
-//! only then is there a thread for it ([`session`]).
+//! Whoever connects waits in the `lobby`, which has a fixed number of seats and no patience, until it has said who it is;
+//! only then is there a thread for it (`session`).
 
 pub mod bounds;
 pub mod client;
