@@ -267,7 +267,7 @@ fn what_the_machine_lives_by_and_what_a_guest_has_is_refused() {
     let file = world.file(PAIR);
     world.lab.sh(&format!("ip addr add 192.0.2.1/24 dev {pf}; ip route add default via 192.0.2.254"));
     world.lab.netbench(&["topo", "apply", &file]).exits(2).says("default route");
-    world.lab.sh(&format!("ip route del default; ip addr flush dev {pf}"));
+    world.lab.sh(&format!("ip route del default; ip addr del 192.0.2.1/24 dev {pf}"));
     let ssh = world.lab.netbench_with(("SSH_CONNECTION", "192.0.2.9 1 192.0.2.1 22"), &["topo", "plan", &file]);
     ssh.ok();
     world
