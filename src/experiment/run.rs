@@ -145,15 +145,7 @@ pub fn run(
                 job += 2;
                 lanes.push(Lane { path, client, server, job, is_load: false });
             }
-            let mut latest: Vec<Option<Interval>> = vec![None; pairs];
-            let mut tell = |told: Told<'_>| {
-                progress(Progress::Told(step, told));
-                if told.is_headline {
-                    latest[told.lane] = Some(*told.interval);
-                    progress(Progress::Interval(step, &sum(told.interval, &latest)));
-                }
-            };
-            match round::run(&lanes, workers, snapshot, &mut tell, interrupt) {
+            match round::run(&lanes, workers, snapshot, &mut teller(progress, step, pairs), interrupt) {
                 // Ctrl-C fell into the warm-up: a window that never opened is not a round.
                 Ok(measured) if interrupt.load(Relaxed) && measured.ends.iter().any(Ends::is_empty) => {}
                 Ok(measured) => {
@@ -183,15 +175,7 @@ pub fn run(
             let step = Step { number, ..step };
             progress(Progress::Begin(step));
             under_load::add(&mut lanes, load, options, &mut job);
-            let mut latest: Vec<Option<Interval>> = vec![None; pairs];
-            let mut tell = |told: Told<'_>| {
-                progress(Progress::Told(step, told));
-                if told.is_headline {
-                    latest[told.lane] = Some(*told.interval);
-                    progress(Progress::Interval(step, &sum(told.interval, &latest)));
-                }
-            };
-            match round::run(&lanes, workers, snapshot, &mut tell, interrupt) {
+            match round::run(&lanes, workers, snapshot, &mut teller(progress, step, pairs), interrupt) {
                 Ok(measured) if interrupt.load(Relaxed) && measured.ends.iter().any(Ends::is_empty) => {}
                 Ok(measured) => {
                     let results = under_load::judged(&lanes, measured);
@@ -236,6 +220,22 @@ fn groups(flows: usize, options: &Options) -> Vec<(Vec<usize>, Test)> {
         return options.tests.iter().map(|&test| ((0..flows).collect(), test)).collect();
     }
     (0..flows).flat_map(|flow| options.tests.iter().map(move |&test| (vec![flow], test))).collect()
+}
+
+/// Passes on what the lanes of a round tell, and for each interval of a headline the sum of all pairs.
+fn teller<'t>(
+    progress: &'t mut dyn FnMut(Progress<'_>),
+    step: Step<'t>,
+    pairs: usize,
+) -> impl FnMut(Told<'_>) + use<'t> {
+    let mut latest: Vec<Option<Interval>> = vec![None; pairs];
+    move |told| {
+        progress(Progress::Told(step, told));
+        if told.is_headline {
+            latest[told.lane] = Some(*told.interval);
+            progress(Progress::Interval(step, &sum(told.interval, &latest)));
+        }
+    }
 }
 
 /// The last interval with the rates of all pairs in it.
