@@ -11,6 +11,7 @@ pub mod ethtool;
 pub mod link;
 pub mod netns;
 pub mod observe;
+pub mod openvswitch;
 pub mod qdisc;
 
 pub mod cpus;

@@ -85,6 +85,7 @@ impl<'a> Diff<'a> {
             (set.up, previous.up) = (Some(true), Some(false));
         }
         let master = seen.master.and_then(|index| self.names.get(&(&link.at.ns, index)).map(|name| (*name).clone()));
+        let master = master.filter(|name| !self.is_datapath_of(&link.at, name));
         // A master that is made again in this plan has lost its ports.
         let lost = master
             .as_ref()
