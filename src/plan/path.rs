@@ -83,7 +83,7 @@ impl<'a> Network<'a> {
             if let Some(master) = &link.master {
                 network.ports.entry((&link.at.ns, master)).or_default().push(link);
             }
-            if let LinkKind::Macvlan { lower, .. } | LinkKind::Vf(Vf { pf: lower, .. }) = &link.kind {
+            if let LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } | LinkKind::Vf(Vf { pf: lower, .. }) = &link.kind {
                 network.children.entry(lower).or_default().push(link);
             }
         }
@@ -240,7 +240,8 @@ impl<'a> Walk<'_, 'a> {
             },
             LinkKind::OvsInternal => self.switched(link)?,
             LinkKind::Bridge { .. } => self.flood(link, None)?,
-            LinkKind::Macvlan { lower, mode } => self.beside(link, lower, *mode)?,
+            LinkKind::Macvlan { lower, mode } => self.beside(link, lower, *mode == MacvlanMode::Bridge)?,
+            LinkKind::Ipvlan { lower, .. } => self.beside(link, lower, true)?,
             LinkKind::Vf(vf) => self.embedded(link, vf)?,
             LinkKind::Vxlan(own) => {
                 let far = self.network.desired.links.iter().find(|other| match &other.kind {
@@ -435,10 +436,10 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    /// A macvlan child sends: to a sibling inside the kernel in bridge mode (the lower device counts nothing),
-    /// else out of the lower device.
-    fn beside(&mut self, link: &'a Link, lower: &'a LinkRef, mode: MacvlanMode) -> Result<bool, NoPath> {
-        if mode == MacvlanMode::Bridge
+    /// A macvlan or ipvlan child sends: to a sibling inside the kernel where its mode joins them (the lower device counts
+    /// nothing), else out of the lower device.
+    fn beside(&mut self, link: &'a Link, lower: &'a LinkRef, joined: bool) -> Result<bool, NoPath> {
+        if joined
             && let Some(children) = self.network.children.get(lower)
         {
             for child in children {

@@ -219,6 +219,13 @@ pub enum SwitchKind {
         /// macvlan mode.
         mode: MacvlanMode,
     },
+    /// ipvlan children of one NIC.
+    Ipvlan {
+        /// NIC name.
+        nic: String,
+        /// ipvlan mode.
+        mode: IpvlanMode,
+    },
     /// Virtual functions of one NIC, which switches between them.
     Sriov {
         /// NIC name.
@@ -357,6 +364,29 @@ pub enum MacvlanMode {
     Bridge,
     /// One child owns the NIC.
     Passthru,
+}
+
+/// ipvlan modes: what is between the children and the NIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpvlanMode {
+    /// Switched by IP address; broadcasts and ARP pass.
+    L2,
+    /// Routed in the namespace of the NIC; no ARP, no broadcasts.
+    L3,
+    /// The same, with the packet filter of that namespace in the way.
+    L3s,
+}
+
+impl IpvlanMode {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::L3 => "l3",
+            Self::L3s => "l3s",
+        }
+    }
 }
 
 /// A wire: a veth pair.
