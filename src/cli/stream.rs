@@ -72,10 +72,10 @@ pub struct Args {
     /// SO_SNDBUF and SO_RCVBUF to ask for.
     #[arg(short = 'w', long, value_name = "SIZE")]
     socket_buffer: Option<ByteSize>,
-    /// How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP).
+    /// How streams send: write, sendfile, zerocopy, splice or uring (TCP), write, mmsg or gso (UDP).
     #[arg(long, value_name = "MODE")]
     send: Option<SendMode>,
-    /// How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP).
+    /// How they receive: recv, trunc or splice (nothing is copied), zerocopy (pages are mapped) or uring (TCP), recv, mmsg or gro (UDP).
     #[arg(long, value_name = "MODE")]
     recv: Option<ReceiveMode>,
     #[command(flatten)]

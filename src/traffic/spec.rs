@@ -181,6 +181,12 @@ impl Spec {
                 return no("datagrams in bursts carry a number: request and response of 8 bytes at least".to_owned());
             }
         }
+        if !cfg!(feature = "io_uring") && (self.send == SendMode::Uring || self.receive == ReceiveMode::Uring) {
+            let how = "cargo build --release --features io_uring";
+            return no(format!(
+                "this netbench was built without io_uring, which --send uring and --recv uring need: {how}"
+            ));
+        }
         if !self.send.fits(self.test) || !self.receive.fits(self.test) {
             return no(format!("{} cannot send by {} and receive by {}", self.test, self.send, self.receive));
         }

@@ -2,7 +2,10 @@
 
 mod batch;
 mod errors;
+mod mapping;
 mod packet;
+#[cfg_attr(not(feature = "io_uring"), path = "sys/no_uring.rs")]
+mod uring;
 
 use std::{
     io, mem,
@@ -12,7 +15,9 @@ use std::{
 pub use self::{
     batch::Batch,
     errors::next_completion,
+    mapping::Mapping,
     packet::{TxRing, accept_words, bind_packet, interface_of},
+    uring::{ReceiveRing, SendRing},
 };
 
 /// Reads a socket option into `buffer`; how many bytes the kernel filled.

@@ -8,21 +8,16 @@ use std::{
     time::Duration,
 };
 
-use socket2::Socket;
-
 use super::{
     Error,
     clock::now_ns,
     job::{Ended, Lane},
     os,
-    payload::{Checker, Maker},
+    payload::Maker,
     socket::{is_pause, tcp_info},
     sys,
+    tcp_receive::Take,
     tcp_send::Push,
-};
-use crate::{
-    measured::{ReceiveMode, StreamIo, Verified},
-    traffic::Spec,
 };
 
 /// How often a sender that is blocked by the receiver looks at its clock.
@@ -32,9 +27,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How often the server of both directions looks whether the first byte has come.
 const BEGUN: Duration = Duration::from_micros(500);
-
-/// What a receiver that copies nothing takes at a time.
-const DISCARD: usize = 4 << 20;
 
 /// Sends until the window's end, then waits until the receiver has all.
 pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
@@ -70,6 +62,7 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let mut tcp = tcp_info(lane.socket);
     drain(lane);
     let verified = push.made();
+    lane.tally.calls += push.more_calls();
     io.zerocopy = push.close(lane.socket);
     // What was in flight at the end may have been sent again since.
     let drained = tcp_info(lane.socket);
@@ -137,7 +130,7 @@ fn drain_to_peer(lane: &Lane<'_>) {
 
 /// Receives until the sender closes. The window runs from the first byte (after the warm-up) to the last.
 pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
-    let mut take = Take::new(lane);
+    let (mut take, fallback) = Take::new(lane.spec, lane.stream, lane.socket);
     if lane.spec.test.is_reverse() {
         lane.socket.send(&[1]).map_err(|error| lane.failed(format_args!("begin: {error}")))?;
     }
@@ -166,55 +159,10 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     if !lane.spec.test.is_bidirectional() {
         let _ = lane.socket.shutdown(Shutdown::Write);
     }
-    let io = StreamIo {
-        receive: Some(lane.spec.receive),
-        payload_copied: Some(!matches!(take, Take::Discard(_))),
-        ..StreamIo::default()
-    };
     let tcp = Some(tcp_info(lane.socket));
-    let verified = take.checked();
+    lane.tally.calls += take.more_calls();
+    let (io, verified) = take.close(lane.spec.receive, fallback);
     Ok(Ended { elapsed_ns: last.saturating_sub(opened), tcp, io: Some(io), verified, ..Ended::default() })
-}
-
-/// How a receiver takes what has come.
-enum Take {
-    /// Into a buffer.
-    Copy(Vec<u8>),
-    /// Out of the queue and away; the buffer only says how much at most, and is never written.
-    Discard(Vec<MaybeUninit<u8>>),
-    /// Into a buffer, to be checked.
-    Check(Checker),
-}
-
-impl Take {
-    fn new(lane: &Lane<'_>) -> Self {
-        let spec = lane.spec;
-        if let Some(seed) = spec.verify {
-            return Self::Check(Checker::new(seed, lane.stream, spec.length.0 as usize));
-        }
-        match spec.receive {
-            ReceiveMode::Trunc => Self::Discard(vec![MaybeUninit::uninit(); DISCARD]),
-            _ => Self::Copy(vec![0; spec.length.0.max(Spec::BLOCK) as usize]),
-        }
-    }
-
-    #[inline]
-    fn take(&mut self, mut socket: &Socket) -> std::io::Result<usize> {
-        match self {
-            Self::Copy(buffer) => socket.read(buffer),
-            Self::Discard(buffer) => socket.recv_with_flags(buffer, libc::MSG_TRUNC),
-            Self::Check(checker) => {
-                let received = socket.read(checker.room())?;
-                checker.took(received);
-                Ok(received)
-            }
-        }
-    }
-
-    /// What the check brought, the last and incomplete block included.
-    fn checked(self) -> Option<Verified> {
-        if let Self::Check(checker) = self { Some(checker.close()) } else { None }
-    }
 }
 
 /// The hot loop: one receive and one clock read per turn. Returns the time of the last byte.
