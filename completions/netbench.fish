@@ -56,8 +56,8 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l length -d 'Byt
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l response -d 'Bytes of a response' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l send -d 'How streams send: write, sendfile, zerocopy, splice or uring (TCP), write, mmsg or gso (UDP). Frames: write, mmsg or ring' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How they receive: recv, trunc or splice (nothing is copied), zerocopy (pages are mapped) or uring (TCP), recv, mmsg or gro (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l io -d '`auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload' -r -f -a "usual\t'Each test\'s usual way: both sides copy'
 auto\t'The fastest, measured'"
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l profile -d 'A line rate to be reached: 1g, 10g, 25g, 40g or 100g. Streams and tests are chosen for it, and the result says PASS (95 % of the path\'s ceiling) or FAIL (exit 1)' -r
@@ -303,8 +303,8 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s l -l length
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l response -d 'Bytes of a response' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s b -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s w -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l send -d 'How streams send: write, sendfile, zerocopy, splice or uring (TCP), write, mmsg or gso (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv -d 'How they receive: recv, trunc or splice (nothing is copied), zerocopy (pages are mapped) or uring (TCP), recv, mmsg or gro (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l burst -d 'Requests kept in flight beside the first, pipelined (tcp_rr, udp_rr)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l verify -d 'Check the payload: streams of blocks or datagrams made from a seed, each with its CRC32C; exit 3 when one is corrupt' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l frame-size -d 'frame_stream: bytes of a frame, its check sequence among them, 64 to 9018 [default: 64]' -r

@@ -52,7 +52,7 @@ fn traced(lab: &Lab, inject: &[&str], args: &[&str]) -> ([Vec<String>; 2], Strin
     (both.unwrap_or_else(|windows| panic!("{args:?}: {} data threads", windows.len())), said)
 }
 
-const SENDS: [&str; 6] = ["sendto", "sendfile", "tee", "sendmmsg", "io_uring_enter", "poll"];
+const SENDS: [&str; 6] = ["sendto", "sendfile", "tee", "sendmmsg", "io_uring_enter", "ppoll"];
 
 /// Up to the last call that moves data, there are only calls that do; how many of each.
 #[track_caller]
@@ -90,7 +90,7 @@ fn a_stream_calls_what_moves_its_blocks_and_nothing_else() {
         Case { args: &["--send", "sendfile"], sender: (&["sendfile"], 4 * BLOCKS), receiver: (&["recvfrom"], ANY) },
         Case {
             args: &["--send", "zerocopy"],
-            sender: (&["sendto", "recvmsg", "poll"], 3 * BLOCKS + PAUSES),
+            sender: (&["sendto", "recvmsg", "ppoll"], 3 * BLOCKS + PAUSES),
             receiver: (&["recvfrom"], ANY),
         },
         Case {
@@ -101,7 +101,7 @@ fn a_stream_calls_what_moves_its_blocks_and_nothing_else() {
         Case {
             args: &["--send", "splice", "--recv", "zerocopy"],
             sender: (&["splice", "tee"], 3 * BLOCKS + PAUSES),
-            receiver: (&["getsockopt", "recvfrom", "poll"], ANY),
+            receiver: (&["recvfrom", "getsockopt", "ppoll"], ANY),
         },
         Case {
             args: &["--send", "uring", "--recv", "uring"],
@@ -131,7 +131,7 @@ fn datagrams_and_frames_go_and_come_many_at_a_call() {
     ] {
         let what = args.join(" ");
         let ([sends, receives], said) = traced(&lab, &[], &[args, &["--blocks", "20000"]].concat());
-        let counts = only(&sends, &[sender, "poll"], &format!("{what}: sender"));
+        let counts = only(&sends, &[sender, "ppoll"], &format!("{what}: sender"));
         assert!(counts.values().sum::<usize>() <= blocks / 16, "{what}: {counts:?}");
         let counts = only(&receives, &["recvmmsg"], &format!("{what}: receiver"));
         let record: serde_json::Value = serde_json::from_str(&said).unwrap();
