@@ -105,7 +105,7 @@ fn a_stream_calls_what_moves_its_blocks_and_nothing_else() {
         },
         Case {
             args: &["--send", "uring", "--recv", "uring"],
-            sender: (&["io_uring_enter"], BLOCKS / 8 + PAUSES),
+            sender: (&["io_uring_enter"], BLOCKS + PAUSES),
             receiver: (&["io_uring_enter"], ANY),
         },
     ];
