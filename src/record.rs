@@ -7,6 +7,7 @@
 mod beside;
 pub mod compare;
 pub mod history;
+pub mod kept;
 mod losses;
 pub mod manifest;
 pub mod mtu;
