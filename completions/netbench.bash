@@ -1418,7 +1418,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__run)
-            opts="-M -C -h -V --test --duration --rounds --budget --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --cpus --numa --placement --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --flow --pairs --all-pairs --store --no-store --keep --json --format --help --version"
+            opts="-n -k -M -C -h -V --test --duration --bytes --blocks --transactions --rounds --budget --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --cpus --numa --placement --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --flow --pairs --all-pairs --store --no-store --keep --json --format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1429,6 +1429,26 @@ _netbench() {
                     return 0
                     ;;
                 --duration)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --blocks)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -k)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --transactions)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1722,7 +1742,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__stream)
-            opts="-p -4 -6 -t -O -P -l -b -w -M -C -u -R -n -k -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --cpus --json --format --iperf3 --udp --reverse --bidir --bytes --blocks --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
+            opts="-p -4 -6 -t -n -k -O -P -l -b -w -M -C -u -R -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --bytes --blocks --transactions --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --cpus --json --format --iperf3 --udp --reverse --bidir --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1749,6 +1769,26 @@ _netbench() {
                     return 0
                     ;;
                 -t)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --blocks)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -k)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --transactions)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1874,22 +1914,6 @@ _netbench() {
                     ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json iperf3" -- "${cur}"))
-                    return 0
-                    ;;
-                --bytes)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -n)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --blocks)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -k)
-                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --interval)

@@ -45,6 +45,9 @@ complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Expl
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_bidir, tcp_sendfile, udp_stream, frame_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -s n -l bytes -d 'End each stream after so many bytes of payload, to the byte, such as 100m (stream --iperf3: all streams together); --duration is then the longest it may take [default then: 1m]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -s k -l blocks -d 'End each stream after so many blocks of --length, datagrams or frames' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l transactions -d 'End each stream of requests after so many transactions' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l budget -d 'With --rounds auto: the time for all rounds [default: 2m]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l omit -d 'Warm-up before each round, left out of every figure' -r
@@ -290,6 +293,9 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s p -l port -
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l token -d 'The token that it printed; NETBENCH_TOKEN in the environment does the same, and hides it from lists of processes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s t -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s n -l bytes -d 'End each stream after so many bytes of payload, to the byte, such as 100m (stream --iperf3: all streams together); --duration is then the longest it may take [default then: 1m]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s k -l blocks -d 'End each stream after so many blocks of --length, datagrams or frames' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l transactions -d 'End each stream of requests after so many transactions' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rounds -d 'Rounds of each test, interleaved [default: 3]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s O -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s P -l streams -d 'Parallel streams [default: 1]' -r
@@ -316,8 +322,6 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -l cpus -d 'CP
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l format -d 'How to print: text, json (the record), or iperf3, as `iperf3 -J` does (one document a round of a stream test)' -r -f -a "text\t'For people'
 json\t'netbench\'s own record'
 iperf3\t'As `iperf3 -J` does'"
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -s n -l bytes -d 'End after so many bytes instead of a time, to the byte' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -s k -l blocks -d 'End after so many blocks or datagrams' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s i -l interval -d 'Length of the report\'s intervals [default: 1s]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l title -d 'Text that the reports of both ends repeat' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s 4 -l ipv4 -d 'Use only IPv4'

@@ -3,6 +3,7 @@
 mod agent;
 mod compare;
 mod declared;
+mod ends;
 mod explain;
 mod export;
 mod generate;

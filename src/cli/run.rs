@@ -48,6 +48,8 @@ pub struct Args {
     /// Length of one round, such as 3s or 500ms [default: 1s].
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
+    #[command(flatten)]
+    ends: super::ends::EndArgs,
     /// Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3].
     #[arg(long, value_name = "N|auto", value_parser = parse_rounds)]
     rounds: Option<Rounds>,
@@ -293,6 +295,7 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
+        amounts: args.ends.amounts(),
         rounds: args.rounds.and_then(|rounds| if let Rounds::Count(count) = rounds { Some(count) } else { None }),
         rule: (args.rounds == Some(Rounds::Auto)).then(|| {
             let rule = Rule::default();
@@ -322,7 +325,7 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         asked.streams = asked.streams.or(file.streams).or(Some(profile.streams(cpus)));
         // Both directions, and slow start is no part of a line rate.
         asked.tests = asked.tests.or_else(|| file.tests.is_empty().then(|| vec![Test::TcpStream, Test::TcpMaerts]));
-        asked.omit = asked.omit.or(Some(Span(Duration::from_millis(500))));
+        asked.omit = asked.omit.or_else(|| (!asked.amounts.is_any()).then_some(Span(Duration::from_millis(500))));
     }
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     options.profile = args.rates.profile;
