@@ -93,7 +93,10 @@ fn an_amount_ends_both_directions_exactly_within_the_bounds_of_the_server() {
     let tests = "tcp_stream,tcp_maerts,udp_stream,tcp_rr";
     let amounts = ["--test", tests, "--bytes", "7000001", "--transactions", "99", "--rounds", "1", "--json"];
     let refused = done(stream(serve.port, &amounts)).exits(4);
-    assert!(refused.stdout.contains("60s of test and warm-up; at most 30s (--max-duration of the server)"), "{refused}");
+    assert!(
+        refused.stdout.contains("60s of test and warm-up; at most 30s (--max-duration of the server)"),
+        "{refused}"
+    );
     let mut command = stream(serve.port, &amounts);
     command.args(["--duration", "20s", "-P", "2"]);
     let found = record(&done(command).ok());

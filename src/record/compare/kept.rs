@@ -65,9 +65,9 @@ fn sweeps(a: &SweepReport, b: &SweepReport, effect: Option<f64>) -> Comparisons 
                 Unit::TransactionsPerSecond => Figure::Transactions,
                 Unit::BitsPerSecond | Unit::FramesPerSecond => Figure::Goodput,
             };
-            let p99 = |round: &Round| round.p99_us.map(|us| us * 1e3);
+            let p99: Pick = |round| round.p99_us.map(|us| us * 1e3);
             let figures: [(Figure, Pick); 3] =
-                [(headline, &|round| Some(round.headline)), (Figure::P99, &p99), (Figure::Cpu, &|round| round.cpu_ns)];
+                [(headline, |round| Some(round.headline)), (Figure::P99, p99), (Figure::Cpu, |round| round.cpu_ns)];
             for (figure, pick) in figures {
                 let samples = |rounds: &[Round]| rounds.iter().filter_map(pick).collect::<Vec<f64>>();
                 let found = compare(&samples(&cell.rounds), &samples(&theirs.rounds), figure.criterion(effect));
