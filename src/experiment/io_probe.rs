@@ -149,7 +149,8 @@ impl Around<'_, '_> {
     /// Goodput of a way; nothing when it failed.
     fn measure(&mut self, way: IoTry) -> f64 {
         let short = |spec: &Spec| {
-            let mut spec = Spec { duration: Span(WINDOW), omit: Span(WARM_UP), interval: Span(WINDOW), ..spec.clone() };
+            let (duration, omit, interval) = (Span(WINDOW), Span(WARM_UP), Span(WINDOW));
+            let mut spec = Spec { duration, omit, interval, amount: None, ..spec.clone() };
             way.apply(&mut spec);
             spec
         };

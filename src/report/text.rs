@@ -179,7 +179,7 @@ fn headline(test: &TestRecord, summary: &Summary, out: &mut impl Write) -> io::R
         out,
         "  {BOLD}{name:<pad$}{value:<16}{BOLD:#}{spread}{}{rounds} × {}",
         if spread.is_empty() { "" } else { ", " },
-        test.settings.duration,
+        test.settings.window(test.test),
         pad = (INDENT - 2).max(name.len() + 1)
     )
 }

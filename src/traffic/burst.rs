@@ -34,6 +34,8 @@ struct Window {
     until: u64,
     give_up: u64,
     last: u64,
+    /// Requests that may still be asked in it.
+    left: u64,
     latencies: Histogram<u64>,
 }
 
@@ -41,13 +43,24 @@ impl Window {
     fn new(lane: &Lane<'_>, start: u64, linger: u64) -> Self {
         let opened = start + lane.spec.omit.0.as_nanos() as u64;
         let until = opened + lane.spec.duration.0.as_nanos() as u64;
-        Self { opened, until, give_up: until + linger, last: 0, latencies: histogram() }
+        Self { opened, until, give_up: until + linger, last: 0, left: lane.most(), latencies: histogram() }
     }
 
     /// May another request go?
     #[inline]
     fn is_open(&self, lane: &Lane<'_>, now: u64) -> bool {
-        now < self.until && !lane.control.ending()
+        now < self.until && self.left > 0 && !lane.control.ending()
+    }
+
+    /// Takes so many requests, or as many as there may be, from the window's amount when they are asked in it.
+    #[inline]
+    fn ask(&mut self, now: u64, wanted: u64) -> u64 {
+        if now < self.opened {
+            return wanted;
+        }
+        let asked = wanted.min(self.left);
+        self.left -= asked;
+        asked
     }
 
     /// Opens the books when the warm-up is over.
@@ -101,6 +114,7 @@ pub fn tcp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
         // As many requests together as there is room for; a begun one is always ended.
         if unsent == 0 && window.is_open(lane, now) {
             let due = (in_flight - under_way.len()).min(pack);
+            let due = window.ask(now, due as u64) as usize;
             under_way.extend(std::iter::repeat_n(now, due));
             unsent = due * asks;
         }
@@ -215,11 +229,11 @@ pub fn udp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     spin(lane)?;
     // When nothing more comes the thread is interrupted, and looks for what was lost.
     wait_for_ever(lane)?;
-    let slots = u64::from(lane.spec.burst) + 1;
     let mut request = vec![0x5a; lane.spec.length.0 as usize];
     let mut response = vec![0; lane.spec.response.0 as usize + 1];
     let start = now_ns();
     let mut window = Window::new(lane, start, UDP_LINGER_NS);
+    let slots = window.ask(start, u64::from(lane.spec.burst) + 1);
     let mut table: Vec<Slot> =
         (0..slots).map(|number| Slot { number, asked: start, again: start, waits: true }).collect();
     let (mut waiting, mut retries, mut looked) = (slots, 0, start);
@@ -237,7 +251,7 @@ pub fn udp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
                 // An answer to a request that was answered before is passed over.
                 if length == response.len() - 1 && slot.waits && slot.number == number {
                     window.book(lane, slot.asked, now);
-                    if window.is_open(lane, now) {
+                    if window.is_open(lane, now) && window.ask(now, 1) == 1 {
                         *slot = Slot { number: number + slots, asked: now, again: now, waits: true };
                         ask(lane, &mut request, number + slots)?;
                     } else {

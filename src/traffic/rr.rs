@@ -49,7 +49,7 @@ pub fn drive(
     lane.tally.open(before);
     let opened = before;
     let until = opened + lane.spec.duration.0.as_nanos() as u64;
-    while before < until && !lane.control.ending() {
+    while before < until && lane.tally.units < lane.most() && !lane.control.ending() {
         let answered = transact(lane)?;
         let now = now_ns();
         if answered {

@@ -71,13 +71,7 @@ impl Push {
         if let Self::Made(maker) = self { Some(maker.account()) } else { None }
     }
 
-    /// Sends (a part of) the block.
-    #[inline]
-    pub fn push(&mut self, socket: &Socket) -> io::Result<usize> {
-        self.push_at_most(socket, usize::MAX)
-    }
-
-    /// Sends at most so many bytes of it.
+    /// Sends (a part of) the block, at most so many bytes.
     #[inline]
     pub fn push_at_most(&mut self, socket: &Socket, most: usize) -> io::Result<usize> {
         match self {

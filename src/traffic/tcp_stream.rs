@@ -61,12 +61,12 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let start = now_ns();
     let omit = lane.spec.omit.0.as_nanos() as u64;
     if omit > 0 {
-        pump(lane, &mut push, start + omit)?;
+        pump(lane, &mut push, start + omit, u64::MAX)?;
     }
     let before = tcp_info(lane.socket);
     let opened = now_ns();
     lane.tally.open(opened);
-    let ended = pump(lane, &mut push, opened + lane.spec.duration.0.as_nanos() as u64)?;
+    let ended = pump(lane, &mut push, opened + lane.spec.duration.0.as_nanos() as u64, lane.most())?;
     let mut tcp = tcp_info(lane.socket);
     drain(lane);
     let verified = push.made();
@@ -86,18 +86,22 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     Ok(Ended { elapsed_ns: ended - opened, tcp: Some(tcp), io: Some(io), verified, ..Ended::default() })
 }
 
-/// The hot loop: one send and one clock read per block. Returns the time at which the last send returned.
-fn pump(lane: &mut Lane<'_>, push: &mut Push, until: u64) -> Result<u64, Error> {
+/// The hot loop: one send and one clock read per block, until the time is over or nothing of `left` bytes is. Returns the time at
+/// which the last send returned.
+fn pump(lane: &mut Lane<'_>, push: &mut Push, until: u64, mut left: u64) -> Result<u64, Error> {
     loop {
         lane.tally.calls += 1;
-        match push.push(lane.socket) {
-            Ok(sent) => lane.tally.add(sent as u64, 0),
+        match push.push_at_most(lane.socket, usize::try_from(left).unwrap_or(usize::MAX)) {
+            Ok(sent) => {
+                lane.tally.add(sent as u64, 0);
+                left -= sent as u64;
+            }
             Err(error) if is_pause(&error) => {}
             Err(_) if lane.control.stopped() => return Ok(now_ns()),
             Err(error) => return Err(lane.failed(format_args!("send: {error}"))),
         }
         let now = now_ns();
-        if now >= until || lane.control.ending() {
+        if left == 0 || now >= until || lane.control.ending() {
             return Ok(now);
         }
     }
