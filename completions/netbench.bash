@@ -910,13 +910,17 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__history)
-            opts="-h -V --topology --fingerprint --since --limit --json --store --help --version"
+            opts="-h -V --topology --kind --fingerprint --since --limit --json --store --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --topology)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --kind)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1014,13 +1018,17 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__mtu__subcmd__probe)
-            opts="-h -V --flow --json --help --version"
+            opts="-h -V --flow --store --no-store --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --flow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1032,7 +1040,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__mtu__subcmd__tune)
-            opts="-h -V --mtu --test --duration --omit --rounds --budget --streams --length --flow --seed --json --help --version"
+            opts="-h -V --mtu --test --duration --omit --rounds --budget --streams --length --flow --seed --store --no-store --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1075,6 +1083,10 @@ _netbench() {
                     return 0
                     ;;
                 --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1198,7 +1210,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__offload__subcmd__bisect)
-            opts="-h -V --goal --flow --seed --json --help --version"
+            opts="-h -V --goal --flow --seed --store --no-store --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1213,6 +1225,10 @@ _netbench() {
                     return 0
                     ;;
                 --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1308,7 +1324,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__offload__subcmd__verify)
-            opts="-h -V --flow --only --seed --json --help --version"
+            opts="-h -V --flow --only --seed --store --no-store --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1326,6 +1342,10 @@ _netbench() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -1334,7 +1354,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__overhead)
-            opts="-h -V --mtu --test --duration --omit --rounds --budget --streams --length --flow --seed --json --help --version"
+            opts="-h -V --mtu --test --duration --omit --rounds --budget --streams --length --flow --seed --store --no-store --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1377,6 +1397,10 @@ _netbench() {
                     return 0
                     ;;
                 --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1596,7 +1620,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__search)
-            opts="-h -V --max-loss --p99 --test --max --min --duration --omit --trials --exceed --precision --streams --length --flow --json --help --version"
+            opts="-h -V --max-loss --p99 --test --max --min --duration --omit --trials --exceed --precision --streams --length --flow --store --no-store --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1651,6 +1675,10 @@ _netbench() {
                     return 0
                     ;;
                 --flow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1936,7 +1964,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__sweep)
-            opts="-h -V --set --test --duration --omit --rounds --budget --streams --length --flow --seed --json --help --version"
+            opts="-h -V --set --test --duration --omit --rounds --budget --streams --length --flow --seed --store --no-store --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1979,6 +2007,10 @@ _netbench() {
                     return 0
                     ;;
                 --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -9,6 +9,7 @@ mod export;
 mod generate;
 mod history;
 mod iperf3;
+mod keep;
 mod load;
 mod measure_args;
 mod mtu;

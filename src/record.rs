@@ -8,6 +8,7 @@ pub mod amount;
 mod beside;
 pub mod compare;
 pub mod history;
+pub mod kept;
 mod losses;
 pub mod manifest;
 pub mod mtu;

@@ -14,6 +14,7 @@ mod crr;
 mod frames;
 pub mod guest;
 mod job;
+mod nudge;
 mod open_loop;
 mod payload;
 mod pipes;

@@ -12,9 +12,9 @@ use super::{
     Exit, declared,
     declared::Loaded,
     iperf3::Format,
+    keep::KeepArgs,
     outcome::CannotHere,
     rates::{self, RateArgs},
-    stored::StoreArgs,
     talk,
 };
 use crate::{
@@ -31,7 +31,6 @@ use crate::{
     record::{MtuProof, RunRecord, TopologyRef},
     report,
     stats::sequential::Rule,
-    store::Store,
     topology::model::{Attach, Node, Topology},
     ui::{self, ProgressLine},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
@@ -95,10 +94,7 @@ pub struct Args {
     #[command(flatten)]
     pairs: super::pairs::PairArgs,
     #[command(flatten)]
-    store: StoreArgs,
-    /// Do not keep the run.
-    #[arg(long, conflicts_with = "store")]
-    no_store: bool,
+    keep_it: KeepArgs,
     /// Leave the topology up afterwards.
     #[arg(long)]
     keep: bool,
@@ -175,8 +171,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
         rootless::enter().map_err(ApplyError::from)?;
     }
-    // Before anything is made: a run of an hour should not end with "it cannot be kept".
-    let mut store = open_store(&args)?;
+    let mut keeper = args.keep_it.open()?;
     let interrupt = interrupt::watch();
     let format = if args.json { Format::Json } else { args.format.unwrap_or_default() };
     let mut loaded = match declared::load(&args.file)? {
@@ -237,7 +232,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
-        let kept = keep(&mut store, &record);
+        let kept = keeper.keep(&record);
         ui::text::quiet_when_closed(|mut out| match format {
             Format::Json => report::json(&record, &mut out),
             Format::Iperf3 => report::iperf3::documents(&record, &mut out),
@@ -270,29 +265,6 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         (false, false) => Exit::Invalid,
         (false, true) if record.has_failed() => Exit::CheckFailed,
         (false, true) => Exit::Ok,
-    })
-}
-
-/// The store, unless none is wanted. One that was named must do; the usual one may fail, which is said.
-fn open_store(args: &Args) -> anyhow::Result<Option<Store>> {
-    if args.no_store {
-        return Ok(None);
-    }
-    let opened = args.store.path().and_then(|path| Ok(path.map(|path| Store::open(&path)).transpose()?));
-    match opened {
-        Err(error) if args.store.store.is_none() => {
-            talk(&format!("warning: this run will not be kept: {error:#}"));
-            Ok(None)
-        }
-        other => other,
-    }
-}
-
-/// Keeps the run before anything is printed; what there is to say of it.
-fn keep(store: &mut Option<Store>, record: &RunRecord) -> Option<String> {
-    Some(match store.as_mut()?.append(record) {
-        Ok(run) => format!("kept as run {run}; `netbench compare` compares it with the one before"),
-        Err(error) => format!("warning: this run is not kept: {error}"),
     })
 }
 

@@ -15,8 +15,7 @@ use super::{
     Error,
     clock::now_ns,
     job::{Ended, Lane},
-    os,
-    rr::{LOST_NS, ServerWindow, histogram, is_lost, spin, write_all},
+    rr::{LOST_NS, ServerWindow, histogram, is_lost, spin, wait_for_ever, write_all},
     socket::{POLL, is_pause, tcp_info},
 };
 
@@ -103,8 +102,8 @@ pub fn tcp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let pack = (PACK / asks).clamp(1, in_flight);
     let requests = vec![0x5a; asks * pack];
     let mut buffer = vec![0; answers.max(PACK)];
-    // A blocked thread looks whether it shall end.
-    lane.socket.set_read_timeout(Some(POLL)).map_err(os("set SO_RCVTIMEO of stream", lane.stream))?;
+    // A blocked thread is interrupted to look whether it shall end.
+    wait_for_ever(lane)?;
     let before = tcp_info(lane.socket).retransmits;
     let mut under_way: VecDeque<u64> = VecDeque::with_capacity(in_flight);
     let start = now_ns();
@@ -228,8 +227,8 @@ struct Slot {
 /// sent again, unchanged, for as long as the window lasts and a second more.
 pub fn udp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     spin(lane)?;
-    // The answer to a lost request is missed when the others are asked again: often enough to look.
-    lane.socket.set_read_timeout(Some(POLL)).map_err(os("set SO_RCVTIMEO of stream", lane.stream))?;
+    // When nothing more comes the thread is interrupted, and looks for what was lost.
+    wait_for_ever(lane)?;
     let mut request = vec![0x5a; lane.spec.length.0 as usize];
     let mut response = vec![0; lane.spec.response.0 as usize + 1];
     let start = now_ns();
