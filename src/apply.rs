@@ -224,11 +224,22 @@ fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Vec<Ste
         let left = roll_back(world, store, &history, &steps);
         return Err(ApplyError::NotAsDeclared { drift, left });
     }
+    if history.committed.is_some() {
+        forget_neighbours(&world, desired)?;
+    }
     store.append(&Record::Commit)?;
     fault::point("committed");
     let foreign = foreign_steps(&history, &steps, desired);
     store.compact(declared.source, desired, foreign)?;
     Ok((world, steps))
+}
+
+/// What stays may have learned the MACs of what was changed, and would believe them for half a minute.
+fn forget_neighbours(world: &World, desired: &Desired) -> Result<(), ApplyError> {
+    for ns in desired.namespaces.iter().filter(|ns| ns.origin.is_own()) {
+        kernel::link::forget_neighbours(world.get(&ns.id)?)?;
+    }
+    Ok(())
 }
 
 /// Takes up what `offload verify` left when it was killed.

@@ -54,6 +54,7 @@ pub fn step(world: &World, step: &Step) -> Result<(), ApplyError> {
         Step::StopOvs(daemon) => stop(world, &daemon.ns),
         Step::CreateOvsBridges { ns, bridges, .. } => {
             if bridges.iter().any(|bridge| bridge.datapath == Datapath::Kernel) {
+                openvswitch::require(world.get(ns)?)?;
                 count_of_processors();
             }
             Ok(ovs::bridge::create(&database(topology, ns)?, topology, bridges)?)
@@ -99,12 +100,17 @@ fn stop(world: &World, id: &NsId) -> Result<(), ApplyError> {
         return Ok(());
     }
     let ns = world.get(id)?;
-    for (name, link) in observe_links(ns, &Wanted::links_only())?.links {
-        if link.kind == "tun" {
+    let links = observe_links(ns, &Wanted::links_only())?.links;
+    let datapath = links.iter().find(|(name, link)| openvswitch::is_datapath(name.as_str(), &link.kind));
+    for (name, link) in &links {
+        let is_tunnel = datapath.is_some_and(|(_, datapath)| link.master == Some(datapath.index))
+            && openvswitch::is_tunnel(name.as_str(), &link.kind);
+        if link.kind == "tun" || is_tunnel {
             kernel::link::delete(ns, name.as_str())?;
-        } else if link.kind == openvswitch::KIND && name.as_str() == openvswitch::DATAPATH {
-            openvswitch::delete_datapath(ns, link.index)?;
         }
+    }
+    if let Some((_, datapath)) = datapath {
+        openvswitch::delete_datapath(ns, datapath.index)?;
     }
     Ok(())
 }

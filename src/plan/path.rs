@@ -83,7 +83,10 @@ impl<'a> Network<'a> {
             if let Some(master) = &link.master {
                 network.ports.entry((&link.at.ns, master)).or_default().push(link);
             }
-            if let LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } | LinkKind::Vf(Vf { pf: lower, .. }) = &link.kind {
+            if let LinkKind::Macvlan { lower, .. }
+            | LinkKind::Ipvlan { lower, .. }
+            | LinkKind::Vf(Vf { pf: lower, .. }) = &link.kind
+            {
                 network.children.entry(lower).or_default().push(link);
             }
         }
@@ -439,9 +442,7 @@ impl<'a> Walk<'_, 'a> {
     /// A macvlan or ipvlan child sends: to a sibling inside the kernel where its mode joins them (the lower device counts
     /// nothing), else out of the lower device.
     fn beside(&mut self, link: &'a Link, lower: &'a LinkRef, joined: bool) -> Result<bool, NoPath> {
-        if joined
-            && let Some(children) = self.network.children.get(lower)
-        {
+        if joined && let Some(children) = self.network.children.get(lower) {
             for child in children {
                 if !std::ptr::eq(*child, link) && std::ptr::eq(*child, self.goal) {
                     return self.receive(child);

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 pub use shapes::{EndEntry, Located, OneOrMany, Ordered, PortEntry, Scalar, Text};
 
-use super::model::{BondMode, Datapath, Eswitch, Fabric, FailMode, IpvlanMode, MacvlanMode, ShaperKind, TunnelKind, VfLinkState};
+use super::model::{
+    BondMode, Datapath, Eswitch, Fabric, FailMode, IpvlanMode, MacvlanMode, ShaperKind, TunnelKind, VfLinkState,
+};
 
 /// A topology file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

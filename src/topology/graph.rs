@@ -136,7 +136,9 @@ impl Picture {
             for nic in &switch.uplinks {
                 self.line(switch.name.as_str(), nic, vec![mtu(switch.mtu)], false);
             }
-            if let SwitchKind::Macvlan { nic, .. } | SwitchKind::Ipvlan { nic, .. } | SwitchKind::Sriov { nic } = &switch.kind {
+            if let SwitchKind::Macvlan { nic, .. } | SwitchKind::Ipvlan { nic, .. } | SwitchKind::Sriov { nic } =
+                &switch.kind
+            {
                 self.line(switch.name.as_str(), nic, vec![], false);
             }
         }

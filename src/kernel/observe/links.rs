@@ -170,7 +170,9 @@ fn read_info(value: &[u8], link: &mut ObservedLink) {
         // IFLA_MACVLAN_MODE
         "macvlan" => LinkDetail::Macvlan { mode: macvlan_mode(long(1)) },
         // IFLA_IPVLAN_MODE
-        "ipvlan" => LinkDetail::Ipvlan { mode: find(data, 1).and_then(|value| value.first_chunk()).and_then(ipvlan_mode) },
+        "ipvlan" => {
+            LinkDetail::Ipvlan { mode: find(data, 1).and_then(|value| value.first_chunk()).and_then(ipvlan_mode) }
+        }
         "vxlan" => vxlan(data, byte, long),
         _ => LinkDetail::None,
     };

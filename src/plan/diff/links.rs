@@ -185,7 +185,8 @@ fn fresh_set(link: &Link, second_end: bool) -> LinkSet {
             (set.mtu, set.mac, set.up) = (link.mtu, link.mac, Some(true));
             set.master = link.master.clone().map(Some);
         }
-        LinkKind::Veth { .. } | LinkKind::Macvlan { .. }
+        LinkKind::Veth { .. }
+        | LinkKind::Macvlan { .. }
         | LinkKind::Ipvlan { .. }
         | LinkKind::Vxlan(_)
         | LinkKind::OvsInternal => {}

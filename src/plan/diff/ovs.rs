@@ -34,7 +34,9 @@ impl<'a> Diff<'a> {
 
     /// Is this a tap of the userspace datapath, or a device of the kernel's, in a namespace of ours?
     pub(super) fn is_internal_port(&self, ns: &NsId, link: &ObservedLink) -> bool {
-        matches!(link.kind.as_str(), "tun" | "openvswitch") && self.owns(ns) && self.ns(ns).is_some_and(|state| state.ovs.is_some())
+        matches!(link.kind.as_str(), "tun" | "openvswitch")
+            && self.owns(ns)
+            && self.ns(ns).is_some_and(|state| state.ovs.is_some())
     }
 
     /// Is this master of a link the kernel's datapath? It is that of all ports in the namespace; the database says which of

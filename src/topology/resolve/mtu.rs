@@ -48,7 +48,9 @@ fn switch_mtu(draft: &Draft<'_>, switch: usize) -> u32 {
     if let Some(mtu) = &declared.mtu {
         return mtu.value;
     }
-    if let (Kind::Macvlan | Kind::Ipvlan | Kind::Sriov, Some(nic)) = (draft.switches[switch].kind, draft.switches[switch].nic) {
+    if let (Kind::Macvlan | Kind::Ipvlan | Kind::Sriov, Some(nic)) =
+        (draft.switches[switch].kind, draft.switches[switch].nic)
+    {
         return draft.nic_mtu[nic];
     }
     // What another bridge of the same medium says, and what its tunnels leave.
