@@ -1,4 +1,12 @@
-//! After apply: the MTU of every declared path is proved with packets, and the quiet point is awaited.
+//! After apply: the MTU of every declared path is proved with packets, what switches and NICs were told with frames, and the
+//! quiet point is awaited.
+
+mod settings;
+mod spots;
+mod vlans;
+
+pub use settings::settings;
+pub use vlans::vlans;
 
 use std::time::{Duration, Instant};
 
