@@ -35,6 +35,11 @@ pub struct SettingProof {
 }
 
 impl SettingProof {
+    /// Was it accepted without being enforced?
+    pub fn is_finding(&self) -> bool {
+        self.outcome == Enforcement::NotEnforced
+    }
+
     /// In a line.
     pub fn text(&self) -> String {
         let verdict = match self.outcome {
@@ -47,7 +52,7 @@ impl SettingProof {
 }
 
 /// One kind of frame that was sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ProbeSeen {
     /// What was sent, by whom.
     pub what: String,
@@ -198,6 +203,8 @@ pub struct Privilege<'a> {
     pub before: &'a ProbeSeen,
     /// While it asked.
     pub while_asked: &'a ProbeSeen,
+    /// Does a NIC go on granting it once it has?
+    pub lasting: bool,
 }
 
 /// What a function may: with trust at least one of its wishes is granted, without trust none.
@@ -210,7 +217,10 @@ pub fn trusted(on: bool, control: Option<&ProbeSeen>, privileges: &[Privilege<'_
     for privilege in privileges {
         let (before, after) = (came(privilege.before), came(privilege.while_asked));
         let said = format!("{} ({after} of {} frames)", privilege.name, privilege.while_asked.sent);
-        if before > 0 {
+        let earlier = privilege.lasting && before > 0 && privileges.iter().any(|other| came(other.before) == 0);
+        if earlier {
+            allowed.push(format!("{said}, since an earlier proof asked for it"));
+        } else if before > 0 {
             open.push(format!("{} ({before} of {} frames)", privilege.name, privilege.before.sent));
         } else if after > 0 {
             allowed.push(said);
@@ -230,6 +240,7 @@ pub fn trusted(on: bool, control: Option<&ProbeSeen>, privileges: &[Privilege<'_
     let text = said.join("; ");
     match on {
         _ if allowed.is_empty() && refused.is_empty() => not_tested(format!("the NIC filters nothing: {text}")),
+        true if allowed.is_empty() && !open.is_empty() => not_tested(text),
         true if allowed.is_empty() => broken(text),
         false if !allowed.is_empty() => broken(text),
         _ => (Enforcement::Enforced, text),
@@ -243,16 +254,29 @@ const FASTER: f64 = 1.3;
 /// Below this part of it something else than the limit holds.
 const BELOW: f64 = 0.5;
 
-/// Rates in Mbit/s: the limit, what arrived from its bearer, and from somebody without it, the same way.
-pub fn limited(limit: f64, arrived: f64, unlimited: Option<f64>) -> Verdict {
-    let shown = |rate: f64| if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") };
-    let beside = unlimited.map_or(String::new(), |rate| format!(", {} from a sender without a limit", shown(rate)));
-    let said = format!("{} Mbit/s arrived{beside}", shown(arrived));
-    match unlimited {
-        _ if arrived <= 0.0 => not_tested("nothing of a burst arrived anywhere"),
-        _ if arrived > limit * ABOVE => broken(said),
-        _ if arrived < limit * BELOW => not_tested(format!("{said}: something else holds it far below the limit")),
-        Some(rate) if rate >= arrived * FASTER && rate > limit * ABOVE => (Enforcement::Enforced, said),
+/// Rates of several bursts in Mbit/s: the limit, what arrived from its bearer, and from somebody without it, in turn. A limit
+/// bounds every burst, a busy machine some of them: bursts that disagree prove nothing.
+pub fn limited(limit: f64, arrived: &[f64], unlimited: &[f64]) -> Verdict {
+    let sorted = |rates: &[f64]| {
+        let mut rates: Vec<f64> = rates.iter().copied().filter(|&rate| rate > 0.0).collect();
+        rates.sort_by(f64::total_cmp);
+        rates
+    };
+    let (arrived, unlimited) = (sorted(arrived), sorted(unlimited));
+    let (Some(&most), Some(&middle)) = (arrived.last(), arrived.get(arrived.len() / 2)) else {
+        return not_tested("nothing of a burst arrived anywhere");
+    };
+    let one = |rate: &f64| if *rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") };
+    let shown = |rates: &[f64]| rates.iter().map(one).collect::<Vec<_>>().join(", ");
+    let mut said = format!("bursts of {} Mbit/s arrived", shown(&arrived));
+    if !unlimited.is_empty() {
+        said += &format!(", of {} from a sender without a limit", shown(&unlimited));
+    }
+    match unlimited.first() {
+        _ if middle > limit * ABOVE => broken(said),
+        _ if most > limit * ABOVE => not_tested(format!("{said}: they disagree, this machine is busy")),
+        _ if middle < limit * BELOW => not_tested(format!("{said}: something else holds it far below the limit")),
+        Some(&least) if least >= most * FASTER && least > limit * ABOVE => (Enforcement::Enforced, said),
         Some(_) => not_tested(format!("{said}: this machine does not go beyond the limit")),
         None => not_tested(format!("{said}, and there is nobody to compare with")),
     }

@@ -1,9 +1,13 @@
 //! What a NIC was told of its functions, tried with traffic: VLAN, spoof check, trust, rate, link state.
 //!
 //! Nothing is set for the sake of a proof: what an interface lets in is asked for by sockets, which the kernel takes back
-//! when they are closed, also by SIGKILL. There is nothing to restore.
+//! when they are closed, also by SIGKILL. There is nothing to restore, with one exception: igb keeps a MAC that a function
+//! has asked for until the function is removed. Only functions that netbench made, and will remove, ask for one.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use super::spots::{Field, Probe, Role, Spot};
 use crate::{
@@ -15,6 +19,7 @@ use crate::{
     },
     plan::{
         desired::{Desired, LinkKind, NsId, Vf},
+        marks,
         proof::{self, ArrivedAt, Enforcement, Privilege, ProbeSeen, SettingProof},
         sriov::VfSet,
     },
@@ -25,7 +30,9 @@ use crate::{
 const CARRIER_WITHIN: Duration = Duration::from_secs(30);
 /// A driver tells its NIC of a wish by a message.
 const WISH: Duration = Duration::from_millis(100);
-const BURST: Duration = Duration::from_millis(700);
+const BURST: Duration = Duration::from_millis(500);
+/// One burst may meet a machine that is busy elsewhere.
+const BURSTS: usize = 3;
 
 /// A function that is declared with settings.
 struct Declared<'a> {
@@ -33,6 +40,8 @@ struct Declared<'a> {
     spot: usize,
     vf: &'a Vf,
     by: String,
+    /// Did netbench make it?
+    ours: bool,
 }
 
 /// The frames of one function, by their places in the list.
@@ -41,8 +50,13 @@ struct Frames {
     forged: usize,
     inside: Option<usize>,
     outside: Vec<usize>,
-    /// Before it asks: promiscuous, every group, another address.
-    filtered: Option<[usize; 3]>,
+}
+
+/// What a function with a declared trust asked for: what arrived before and meanwhile.
+struct Asked {
+    wish: Wish,
+    before: ProbeSeen,
+    meanwhile: ProbeSeen,
 }
 
 /// Tries every declared setting of every function; nothing where there is none.
@@ -50,22 +64,25 @@ struct Frames {
 /// # Errors
 /// A namespace or an interface is not there, packet sockets fail, or Ctrl-C.
 pub fn settings(world: &World, desired: &Desired) -> Result<Vec<SettingProof>, ApplyError> {
-    if desired.sriov.is_empty() {
+    let provable = |set: &VfSet| !VfSet { mac: None, ..set.clone() }.words().is_empty();
+    if !desired.links.iter().any(|link| matches!(&link.kind, LinkKind::Vf(vf) if provable(&vf.set))) {
         return Ok(Vec::new());
     }
     let home = Netns::current(NsId::SELF)?;
     let (spots, declared) = await_spots(world, desired, &home)?;
     let field = Field::open(spots)?;
-    let _trunks = field.open_trunks()?;
+    let trunks = field.open_trunks()?;
     std::thread::sleep(WISH);
     let (probes, frames) = first_probes(&field, &declared);
     let seen = field.exchange(&probes)?;
-    let asked = wishes(&field, &declared, &frames, &probes)?;
+    // A NIC whose port takes everything may give its functions more than they asked for.
+    drop(trunks);
+    std::thread::sleep(WISH);
+    let mut asked = wishes(&field, &declared)?;
     let mut proofs = Vec::new();
     for (place, (function, frames)) in declared.iter().zip(&frames).enumerate() {
-        let judge = Judge { field: &field, function, frames, seen: &seen };
-        let wishes: Vec<&ProbeSeen> = asked.iter().filter_map(|list| list[place].as_ref()).collect();
-        judge.all(&wishes, &mut proofs)?;
+        let judge = Judge { field: &field, function, frames, probes: &probes, seen: &seen };
+        judge.all(&asked.remove(&place).unwrap_or_default(), &mut proofs)?;
     }
     Ok(proofs)
 }
@@ -97,9 +114,12 @@ fn spots<'a>(
     home: &'a Netns,
 ) -> Result<(Vec<Spot<'a>>, Vec<Declared<'a>>), ApplyError> {
     let (mut spots, mut declared) = (Vec::new(), Vec::new());
+    let mut made = BTreeMap::new();
     for (on, pf) in desired.sriov.iter().enumerate() {
         // A NIC whose own port is down takes no part.
         if let Some((ns, row)) = holder(world, &pf.at.ns, &pf.pci, home)?.filter(|(_, row)| row.link.up) {
+            let mark = row.link.alias.as_deref().and_then(marks::parse_pf_alias);
+            made.insert(on, mark.is_some_and(|mark| mark.topology == desired.topology && mark.vfs == 0));
             let spot = Spot::new(pf.at.clone(), ns, row.name, row.link.mac, Role::Trunk, on);
             spots.extend(spot.map(|spot| Spot { carrier: row.link.carrier, ..spot }));
         }
@@ -114,15 +134,17 @@ fn spots<'a>(
         let spot = Spot::new(link.at.clone(), ns, link.at.name.clone(), seen.mac, Role::Member(vlan), on);
         let Some(spot) = spot else { continue };
         let by = format!("virtual function {} of {}", vf.index, pf.pci);
-        declared.push(Declared { spot: spots.len(), vf, by });
+        let ours = made.get(&on).copied().unwrap_or_default();
+        declared.push(Declared { spot: spots.len(), vf, by, ours });
         spots.push(Spot { carrier: seen.carrier, ..spot });
     }
     Ok((spots, declared))
 }
 
-/// Locally administered, of nobody: the first octet says which kind.
+/// Locally administered, of nobody: the first octet says which kind. NICs keep groups by a hash of the last octets; no group
+/// that a host is in by itself ends like this.
 fn nobody(first: u8, kind: u8, number: usize) -> [u8; 6] {
-    [first, b'n', b'b', 0x70 | kind, (number >> 8) as u8, number as u8]
+    [first, b'n', b'b', (number >> 8) as u8, number as u8, 0xd0 | kind]
 }
 
 /// What the sender's driver must put on a frame that is to reach a member of a VLAN.
@@ -169,63 +191,94 @@ fn first_probes(field: &Field<'_>, declared: &[Declared<'_>]) -> (Vec<Probe>, Ve
             }
         }
         let tag = peer.and_then(|peer| tag_for(&field.spots[peer], function.vf));
-        let wants_trust = function.vf.set.trust.is_some();
-        let filtered =
-            peer.filter(|_| wants_trust).map(|peer| strangers(number).map(|mac| add(field.unicast(peer, mac, tag))));
         // The controls come last: when they have arrived, so has what was sent before them.
         let own = add(field.broadcast(function.spot, None));
         let inside = peer.map(|peer| add(field.unicast(peer, spot.mac, tag)));
-        all.push(Frames { own, forged, inside, outside, filtered });
+        all.push(Frames { own, forged, inside, outside });
     }
     (probes, all)
 }
 
-/// MACs that a function may ask for: of nobody, of a group, another of its own.
-fn strangers(number: usize) -> [[u8; 6]; 3] {
-    [nobody(0x02, 1, number), nobody(0x03, 2, number), nobody(0x02, 3, number)]
+/// What a function may ask its NIC for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Promiscuous,
+    AllMulticast,
+    Address,
 }
 
-const WISHES: [&str; 3] = ["promiscuous mode", "all multicast", "another MAC of its own"];
-
-/// Each function with a declared trust asks its NIC for three things, one at a time; for each of them what then arrived, by
-/// function.
-fn wishes(
-    field: &Field<'_>,
-    declared: &[Declared<'_>],
-    frames: &[Frames],
-    probes: &[Probe],
-) -> Result<Vec<Vec<Option<ProbeSeen>>>, ApplyError> {
-    let mut all = Vec::new();
-    if frames.iter().all(|frames| frames.filtered.is_none()) {
-        return Ok(vec![declared.iter().map(|_| None).collect()]);
+impl Wish {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Promiscuous => "promiscuous mode",
+            Self::AllMulticast => "all multicast",
+            Self::Address => "another MAC of its own",
+        }
     }
-    for wish in 0..WISHES.len() {
+
+    /// To whom the frames go: nobody, a group, another address of the function.
+    fn mac(self, number: usize) -> [u8; 6] {
+        match self {
+            Self::Promiscuous => nobody(0x02, 1, number),
+            Self::AllMulticast => nobody(0x03, 2, number),
+            Self::Address => nobody(0x02, 3, number),
+        }
+    }
+}
+
+/// Each function with a declared trust asks its NIC for one thing after another; what arrived before and meanwhile, by the
+/// function's place.
+fn wishes(field: &Field<'_>, declared: &[Declared<'_>]) -> Result<BTreeMap<usize, Vec<Asked>>, ApplyError> {
+    let with_trust = |(place, function): (usize, &Declared<'_>)| {
+        function.vf.set.trust?;
+        Some((place, peer(field, function)?))
+    };
+    let asking: Vec<(usize, usize)> = declared.iter().enumerate().filter_map(with_trust).collect();
+    let mut asked = BTreeMap::new();
+    for wish in [Wish::Promiscuous, Wish::AllMulticast, Wish::Address] {
+        let so_far: &BTreeMap<usize, Vec<Asked>> = &asked;
+        let still = |&&(place, _): &&(usize, usize)| {
+            let before = so_far.get(&place).map_or(&[][..], |list| list);
+            wish != Wish::Address || wants_address(field, &declared[place], before)
+        };
+        let asking: Vec<(usize, usize)> = asking.iter().filter(still).copied().collect();
+        if asking.is_empty() {
+            continue;
+        }
+        let probe = |&(place, peer): &(usize, usize)| {
+            field.unicast(peer, wish.mac(place), tag_for(&field.spots[peer], declared[place].vf))
+        };
+        let before = field.exchange(&asking.iter().map(probe).collect::<Vec<_>>())?;
         let mut joined = Vec::new();
-        let mut asked = Vec::new();
-        for (number, (function, frames)) in declared.iter().zip(frames).enumerate() {
-            let Some(filtered) = frames.filtered else { continue };
-            let (station, ns) = (&field.stations[function.spot], field.spots[function.spot].ns);
+        for &(place, _) in &asking {
+            let at = declared[place].spot;
+            let (station, ns) = (&field.stations[at], field.spots[at].ns);
             joined.push(match wish {
-                0 => station.promiscuous(ns)?,
-                1 => station.all_multicast(ns)?,
-                _ => station.address(ns, strangers(number)[2])?,
+                Wish::Promiscuous => station.promiscuous(ns)?,
+                Wish::AllMulticast => station.all_multicast(ns)?,
+                Wish::Address => station.address(ns, wish.mac(place))?,
             });
-            let before = &probes[filtered[wish]];
-            asked.push((
-                number,
-                Probe { case: before.case, what: format!("{}, which asked for {}", before.what, WISHES[wish]) },
-            ));
         }
         std::thread::sleep(WISH);
-        let (numbers, asked): (Vec<usize>, Vec<Probe>) = asked.into_iter().unzip();
-        let seen = field.exchange(&asked)?;
-        let mut by_function: Vec<Option<ProbeSeen>> = declared.iter().map(|_| None).collect();
-        for (number, seen) in numbers.into_iter().zip(seen) {
-            by_function[number] = Some(seen);
+        let while_asked = |asking: &(usize, usize)| {
+            let mut probe = probe(asking);
+            let name = wish.name();
+            probe.what += &format!(", while {} asks for {name}", field.spots[declared[asking.0].spot].at);
+            probe
+        };
+        let meanwhile = field.exchange(&asking.iter().map(while_asked).collect::<Vec<_>>())?;
+        for ((&(place, _), before), meanwhile) in asking.iter().zip(before).zip(meanwhile) {
+            asked.entry(place).or_insert_with(Vec::new).push(Asked { wish, before, meanwhile });
         }
-        all.push(by_function);
     }
-    Ok(all)
+    Ok(asked)
+}
+
+/// Another address is asked for where the rest says nothing, by a function that goes with all that its NIC remembers of it.
+fn wants_address(field: &Field<'_>, function: &Declared<'_>, asked: &[Asked]) -> bool {
+    let at = field.spots[function.spot].at.to_string();
+    let came = |seen: &ProbeSeen| seen.arrived.iter().any(|arrived| arrived.at == at);
+    function.ours && !asked.iter().any(|asked| came(&asked.meanwhile) && !came(&asked.before))
 }
 
 /// All that was seen of one function.
@@ -233,11 +286,12 @@ struct Judge<'a> {
     field: &'a Field<'a>,
     function: &'a Declared<'a>,
     frames: &'a Frames,
+    probes: &'a [Probe],
     seen: &'a [ProbeSeen],
 }
 
 impl Judge<'_> {
-    fn all(&self, wishes: &[&ProbeSeen], proofs: &mut Vec<SettingProof>) -> Result<(), ApplyError> {
+    fn all(&self, asked: &[Asked], proofs: &mut Vec<SettingProof>) -> Result<(), ApplyError> {
         let set = &self.function.vf.set;
         let vlan = set.vlan.filter(|&(vlan, _)| vlan > 0);
         let only = |set: VfSet| {
@@ -273,7 +327,7 @@ impl Judge<'_> {
             proofs.push(self.proof(what, proof::spoof_checked(on, own, forged), vec![own.clone(), forged.clone()]));
         }
         if let Some(on) = set.trust {
-            proofs.push(self.trust(on, only(VfSet { trust: Some(on), ..VfSet::default() }), wishes));
+            proofs.push(self.trust(on, only(VfSet { trust: Some(on), ..VfSet::default() }), asked));
         }
         if set.link_state.is_some() {
             proofs.push(self.link(only(VfSet { link_state: set.link_state, ..VfSet::default() })));
@@ -290,15 +344,25 @@ impl Judge<'_> {
         SettingProof { at, by: self.function.by.clone(), setting, outcome, evidence, probes }
     }
 
-    fn trust(&self, on: bool, what: String, wishes: &[&ProbeSeen]) -> SettingProof {
+    fn trust(&self, on: bool, what: String, asked: &[Asked]) -> SettingProof {
         let at = self.field.spots[self.function.spot].at.to_string();
         let control = self.frames.inside.map(|at| self.at(at));
-        let before = self.frames.filtered.unwrap_or_default();
-        let asked = if self.frames.filtered.is_some() { wishes } else { &[] };
-        let privileges: Vec<Privilege<'_>> = (WISHES.iter().zip(before).zip(asked))
-            .map(|((name, before), while_asked)| Privilege { name, before: self.at(before), while_asked })
+        let privileges: Vec<Privilege<'_>> = (asked.iter())
+            .map(|Asked { wish, before, meanwhile }| Privilege {
+                name: wish.name(),
+                before,
+                while_asked: meanwhile,
+                lasting: *wish == Wish::Address,
+            })
             .collect();
-        let verdict = proof::trusted(on, control, &privileges, &at);
+        let mut verdict = proof::trusted(on, control, &privileges, &at);
+        if verdict.0 != Enforcement::Enforced && !self.function.ours && !asked.is_empty() {
+            verdict.1 += "; not asked for: another MAC, which some NICs keep as long as the function is there";
+            // It is the one thing that trust allows on some NICs.
+            if on {
+                verdict.0 = Enforcement::NotTested;
+            }
+        }
         let pairs = privileges.iter().flat_map(|privilege| [privilege.before, privilege.while_asked]);
         self.proof(what, verdict, control.into_iter().chain(pairs).cloned().collect())
     }
@@ -307,8 +371,8 @@ impl Judge<'_> {
         let spot = &self.field.spots[self.function.spot];
         let (own, inside) = (self.at(self.frames.own), self.frames.inside.map(|at| self.at(at)));
         let own_name = spot.at.to_string();
-        let of_it = |probe: &ProbeSeen| probe.what.contains(&own_name);
-        let others_talk = self.seen.iter().filter(|probe| !of_it(probe)).any(|probe| !probe.arrived.is_empty());
+        let others = self.probes.iter().zip(self.seen).filter(|(probe, _)| probe.case.from != self.function.spot);
+        let others_talk = others.flat_map(|(_, seen)| &seen.arrived).any(|arrived| arrived.at != own_name);
         let verdict = proof::cut(spot.carrier, own, inside, others_talk, &own_name);
         self.proof(what, verdict, [own].into_iter().chain(inside).cloned().collect())
     }
@@ -361,22 +425,20 @@ impl Judge<'_> {
                 bits_per_second: Some(flood.bits_per_second),
             })
         };
-        let mut bursts = Vec::new();
-        for to in ends {
+        // In turn, so that what slows the machine slows both.
+        let (mut bursts, mut arrived, mut unlimited) = (Vec::new(), Vec::new(), Vec::new());
+        let mbit = |burst: &ProbeSeen| burst.bits_per_second.unwrap_or(0.0) / 1e6;
+        let peer = peer(self.field, self.function);
+        for _ in 0..BURSTS {
+            let Some(&to) = ends.first() else { break };
             bursts.push(burst(from, to, None)?);
-            if bursts.last().is_some_and(|burst| burst.bits_per_second > Some(0.0)) {
-                break;
+            arrived.extend(bursts.last().map(mbit));
+            if let Some(peer) = peer {
+                bursts.push(burst(peer, from, tag_for(&spots[peer], self.function.vf))?);
+                unlimited.extend(bursts.last().map(mbit));
             }
         }
-        let mbit = |burst: &ProbeSeen| burst.bits_per_second.unwrap_or(0.0) / 1e6;
-        let arrived = bursts.last().map_or(0.0, mbit);
-        let mut unlimited = None;
-        if let Some(peer) = peer(self.field, self.function).filter(|_| arrived > 0.0) {
-            let beside = burst(peer, from, tag_for(&spots[peer], self.function.vf))?;
-            unlimited = Some(mbit(&beside)).filter(|rate| *rate > 0.0);
-            bursts.push(beside);
-        }
-        let verdict = proof::limited(f64::from(most), arrived, unlimited);
+        let verdict = proof::limited(f64::from(most), &arrived, &unlimited);
         proofs.push(self.proof(format!("max_tx_rate {most}"), verdict, bursts));
         Ok(())
     }

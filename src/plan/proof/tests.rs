@@ -58,23 +58,42 @@ fn a_forged_source_passes_or_does_not() {
 #[test]
 fn trust_is_what_is_granted() {
     let (came, not) = (probe(&[(AT, 10, None, true)]), nothing());
-    let one = |before, while_asked| [Privilege { name: "promiscuous mode", before, while_asked }];
+    let one = |before, while_asked| [Privilege { name: "promiscuous mode", before, while_asked, lasting: false }];
     assert_eq!(trusted(true, Some(&came), &one(&not, &came), AT).0, Enforcement::Enforced);
     assert_eq!(trusted(true, Some(&came), &one(&not, &not), AT).0, Enforcement::NotEnforced);
     assert_eq!(trusted(false, Some(&came), &one(&not, &not), AT).0, Enforcement::Enforced);
     assert_eq!(trusted(false, Some(&came), &one(&not, &came), AT).0, Enforcement::NotEnforced);
     assert_eq!(trusted(true, Some(&came), &one(&came, &came), AT).0, Enforcement::NotTested, "nothing is filtered");
+    let both = [one(&came, &came)[0], one(&not, &not)[0]];
+    assert_eq!(
+        trusted(true, Some(&came), &both, AT).0,
+        Enforcement::NotTested,
+        "one is open to all, the other nobody asked for"
+    );
+    let again = Privilege { lasting: true, ..one(&came, &came)[0] };
+    assert_eq!(
+        trusted(true, Some(&came), &[one(&not, &not)[0], again], AT).0,
+        Enforcement::Enforced,
+        "granted earlier"
+    );
+    assert_eq!(trusted(false, Some(&came), &[one(&not, &not)[0], again], AT).0, Enforcement::NotEnforced, "and kept");
     assert_eq!(trusted(false, None, &one(&not, &not), AT).0, Enforcement::NotTested);
 }
 
 #[test]
 fn a_limit_is_proved_beside_somebody_without_it() {
-    assert_eq!(limited(100.0, 98.0, Some(900.0)).0, Enforcement::Enforced);
-    assert_eq!(limited(100.0, 300.0, Some(300.0)).0, Enforcement::NotEnforced);
-    assert_eq!(limited(100.0, 98.0, Some(99.0)).0, Enforcement::NotTested, "the machine is no faster");
-    assert_eq!(limited(100.0, 98.0, None).0, Enforcement::NotTested);
-    assert_eq!(limited(1000.0, 300.0, Some(900.0)).0, Enforcement::NotTested);
-    assert_eq!(limited(100.0, 0.0, Some(900.0)).0, Enforcement::NotTested);
+    let verdict = |arrived: &[f64], unlimited: &[f64]| limited(100.0, arrived, unlimited).0;
+    assert_eq!(verdict(&[98.0, 97.0, 99.0], &[900.0, 500.0, 800.0]), Enforcement::Enforced);
+    assert_eq!(verdict(&[300.0, 310.0, 80.0], &[300.0, 310.0, 90.0]), Enforcement::NotEnforced);
+    assert_eq!(
+        verdict(&[96.0, 408.0, 90.0], &[251.0, 378.0, 250.0]),
+        Enforcement::NotTested,
+        "a machine that is busy now and then"
+    );
+    assert_eq!(verdict(&[98.0, 97.0, 99.0], &[900.0, 99.0, 800.0]), Enforcement::NotTested, "the machine is no faster");
+    assert_eq!(verdict(&[98.0, 97.0, 99.0], &[]), Enforcement::NotTested);
+    assert_eq!(verdict(&[30.0, 31.0, 29.0], &[900.0, 900.0, 900.0]), Enforcement::NotTested);
+    assert_eq!(verdict(&[0.0, 0.0, 0.0], &[900.0, 900.0, 900.0]), Enforcement::NotTested);
 }
 
 #[test]
