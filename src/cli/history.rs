@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     if runs.is_empty() {
-        talk("no run is kept that fits; `netbench run` keeps each of its runs");
+        talk("no run is kept that fits; `netbench run` and `netbench stream` keep each of theirs");
         return Ok(Exit::Ok);
     }
     let header = ["run", "started", "topology", "flow", "test", "median", "±"].map(str::to_owned);
@@ -61,7 +61,7 @@ fn row(run: &Past, result: &PastResult) -> [String; 7] {
     [
         number,
         run.started.get(5..16).unwrap_or(&run.started).replace('T', " "),
-        cut(&run.topology, 10),
+        cut(&run.topology, 11),
         cut(&format!("{}→{}", result.from, result.to), 14),
         result.test.name().to_owned(),
         headline(result.median, result.unit),

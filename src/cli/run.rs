@@ -14,7 +14,7 @@ use super::{
     iperf3::Format,
     outcome::CannotHere,
     rates::{self, RateArgs},
-    stored::StoreArgs,
+    stored::{self, KeepArgs},
     talk,
 };
 use crate::{
@@ -31,9 +31,8 @@ use crate::{
     record::{MtuProof, RunRecord, TopologyRef},
     report,
     stats::sequential::Rule,
-    store::Store,
     topology::model::{Attach, Node, Topology},
-    ui::{self, ProgressLine},
+    ui::{self, Display},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
 };
 
@@ -93,13 +92,13 @@ pub struct Args {
     #[command(flatten)]
     pairs: super::pairs::PairArgs,
     #[command(flatten)]
-    store: StoreArgs,
-    /// Do not keep the run.
-    #[arg(long, conflicts_with = "store")]
-    no_store: bool,
+    keeping: KeepArgs,
     /// Leave the topology up afterwards.
     #[arg(long)]
     keep: bool,
+    /// Watch it on the whole terminal: throughput, round trips and retransmits of each stream, CPUs, hops; `q` ends it.
+    #[arg(long)]
+    live: bool,
     /// Print the record as JSON.
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -174,7 +173,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         rootless::enter().map_err(ApplyError::from)?;
     }
     // Before anything is made: a run of an hour should not end with "it cannot be kept".
-    let mut store = open_store(&args)?;
+    let mut store = args.keeping.open()?;
     let interrupt = interrupt::watch();
     let format = if args.json { Format::Json } else { args.format.unwrap_or_default() };
     let mut loaded = match declared::load(&args.file)? {
@@ -210,7 +209,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
         rates::emulate(&mut loaded.desired, &flows, profile)?;
     }
-    let mut line = ProgressLine::default();
+    let mut line = if args.live { Display::live(super::signals()) } else { Display::default() };
     line.say(&format!("applying {}", loaded.desired.topology));
     let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
     let (world, applied) = apply::apply(declared, &root)?;
@@ -235,7 +234,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
-        let kept = keep(&mut store, &record);
+        let kept = stored::keep(&mut store, &record);
         ui::text::quiet_when_closed(|mut out| match format {
             Format::Json => report::json(&record, &mut out),
             Format::Iperf3 => report::iperf3::documents(&record, &mut out),
@@ -268,29 +267,6 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         (false, false) => Exit::Invalid,
         (false, true) if record.has_failed() => Exit::CheckFailed,
         (false, true) => Exit::Ok,
-    })
-}
-
-/// The store, unless none is wanted. One that was named must do; the usual one may fail, which is said.
-fn open_store(args: &Args) -> anyhow::Result<Option<Store>> {
-    if args.no_store {
-        return Ok(None);
-    }
-    let opened = args.store.path().and_then(|path| Ok(path.map(|path| Store::open(&path)).transpose()?));
-    match opened {
-        Err(error) if args.store.store.is_none() => {
-            talk(&format!("warning: this run will not be kept: {error:#}"));
-            Ok(None)
-        }
-        other => other,
-    }
-}
-
-/// Keeps the run before anything is printed; what there is to say of it.
-fn keep(store: &mut Option<Store>, record: &RunRecord) -> Option<String> {
-    Some(match store.as_mut()?.append(record) {
-        Ok(run) => format!("kept as run {run}; `netbench compare` compares it with the one before"),
-        Err(error) => format!("warning: this run is not kept: {error}"),
     })
 }
 
@@ -354,6 +330,9 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
     }
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     options.profile = args.rates.profile;
+    if args.live {
+        options.look_on();
+    }
     options.cpu_topology = kernel::cpus::topology();
     options.placed = args.placement.placed(&options.cpu_topology)?;
     for node in &loaded.topology.nodes {
@@ -399,7 +378,7 @@ fn measure(
     world: &World,
     flows: &[FlowPath],
     options: &Options,
-    line: &mut ProgressLine,
+    line: &mut Display,
     interrupt: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     line.say("proving the MTU of every path");

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
+use super::talk;
 use crate::{
     record::{RunRecord, SCHEMA_VERSION},
     store::{Pick, Store},
@@ -50,6 +51,41 @@ impl StoreArgs {
             None => bail!("no run is kept yet: there is no {}", path.display()),
         }
     }
+}
+
+/// Whether and where a run is kept.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct KeepArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Do not keep the run.
+    #[arg(long, conflicts_with = "store")]
+    pub no_store: bool,
+}
+
+impl KeepArgs {
+    /// The store, unless none is wanted. One that was named must do; the usual one may fail, which is said.
+    pub fn open(&self) -> anyhow::Result<Option<Store>> {
+        if self.no_store {
+            return Ok(None);
+        }
+        let opened = self.store.path().and_then(|path| Ok(path.map(|path| Store::open(&path)).transpose()?));
+        match opened {
+            Err(error) if self.store.store.is_none() => {
+                talk(&format!("warning: this run will not be kept: {error:#}"));
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Keeps a run before anything is printed; what there is to say of it.
+pub fn keep(store: &mut Option<Store>, record: &RunRecord) -> Option<String> {
+    Some(match store.as_mut()?.append(record) {
+        Ok(run) => format!("kept as run {run}; `netbench compare` compares it with the one before"),
+        Err(error) => format!("warning: this run is not kept: {error}"),
+    })
 }
 
 /// A record and what it is called.

@@ -7,6 +7,8 @@ use super::{
     iperf3::{self, Format},
     run::{Rate, TestList, parse_rate, parse_tests},
     serve::TOKEN,
+    stored::{self, KeepArgs},
+    talk,
     tuning::TuningArgs,
 };
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
     remote::{self, RemoteError, Secret},
     report,
     topology::model::{Flow, TestDefaults},
-    ui::{self, ProgressLine},
+    ui::{self, Display},
     units::{BitRate, ByteSize, CpuList, Span},
 };
 
@@ -83,6 +85,11 @@ pub struct Args {
     /// CPUs of this side's data threads, such as 2-5; stream i gets the i-th.
     #[arg(long, value_name = "LIST")]
     cpus: Option<CpuList>,
+    /// Watch it on the whole terminal: throughput, round trips and retransmits of each stream, this host's CPUs; `q` ends it.
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    keeping: KeepArgs,
     /// Print the record as JSON.
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -105,11 +112,16 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     if args.iperf3.iperf3 {
         return iperf3::stream(&args.iperf3, common(&args, format)?, &interrupt);
     }
+    // Before anything is measured: a run of an hour should not end with "it cannot be kept".
+    let mut store = args.keeping.open()?;
     let token = match args.token.clone().or_else(|| std::env::var(TOKEN).ok()) {
         Some(text) => Secret::from_text(&text).map_err(anyhow::Error::msg)?,
         None => Secret::NONE,
     };
     let mut options = options(&args)?;
+    if args.live {
+        options.look_on();
+    }
     let machine = kernel::machine();
     let target = Target {
         addresses: addresses(&args)?,
@@ -120,26 +132,36 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     };
     let topology = TopologyRef { name: "no topology".to_owned(), hash: String::new() };
     let mut record = RunRecord::new(jiff::Timestamp::now(), command_line(), topology, machine);
-    let mut line = ProgressLine::default();
+    let mut line = if args.live { Display::live(super::signals()) } else { Display::default() };
     line.say(&format!("connecting to {}", args.host));
     let began = std::time::Instant::now();
     let measured = between::run(&mut record, &target, &mut options, &mut |progress| line.show(progress), &interrupt);
     line.clear();
     record.elapsed_s = began.elapsed().as_secs_f64();
     measured?;
+    let is_empty = record.flows.iter().all(|flow| flow.tests.iter().all(|test| test.rounds.is_empty()));
+    let kept = if is_empty { None } else { stored::keep(&mut store, &record) };
     ui::text::quiet_when_closed(|mut out| match format {
         Format::Json => report::json(&record, &mut out),
         Format::Iperf3 => report::iperf3::documents(&record, &mut out),
         Format::Text => report::text(&record, &mut out),
     })?;
+    if let Some(kept) = kept {
+        talk(&kept);
+    }
     Ok(match (record.interrupted, record.is_valid()) {
         (true, _) => Exit::Interrupted,
+        (false, _) if record.is_corrupt() => Exit::Corrupt,
         (false, false) => Exit::Invalid,
         (false, true) => Exit::Ok,
     })
 }
 
 fn options(args: &Args) -> anyhow::Result<Options> {
+    let inside = [("--under", args.load.under.is_some()), ("--frame-size", args.load.frame_size.is_some())];
+    if let Some((name, _)) = inside.iter().find(|(_, given)| *given) {
+        anyhow::bail!("{name} is for `netbench run`: a server takes one test at a time and no raw frames");
+    }
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
@@ -153,6 +175,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
             .and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits).filter(|bits| bits.0 > 0) } else { None }),
         transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
         burst: args.load.burst.unwrap_or(0),
+        verify: args.load.verify,
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,
@@ -191,6 +214,8 @@ fn common(args: &Args, format: Format) -> anyhow::Result<iperf3::Common> {
         ("--send", args.send.is_some()),
         ("--recv", args.recv.is_some()),
         ("--cpus", args.cpus.is_some()),
+        ("--live", args.live),
+        ("--store", args.keeping.store.store.is_some()),
         ("--rate with requests", matches!(args.rate, Some(Rate::Requests(_)))),
     ];
     if let Some((name, _)) = foreign.iter().find(|(_, given)| *given) {

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     evidence::Counters,
-    round::{self, Lane},
+    round::{self, Audience, Lane},
 };
 use crate::{
     agent::Workers,
@@ -157,7 +157,8 @@ impl Around<'_, '_> {
         let (client, server) = (short(&self.client), short(&self.server));
         let lane = Lane { path: self.path, client, server, job: *self.job, is_load: false };
         let mut nothing = || Ok(Counters::new());
-        match round::run(&[lane], self.workers, &mut nothing, &mut |_| {}, self.interrupt)
+        let nobody = Audience { hear: &mut |_| {}, looks: false };
+        match round::run(&[lane], self.workers, &mut nothing, nobody, self.interrupt)
             .map(|mut all| all.ends.remove(0))
         {
             Ok(measured) if self.client.test.is_reverse() => measured.client.bits_per_second(),

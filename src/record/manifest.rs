@@ -81,7 +81,7 @@ impl RunRecord {
             hops.map(|hop| format!("{}: {}", hop.at, said(hop))).collect::<Vec<_>>().join("; ")
         };
         let machine = &self.machine;
-        Fingerprint(vec![
+        let mut parts = vec![
             ("topology", format!("{} {}", self.topology.name, self.topology.hash)),
             ("kernel", machine.kernel.clone()),
             ("CPUs", format!("{} {}", machine.cpus, machine.cpu)),
@@ -95,7 +95,13 @@ impl RunRecord {
                 }),
             ),
             ("offloads", hops(&|hop| hop.active.join(" "))),
-        ])
+        ];
+        if let Some(peer) = &self.peer {
+            let there = &peer.machine;
+            let what = format!("{}: {} {} {}, netbench {}", there.hostname, there.kernel, there.cpus, there.cpu, peer.netbench);
+            parts.push(("server", what));
+        }
+        Fingerprint(parts)
     }
 }
 
