@@ -12,9 +12,9 @@ use super::{
     Exit, declared,
     declared::Loaded,
     iperf3::Format,
+    keep::KeepArgs,
     outcome::CannotHere,
     rates::{self, RateArgs},
-    stored::{self, KeepArgs},
     talk,
 };
 use crate::{
@@ -48,6 +48,8 @@ pub struct Args {
     /// Length of one round, such as 3s or 500ms [default: 1s].
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
+    #[command(flatten)]
+    ends: super::ends::EndArgs,
     /// Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3].
     #[arg(long, value_name = "N|auto", value_parser = parse_rounds)]
     rounds: Option<Rounds>,
@@ -72,10 +74,10 @@ pub struct Args {
     /// SO_SNDBUF and SO_RCVBUF to ask for.
     #[arg(long, value_name = "SIZE")]
     socket_buffer: Option<ByteSize>,
-    /// How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP).
+    /// How streams send: write, sendfile, zerocopy, splice or uring (TCP), write, mmsg or gso (UDP). Frames: write, mmsg or ring.
     #[arg(long, value_name = "MODE")]
     send: Option<SendMode>,
-    /// How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP).
+    /// How they receive: recv, trunc or splice (nothing is copied), zerocopy (pages are mapped) or uring (TCP), recv, mmsg or gro (UDP).
     #[arg(long, value_name = "MODE")]
     recv: Option<ReceiveMode>,
     /// `auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload.
@@ -92,7 +94,7 @@ pub struct Args {
     #[command(flatten)]
     pairs: super::pairs::PairArgs,
     #[command(flatten)]
-    keeping: KeepArgs,
+    keep_it: KeepArgs,
     /// Leave the topology up afterwards.
     #[arg(long)]
     keep: bool,
@@ -172,8 +174,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
         rootless::enter().map_err(ApplyError::from)?;
     }
-    // Before anything is made: a run of an hour should not end with "it cannot be kept".
-    let mut store = args.keeping.open()?;
+    let mut keeper = args.keep_it.open()?;
     let interrupt = interrupt::watch();
     let format = if args.json { Format::Json } else { args.format.unwrap_or_default() };
     let mut loaded = match declared::load(&args.file)? {
@@ -234,7 +235,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
-        let kept = stored::keep(&mut store, &record);
+        let kept = keeper.keep(&record);
         ui::text::quiet_when_closed(|mut out| match format {
             Format::Json => report::json(&record, &mut out),
             Format::Iperf3 => report::iperf3::documents(&record, &mut out),
@@ -297,6 +298,7 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
+        amounts: args.ends.amounts(),
         rounds: args.rounds.and_then(|rounds| if let Rounds::Count(count) = rounds { Some(count) } else { None }),
         rule: (args.rounds == Some(Rounds::Auto)).then(|| {
             let rule = Rule::default();
@@ -326,7 +328,7 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         asked.streams = asked.streams.or(file.streams).or(Some(profile.streams(cpus)));
         // Both directions, and slow start is no part of a line rate.
         asked.tests = asked.tests.or_else(|| file.tests.is_empty().then(|| vec![Test::TcpStream, Test::TcpMaerts]));
-        asked.omit = asked.omit.or(Some(Span(Duration::from_millis(500))));
+        asked.omit = asked.omit.or_else(|| (!asked.amounts.is_any()).then_some(Span(Duration::from_millis(500))));
     }
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     options.profile = args.rates.profile;

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use super::{
     Exit,
     iperf3::{self, Format},
+    keep::KeepArgs,
     run::{Rate, TestList, parse_rate, parse_tests},
     serve::TOKEN,
-    stored::{self, KeepArgs},
     talk,
     tuning::TuningArgs,
 };
@@ -51,6 +51,8 @@ pub struct Args {
     /// Length of one round, such as 3s or 500ms [default: 1s].
     #[arg(short = 't', long, value_name = "TIME")]
     duration: Option<Span>,
+    #[command(flatten)]
+    ends: super::ends::EndArgs,
     /// Rounds of each test, interleaved [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: Option<u32>,
@@ -72,10 +74,10 @@ pub struct Args {
     /// SO_SNDBUF and SO_RCVBUF to ask for.
     #[arg(short = 'w', long, value_name = "SIZE")]
     socket_buffer: Option<ByteSize>,
-    /// How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP).
+    /// How streams send: write, sendfile, zerocopy, splice or uring (TCP), write, mmsg or gso (UDP).
     #[arg(long, value_name = "MODE")]
     send: Option<SendMode>,
-    /// How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP).
+    /// How they receive: recv, trunc or splice (nothing is copied), zerocopy (pages are mapped) or uring (TCP), recv, mmsg or gro (UDP).
     #[arg(long, value_name = "MODE")]
     recv: Option<ReceiveMode>,
     #[command(flatten)]
@@ -89,7 +91,7 @@ pub struct Args {
     #[arg(long)]
     live: bool,
     #[command(flatten)]
-    keeping: KeepArgs,
+    keep_it: KeepArgs,
     /// Print the record as JSON.
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -112,8 +114,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     if args.iperf3.iperf3 {
         return iperf3::stream(&args.iperf3, common(&args, format)?, &interrupt);
     }
-    // Before anything is measured: a run of an hour should not end with "it cannot be kept".
-    let mut store = args.keeping.open()?;
+    let mut keeper = args.keep_it.open()?;
     let token = match args.token.clone().or_else(|| std::env::var(TOKEN).ok()) {
         Some(text) => Secret::from_text(&text).map_err(anyhow::Error::msg)?,
         None => Secret::NONE,
@@ -140,7 +141,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     record.elapsed_s = began.elapsed().as_secs_f64();
     measured?;
     let is_empty = record.flows.iter().all(|flow| flow.tests.iter().all(|test| test.rounds.is_empty()));
-    let kept = if is_empty { None } else { stored::keep(&mut store, &record) };
+    let kept = if is_empty { None } else { keeper.keep(&record) };
     ui::text::quiet_when_closed(|mut out| match format {
         Format::Json => report::json(&record, &mut out),
         Format::Iperf3 => report::iperf3::documents(&record, &mut out),
@@ -165,6 +166,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
+        amounts: args.ends.amounts(),
         rounds: args.rounds,
         omit: args.omit,
         streams: args.streams,
@@ -210,12 +212,13 @@ fn common(args: &Args, format: Format) -> anyhow::Result<iperf3::Common> {
         ("--token", args.token.is_some()),
         ("--test", args.test.is_some()),
         ("--rounds", args.rounds.is_some()),
+        ("--transactions", args.ends.transactions.is_some()),
         ("--response", args.response.is_some()),
         ("--send", args.send.is_some()),
         ("--recv", args.recv.is_some()),
         ("--cpus", args.cpus.is_some()),
         ("--live", args.live),
-        ("--store", args.keeping.store.store.is_some()),
+        ("--store", args.keep_it.is_named()),
         ("--rate with requests", matches!(args.rate, Some(Rate::Requests(_)))),
     ];
     if let Some((name, _)) = foreign.iter().find(|(_, given)| *given) {
@@ -226,6 +229,7 @@ fn common(args: &Args, format: Format) -> anyhow::Result<iperf3::Common> {
         port: args.port,
         family: if args.ipv4 { Some(4) } else { args.ipv6.then_some(6) },
         duration: args.duration,
+        ends: args.ends,
         omit: args.omit,
         streams: args.streams,
         length: args.length,

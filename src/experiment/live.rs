@@ -112,8 +112,7 @@ mod tests {
         let link = |ns: &str, name: &str| LinkRef { ns: NsId::new(ns), name: name.parse().unwrap() };
         let hop = |at, direction| Hop { at, direction, mtu: 1500, overhead: 0, beside: Vec::new() };
         let nowhere = std::net::IpAddr::from([0, 0, 0, 0]);
-        let flow =
-            Flow { from: "a".into(), to: "b".into(), from_address: nowhere, to_address: nowhere, mtu: 1500 };
+        let flow = Flow { from: "a".into(), to: "b".into(), from_address: nowhere, to_address: nowhere, mtu: 1500 };
         let hops = vec![hop(link("a", "eth0"), Direction::Tx), hop(link("b", "eth0"), Direction::Rx)];
         let path = FlowPath { flow, from_ns: NsId::new("a"), to_ns: NsId::new("b"), hops };
         let counters = |tx: u64, rx: u64, qdisc: u64| {

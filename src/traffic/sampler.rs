@@ -164,8 +164,7 @@ impl JobSampler {
         if self.next_look() > now {
             return None;
         }
-        let (mut interval, mut streams) =
-            self.there.look(running.sample(), &mut || running.sample_streams(), now)?;
+        let (mut interval, mut streams) = self.there.look(running.sample(), &mut || running.sample_streams(), now)?;
         let look = |sample| self.back.look(sample, &mut || running.sample_streams_back(), now);
         if let Some((back, streams_back)) = running.sample_back().and_then(look) {
             interval.bytes += back.bytes;

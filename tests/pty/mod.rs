@@ -69,7 +69,7 @@ impl Pty {
         std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(count @ 1..) = reader.read(&mut chunk) {
-                let mut seen = shared.lock().unwrap();
+                let mut seen = shared.lock().expect("the reader does not panic");
                 seen.parser.process(&chunk[..count]);
                 seen.raw.extend(&chunk[..count]);
                 let screen = seen.parser.screen().contents();
@@ -88,17 +88,17 @@ impl Pty {
 
     /// What is on the screen.
     pub fn screen(&self) -> String {
-        self.seen.lock().unwrap().parser.screen().contents()
+        self.seen.lock().expect("the reader does not panic").parser.screen().contents()
     }
 
     /// Every screen so far.
     pub fn screens(&self) -> Vec<String> {
-        self.seen.lock().unwrap().screens.clone()
+        self.seen.lock().expect("the reader does not panic").screens.clone()
     }
 
     /// All that was written.
     pub fn raw(&self) -> String {
-        String::from_utf8_lossy(&self.seen.lock().unwrap().raw).into_owned()
+        String::from_utf8_lossy(&self.seen.lock().expect("the reader does not panic").raw).into_owned()
     }
 
     /// Waits until the screen shows this.
@@ -122,7 +122,7 @@ impl Pty {
 
     /// Another size; the program gets SIGWINCH.
     pub fn resize(&self, size: Size) {
-        self.seen.lock().unwrap().parser.screen_mut().set_size(cells(size.1), cells(size.0));
+        self.seen.lock().expect("the reader does not panic").parser.screen_mut().set_size(cells(size.1), cells(size.0));
         tcsetwinsize(&self.slave, winsize(size)).expect("a size can be set");
     }
 
@@ -132,7 +132,7 @@ impl Pty {
         let now = tcgetattr(&self.slave).expect("it has modes");
         let modes = |modes: &Termios| (modes.input_modes, modes.output_modes, modes.control_modes, modes.local_modes);
         assert_eq!(modes(&now), modes(&self.modes), "the modes of the terminal");
-        let seen = self.seen.lock().unwrap();
+        let seen = self.seen.lock().expect("the reader does not panic");
         assert!(!seen.parser.screen().alternate_screen(), "still on the other screen");
         assert!(!seen.parser.screen().hide_cursor(), "the cursor is gone");
     }
@@ -140,7 +140,8 @@ impl Pty {
     /// Is it on the other screen, with modes of its own?
     pub fn is_taken(&self) -> bool {
         let now = tcgetattr(&self.slave).expect("it has modes");
-        now.local_modes != self.modes.local_modes && self.seen.lock().unwrap().parser.screen().alternate_screen()
+        now.local_modes != self.modes.local_modes
+            && self.seen.lock().expect("the reader does not panic").parser.screen().alternate_screen()
     }
 
     /// Sends a signal.
@@ -167,7 +168,7 @@ impl Pty {
     fn drained(&self) {
         let mut before = usize::MAX;
         loop {
-            let now = self.seen.lock().unwrap().raw.len();
+            let now = self.seen.lock().expect("the reader does not panic").raw.len();
             if now == before {
                 return;
             }

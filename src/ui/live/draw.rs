@@ -79,7 +79,10 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model) {
     }
     if footer > 0 {
         let place = Rect::new(area.x, area.bottom() - 1, area.width, 1);
-        frame.render_widget(Paragraph::new(Line::styled("q or Ctrl-C: end, and report what there is", paint.quiet())), place);
+        frame.render_widget(
+            Paragraph::new(Line::styled("q or Ctrl-C: end, and report what there is", paint.quiet())),
+            place,
+        );
     }
 }
 

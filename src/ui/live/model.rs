@@ -132,7 +132,9 @@ impl Model {
                 let piece = Interval { bytes: stream.bytes, units: stream.units, tcp: None, ..*told.interval };
                 row.rate = Some((piece.bits_per_second(), piece.units_per_second()));
             }
-            if told.is_sender && let Some(tcp) = stream.tcp {
+            if told.is_sender
+                && let Some(tcp) = stream.tcp
+            {
                 row.tcp = Some(tcp);
                 if let Some(again) = tcp.retransmits {
                     *row.retransmits.get_or_insert(0) += u64::from(again);
