@@ -44,7 +44,7 @@ pub struct Args {
     /// Use only IPv6.
     #[arg(short = '6', long)]
     ipv6: bool,
-    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
+    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_bidir, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
     /// tcp_stream,tcp_rr].
     #[arg(long, value_name = "TESTS", value_parser = parse_tests)]
     test: Option<TestList>,
@@ -131,7 +131,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         here: machine.hostname.clone(),
         cpus: args.cpus.clone(),
     };
-    let topology = TopologyRef { name: "no topology".to_owned(), hash: String::new() };
+    let topology = TopologyRef::none();
     let mut record = RunRecord::new(jiff::Timestamp::now(), command_line(), topology, machine);
     let mut line = if args.live { Display::live(super::signals()) } else { Display::default() };
     line.say(&format!("connecting to {}", args.host));
@@ -218,6 +218,10 @@ fn common(args: &Args, format: Format) -> anyhow::Result<iperf3::Common> {
         ("--recv", args.recv.is_some()),
         ("--cpus", args.cpus.is_some()),
         ("--live", args.live),
+        ("--burst", args.load.burst.is_some()),
+        ("--verify", args.load.verify.is_some()),
+        ("--under", args.load.under.is_some()),
+        ("--frame-size", args.load.frame_size.is_some()),
         ("--store", args.keep_it.is_named()),
         ("--rate with requests", matches!(args.rate, Some(Rate::Requests(_)))),
     ];
