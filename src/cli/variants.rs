@@ -39,7 +39,7 @@ use crate::{
         sequential::Rule,
     },
     topology::model::{Attach, Topology},
-    ui::ProgressLine,
+    ui::Display,
     units::stable_hash,
 };
 
@@ -116,7 +116,7 @@ pub struct Bench {
     warnings: Vec<String>,
     /// Set by Ctrl-C.
     pub interrupt: Arc<AtomicBool>,
-    line: ProgressLine,
+    line: Display,
 }
 
 /// What a measurement of a variant brought.
@@ -129,6 +129,7 @@ impl Bench {
     /// Makes them all, or nothing.
     pub fn start(variants: Vec<Variant>, side_by_side: bool, rootless: bool) -> anyhow::Result<Self> {
         let interrupt = interrupt::watch();
+        let live = variants.iter().any(|variant| variant.options.live);
         let mut bench = Self {
             variants,
             root: StateRoot::from_environment(),
@@ -139,7 +140,7 @@ impl Bench {
             traffic: Duration::ZERO,
             warnings: Vec::new(),
             interrupt,
-            line: ProgressLine::default(),
+            line: if live { Display::live(super::signals()) } else { Display::default() },
         };
         for variant in &bench.variants {
             if rootless {
