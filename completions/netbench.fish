@@ -27,10 +27,10 @@ end
 complete -c netbench -n "__fish_netbench_needs_command" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_needs_command" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
-complete -c netbench -n "__fish_netbench_needs_command" -f -a "history" -d 'List the runs that are kept, the latest last'
-complete -c netbench -n "__fish_netbench_needs_command" -f -a "show" -d 'Show a run that is kept, as `run` reported it'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "history" -d 'List what is kept, the latest last'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "show" -d 'Show what is kept, as the command that measured it did'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "compare" -d 'Compare two runs, round by round: a rank test, and a least difference that matters'
-complete -c netbench -n "__fish_netbench_needs_command" -f -a "export" -d 'Write runs for other tools'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "export" -d 'Write what is kept for other tools'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "report" -d 'Write a run as one self-contained HTML page'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "topo" -d 'Make, look at and remove topologies'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "nic" -d 'Look at the network interfaces of this host as hardware'
@@ -45,6 +45,9 @@ complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Expl
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_bidir, tcp_sendfile, udp_stream, frame_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -s n -l bytes -d 'End each stream after so many bytes of payload, to the byte, such as 100m (stream --iperf3: all streams together); --duration is then the longest it may take [default then: 1m]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -s k -l blocks -d 'End each stream after so many blocks of --length, datagrams or frames' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l transactions -d 'End each stream of requests after so many transactions' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l budget -d 'With --rounds auto: the time for all rounds [default: 2m]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l omit -d 'Warm-up before each round, left out of every figure' -r
@@ -53,8 +56,8 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l length -d 'Byt
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l response -d 'Bytes of a response' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l send -d 'How streams send: write, sendfile, zerocopy, splice or uring (TCP), write, mmsg or gso (UDP). Frames: write, mmsg or ring' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv -d 'How they receive: recv, trunc or splice (nothing is copied), zerocopy (pages are mapped) or uring (TCP), recv, mmsg or gro (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l io -d '`auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload' -r -f -a "usual\t'Each test\'s usual way: both sides copy'
 auto\t'The fastest, measured'"
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l profile -d 'A line rate to be reached: 1g, 10g, 25g, 40g or 100g. Streams and tests are chosen for it, and the result says PASS (95 % of the path\'s ceiling) or FAIL (exit 1)' -r
@@ -85,12 +88,13 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l nodelay -d 'TC
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l qdisc-bypass -d 'Frames go to the device past its queueing discipline'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l spin -d 'Request/response threads never sleep in a receive'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l all-pairs -d 'The same with every node to every other, both ways'
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l no-store -d 'Do not keep the run'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l keep -d 'Leave the topology up afterwards'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l json -d 'Print the record as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand history" -l topology -d 'Of this topology only' -r
+complete -c netbench -n "__fish_netbench_using_subcommand history" -l kind -d 'Of this kind only: run, sweep, overhead, mtu-probe, mtu-tune, search, offload-verify or offload-bisect' -r
 complete -c netbench -n "__fish_netbench_using_subcommand history" -l fingerprint -d 'Of the same topology, machine, devices, offloads and version as this run only: a fingerprint that --json shows' -r
 complete -c netbench -n "__fish_netbench_using_subcommand history" -l since -d 'Begun then or later, such as 2026-11 or 2026-11-24T10:00' -r
 complete -c netbench -n "__fish_netbench_using_subcommand history" -l limit -d 'At most so many, the latest' -r
@@ -99,7 +103,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand history" -l json -d 'P
 complete -c netbench -n "__fish_netbench_using_subcommand history" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand history" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand show" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
-complete -c netbench -n "__fish_netbench_using_subcommand show" -l json -d 'Print the record as JSON'
+complete -c netbench -n "__fish_netbench_using_subcommand show" -l json -d 'Print it as JSON, as the command did with `--json`'
 complete -c netbench -n "__fish_netbench_using_subcommand show" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand show" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand compare" -l effect -d 'The least difference that matters, percent [default: 5, of CPU 10]' -r
@@ -110,7 +114,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand compare" -s h -l help 
 complete -c netbench -n "__fish_netbench_using_subcommand compare" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand export" -l format -d 'json, jsonl, csv, markdown, junit, openmetrics, influx or iperf3' -r
 complete -c netbench -n "__fish_netbench_using_subcommand export" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
-complete -c netbench -n "__fish_netbench_using_subcommand export" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand export" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand report" -s o -l output -d 'The file to write; `-` is standard output' -r -F
 complete -c netbench -n "__fish_netbench_using_subcommand report" -l history -d 'Runs of the same topology in the history, at most' -r
@@ -207,6 +211,8 @@ complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_se
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -f -a "tune" -d 'Apply several MTUs to the whole path, measure them in interleaved rounds, and name the best'
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and not __fish_seen_subcommand_from probe tune help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l flow -d 'Ends to probe instead of the declared flows; may be repeated' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from probe" -s V -l version -d 'Print version'
@@ -220,6 +226,8 @@ complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_s
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l length -d 'Bytes of a block (streams), datagram or request' -r
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l seed -d 'Seed of the random order; the same one gives the same order' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -s V -l version -d 'Print version'
@@ -236,6 +244,8 @@ complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l streams -d '
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l length -d 'Bytes of a block (streams), datagram or request' -r
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l seed -d 'Seed of the random order; the same one gives the same order' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -s V -l version -d 'Print version'
@@ -249,6 +259,8 @@ complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l streams -
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l length -d 'Bytes of a block (streams), datagram or request' -r
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l seed -d 'Seed of the random order; the same one gives the same order' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -s V -l version -d 'Print version'
@@ -265,6 +277,8 @@ complete -c netbench -n "__fish_netbench_using_subcommand search" -l precision -
 complete -c netbench -n "__fish_netbench_using_subcommand search" -l streams -d 'Parallel streams' -r
 complete -c netbench -n "__fish_netbench_using_subcommand search" -l length -d 'Bytes of a datagram or request' -r
 complete -c netbench -n "__fish_netbench_using_subcommand search" -l flow -d 'Who talks to whom, instead of the first declared flow' -r
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand search" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand search" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand search" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand search" -s V -l version -d 'Print version'
@@ -290,6 +304,9 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s p -l port -
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l token -d 'The token that it printed; NETBENCH_TOKEN in the environment does the same, and hides it from lists of processes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s t -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s n -l bytes -d 'End each stream after so many bytes of payload, to the byte, such as 100m (stream --iperf3: all streams together); --duration is then the longest it may take [default then: 1m]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s k -l blocks -d 'End each stream after so many blocks of --length, datagrams or frames' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l transactions -d 'End each stream of requests after so many transactions' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rounds -d 'Rounds of each test, interleaved [default: 3]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s O -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s P -l streams -d 'Parallel streams [default: 1]' -r
@@ -297,8 +314,8 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s l -l length
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l response -d 'Bytes of a response' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s b -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s w -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l send -d 'How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP)' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv -d 'How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l send -d 'How streams send: write, sendfile, zerocopy, splice or uring (TCP), write, mmsg or gso (UDP)' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv -d 'How they receive: recv, trunc or splice (nothing is copied), zerocopy (pages are mapped) or uring (TCP), recv, mmsg or gro (UDP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l burst -d 'Requests kept in flight beside the first, pipelined (tcp_rr, udp_rr)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l verify -d 'Check the payload: streams of blocks or datagrams made from a seed, each with its CRC32C; exit 3 when one is corrupt' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l frame-size -d 'frame_stream: bytes of a frame, its check sequence among them, 64 to 9018 [default: 64]' -r
@@ -316,8 +333,6 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -l cpus -d 'CP
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l format -d 'How to print: text, json (the record), or iperf3, as `iperf3 -J` does (one document a round of a stream test)' -r -f -a "text\t'For people'
 json\t'netbench\'s own record'
 iperf3\t'As `iperf3 -J` does'"
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -s n -l bytes -d 'End after so many bytes instead of a time, to the byte' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -s k -l blocks -d 'End after so many blocks or datagrams' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s i -l interval -d 'Length of the report\'s intervals [default: 1s]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l title -d 'Text that the reports of both ends repeat' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s 4 -l ipv4 -d 'Use only IPv4'
@@ -346,12 +361,16 @@ complete -c netbench -n "__fish_netbench_using_subcommand offload; and not __fis
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -l only -d 'Only these checks of devices, separated by commas, such as tso,gro' -r
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -l seed -d 'Seed of every payload [default: 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -l json -d 'Print the record as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -l goal -d 'The goal, such as `goodput>5G` (payload bits per second over TCP)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -l flow -d 'Who talks to whom, instead of the first declared flow' -r
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -l seed -d 'Seed of every payload [default: 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -l json -d 'Print the record as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand offload; and __fish_seen_subcommand_from bisect" -s V -l version -d 'Print version'
@@ -365,10 +384,10 @@ complete -c netbench -n "__fish_netbench_using_subcommand explain" -l markdown -
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand explain" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "run" -d 'Make a topology, prove it, measure it, report, and remove it again'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "history" -d 'List the runs that are kept, the latest last'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "show" -d 'Show a run that is kept, as `run` reported it'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "history" -d 'List what is kept, the latest last'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "show" -d 'Show what is kept, as the command that measured it did'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "compare" -d 'Compare two runs, round by round: a rank test, and a least difference that matters'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "export" -d 'Write runs for other tools'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "export" -d 'Write what is kept for other tools'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "report" -d 'Write a run as one self-contained HTML page'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "topo" -d 'Make, look at and remove topologies'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "nic" -d 'Look at the network interfaces of this host as hardware'

@@ -3,11 +3,13 @@
 mod agent;
 mod compare;
 mod declared;
+mod ends;
 mod explain;
 mod export;
 mod generate;
 mod history;
 mod iperf3;
+mod keep;
 mod load;
 mod measure_args;
 mod mtu;

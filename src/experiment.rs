@@ -1,5 +1,6 @@
 //! What to run, in which order, when to stop, and whether the result may be believed.
 
+pub mod amounts;
 pub mod between;
 pub mod bottleneck;
 pub mod cost;

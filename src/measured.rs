@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     interval::{StreamInterval, TcpInterval},
-    io::{ReceiveMode, SendMode, StreamIo, Tuning, Zerocopy},
+    io::{Mapped, ReceiveMode, SendMode, StreamIo, Tuning, Zerocopy},
     verify::{Corruption, Verified},
 };
 

@@ -4,9 +4,11 @@
 //! Figures are as measured, with their unit in the field's name; what a reader may want to compute (medians, intervals) is
 //! in the summaries.
 
+pub mod amount;
 mod beside;
 pub mod compare;
 pub mod history;
+pub mod kept;
 mod losses;
 pub mod manifest;
 pub mod mtu;
@@ -296,6 +298,9 @@ pub struct Settings {
     pub response: ByteSize,
     /// Rate of each stream.
     pub rate: Option<BitRate>,
+    /// What ended each stream: bytes of a byte stream, datagrams, frames or transactions; the duration was then the longest it might take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<u64>,
     /// Transactions of each stream in a second, on a schedule.
     pub transactions: Option<u64>,
     /// Requests that each stream kept in flight beside the first.

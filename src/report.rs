@@ -5,6 +5,7 @@ pub mod export;
 pub mod html;
 mod intervals;
 pub mod iperf3;
+mod moved;
 mod mtu;
 pub mod offload;
 mod placement;

@@ -1,6 +1,6 @@
-//! Runs that are kept: one SQLite file, appended to by any number of processes, safe when one of them is killed.
+//! What was measured and is kept: one SQLite file, appended to by any number of processes, safe when one of them is killed.
 //!
-//! A record is stored as the JSON that `run --json` prints; beside it stands what lists need, so that they read no record. The file is ours
+//! A record is stored as the JSON that its command prints with `--json`; beside it stands what lists need, so that they read no record. The file is ours
 //! if its application id says so; anything else is refused before a byte of it is changed.
 
 mod error;
@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 pub use self::error::StoreError;
-use crate::record::{RunRecord, history::Past};
+use crate::record::{
+    history::Past,
+    kept::{Document, Kept, Kind},
+};
 
 /// `NBst` in `PRAGMA application_id`.
 const APPLICATION_ID: i32 = 0x4e42_7374;
@@ -28,6 +31,9 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
     CREATE INDEX run_by_topology ON run (topology, id);",
     "CREATE INDEX run_by_fingerprint ON run (fingerprint, id);",
+    // Until then there was nothing but runs.
+    "ALTER TABLE run ADD COLUMN kind TEXT NOT NULL DEFAULT 'run';
+    CREATE INDEX run_by_kind ON run (kind, id);",
 ];
 
 /// Which runs to list.
@@ -35,6 +41,10 @@ const MIGRATIONS: &[&str] = &[
 pub struct Filter {
     /// Of this topology only.
     pub topology: Option<String>,
+    /// Of this kind only.
+    pub kind: Option<Kind>,
+    /// With a smaller number than this.
+    pub before: Option<i64>,
     /// Of this fingerprint only.
     pub fingerprint: Option<String>,
     /// Begun at this time (RFC 3339, or a prefix such as `2026-11`) or later.
@@ -104,17 +114,17 @@ impl Store {
     ///
     /// # Errors
     /// The disk is full, another writer kept the lock for ten seconds, or the file is damaged.
-    pub fn append(&mut self, record: &RunRecord) -> Result<i64, StoreError> {
+    pub fn append<D: Document + serde::Serialize>(&mut self, record: &D) -> Result<i64, StoreError> {
         let fail = |error| StoreError::of(&self.path, "append to", error);
         let json = |error| StoreError::Shape { path: self.path.clone(), run: 0, source: error };
         let text = serde_json::to_string(record).map_err(json)?;
         // The number of the line is given when it is read.
-        let past = Past::of(0, record);
+        let past = record.past(0);
         let line = serde_json::to_string(&past).map_err(json)?;
         self.connection
             .execute(
-                "INSERT INTO run (started, topology, fingerprint, line, record) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![past.started, past.topology, past.fingerprint, line, text],
+                "INSERT INTO run (started, topology, fingerprint, line, record, kind) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![past.started, past.topology, past.fingerprint, line, text, past.kind.name()],
             )
             .map_err(fail)?;
         Ok(self.connection.last_insert_rowid())
@@ -127,9 +137,11 @@ impl Store {
     pub fn list(&self, filter: &Filter) -> Result<Vec<Past>, StoreError> {
         let fail = |error| StoreError::of(&self.path, "read", error);
         let text = "SELECT id, line FROM run WHERE (?1 IS NULL OR topology = ?1) AND (?2 IS NULL OR fingerprint = ?2)
-             AND (?3 IS NULL OR started >= ?3) ORDER BY id DESC LIMIT ?4";
+             AND (?3 IS NULL OR started >= ?3) AND (?4 IS NULL OR kind = ?4) AND (?5 IS NULL OR id < ?5)
+             ORDER BY id DESC LIMIT ?6";
         let mut statement = self.connection.prepare(text).map_err(fail)?;
-        let wanted = params![filter.topology, filter.fingerprint, filter.since, filter.limit];
+        let kind = filter.kind.map(Kind::name);
+        let wanted = params![filter.topology, filter.fingerprint, filter.since, kind, filter.before, filter.limit];
         let rows = statement.query_map(wanted, pair).map_err(fail)?;
         let mut list = Vec::new();
         for row in rows {
@@ -140,23 +152,27 @@ impl Store {
         Ok(list)
     }
 
-    /// A run with its number; `None` when there is none such.
+    /// An outcome with its number; `None` when there is none such.
     ///
     /// # Errors
-    /// As for [`Store::list`].
-    pub fn get(&self, pick: Pick) -> Result<Option<(i64, RunRecord)>, StoreError> {
+    /// As for [`Store::list`]; or it is of a kind that this version does not know.
+    pub fn get(&self, pick: Pick) -> Result<Option<(i64, Kept)>, StoreError> {
         let fail = |error| StoreError::of(&self.path, "read", error);
+        let triple = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?));
         let found = match pick {
             Pick::Number(number) => {
-                self.connection.query_row("SELECT id, record FROM run WHERE id = ?1", [number], pair).optional()
+                self.connection.query_row("SELECT id, kind, record FROM run WHERE id = ?1", [number], triple).optional()
             }
             Pick::Last(back) => {
-                let text = "SELECT id, record FROM run ORDER BY id DESC LIMIT 1 OFFSET ?1";
-                self.connection.query_row(text, [back], pair).optional()
+                let text = "SELECT id, kind, record FROM run ORDER BY id DESC LIMIT 1 OFFSET ?1";
+                self.connection.query_row(text, [back], triple).optional()
             }
         };
-        let Some((run, text)) = found.map_err(fail)? else { return Ok(None) };
-        Ok(Some((run, self.decode(run, &text)?)))
+        let Some((run, kind, text)) = found.map_err(fail)? else { return Ok(None) };
+        let kind = kind.parse().map_err(|_| StoreError::Kind { path: self.path.clone(), run, kind })?;
+        let kept = Kept::parse(kind, &text);
+        let shape = |source| StoreError::Shape { path: self.path.clone(), run, source };
+        Ok(Some((run, kept.map_err(shape)?)))
     }
 
     /// How many runs there are.

@@ -96,6 +96,7 @@ fn settings(length: u64) -> Settings {
         streams: 1,
         length: ByteSize(length),
         response: ByteSize(1),
+        amount: None,
         rate: None,
         transactions: None,
         burst: 0,

@@ -88,6 +88,33 @@ fn all_tests_keep_their_books_over_both_protocols() {
 }
 
 #[test]
+fn an_amount_ends_both_directions_exactly_within_the_bounds_of_the_server() {
+    let serve = Serve::here(&["--max-duration", "30s"]);
+    let tests = "tcp_stream,tcp_maerts,udp_stream,tcp_rr";
+    let amounts = ["--test", tests, "--bytes", "7000001", "--transactions", "99", "--rounds", "1", "--json"];
+    let refused = done(stream(serve.port, &amounts)).exits(4);
+    assert!(
+        refused.stdout.contains("60s of test and warm-up; at most 30s (--max-duration of the server)"),
+        "{refused}"
+    );
+    let mut command = stream(serve.port, &amounts);
+    command.args(["--duration", "20s", "-P", "2"]);
+    let found = record(&done(command).ok());
+    check(&found, 2, true);
+    for result in &found.flows[0].tests {
+        let (test, round) = (result.test, &result.rounds[0]);
+        let receiver = if test.is_judged_by_client() { &round.client } else { &round.server };
+        for (sent, received) in round.client.streams.iter().zip(&receiver.streams) {
+            match test {
+                Test::TcpRr => assert_eq!(sent.units, 99),
+                Test::UdpStream => assert_eq!(sent.units, 7_000_001_u64.div_ceil(result.settings.length.0)),
+                _ => assert_eq!(received.bytes, 7_000_001, "{test}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn options_reach_the_server_and_are_read_back() {
     let serve = Serve::here(&["--cpus", "0"]);
     let mut command = stream(serve.port, &["--test", "tcp_maerts,udp_stream", "--rounds", "2", "--duration", "200ms"]);

@@ -10,7 +10,10 @@ use std::{
 
 use netbench::{
     facts::Machine,
-    record::{RunRecord, TopologyRef},
+    record::{
+        RunRecord, TopologyRef,
+        kept::{Kept, Kind},
+    },
     store::{Filter, Pick, Store, StoreError},
 };
 
@@ -140,15 +143,17 @@ fn runs_come_back_as_they_were() {
     let mut store = Store::open(&folder.store()).expect("it is there");
     let (one, two) = (record("one"), record("two"));
     assert_eq!((store.append(&one).expect("it is there"), store.append(&two).expect("it is there")), (1, 2));
-    assert_eq!(store.get(Pick::Last(0)).expect("it is there"), Some((2, two)));
-    assert_eq!(store.get(Pick::Last(1)).expect("it is there"), Some((1, one.clone())));
-    assert_eq!(store.get(Pick::Number(1)).expect("it is there"), Some((1, one)));
+    assert_eq!(store.get(Pick::Last(0)).expect("it is there"), Some((2, Kept::Run(Box::new(two)))));
+    assert_eq!(store.get(Pick::Last(1)).expect("it is there"), Some((1, Kept::Run(Box::new(one.clone())))));
+    assert_eq!(store.get(Pick::Number(1)).expect("it is there"), Some((1, Kept::Run(Box::new(one)))));
     assert_eq!(store.get(Pick::Last(2)).expect("it is there"), None);
     let list = |filter| store.list(&filter).expect("it is there").iter().map(|past| past.run).collect::<Vec<_>>();
     let all = Filter { limit: 9, ..Filter::default() };
     assert_eq!(list(all.clone()), [2, 1]);
     assert_eq!(list(Filter { limit: 1, ..all.clone() }), [2]);
     assert_eq!(list(Filter { topology: Some("one".into()), ..all.clone() }), [1]);
+    assert_eq!(list(Filter { kind: Some(Kind::Run), before: Some(2), ..all.clone() }), [1]);
+    assert_eq!(list(Filter { kind: Some(Kind::Sweep), ..all.clone() }), [0_i64; 0]);
     assert_eq!(list(Filter { since: Some("2026-11".into()), ..all.clone() }), [2, 1]);
     assert_eq!(list(Filter { since: Some("2026-12".into()), ..all }), [0_i64; 0]);
 }
@@ -205,15 +210,38 @@ fn an_earlier_format_is_brought_up_to_date() {
     store.append(&record("kept")).expect("it is there");
     drop(store);
     let earlier = rusqlite::Connection::open(&path).expect("it is there");
-    earlier.execute_batch("DROP INDEX run_by_fingerprint; PRAGMA user_version = 1").expect("it is there");
+    // As version 1 wrote it: no kind, and a line without what came later.
+    earlier
+        .execute_batch(
+            "DROP INDEX run_by_fingerprint; DROP INDEX run_by_kind; ALTER TABLE run DROP COLUMN kind; \
+             UPDATE run SET line = json_remove(line, '$.kind', '$.headline'); PRAGMA user_version = 1",
+        )
+        .expect("it is there");
     drop(earlier);
-    let store = Store::open(&path).expect("it is there");
+    let mut store = Store::open(&path).expect("it is there");
     assert_eq!(store.count().expect("it is there"), 1);
+    let (run, kept) = store.get(Pick::Last(0)).expect("it is there").expect("it is there");
+    assert_eq!((run, kept), (1, Kept::Run(Box::new(record("kept")))));
+    assert_eq!(store.append(&record("later")).expect("it is there"), 2);
+    let runs = Filter { kind: Some(Kind::Run), limit: 9, ..Filter::default() };
+    assert_eq!(store.list(&runs).expect("it is there").len(), 2);
     let now = rusqlite::Connection::open(&path).expect("it is there");
     let indexes: i64 = now
         .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'run_by_fingerprint'", [], |row| row.get(0))
         .expect("it is there");
     assert_eq!(indexes, 1);
+}
+
+#[test]
+fn a_kind_of_a_later_version_is_named() {
+    let folder = Folder::new("kind");
+    let path = folder.store();
+    Store::open(&path).expect("it is there").append(&record("kept")).expect("it is there");
+    let other = rusqlite::Connection::open(&path).expect("it is there");
+    other.execute_batch("UPDATE run SET kind = 'jitter'").expect("it is there");
+    drop(other);
+    let error = Store::open(&path).expect("it is there").get(Pick::Last(0)).expect_err("unknown");
+    assert!(error.to_string().contains("number 1 is a `jitter`"), "{error}");
 }
 
 /// Not a test: `scripts/bench-store` runs it.

@@ -345,8 +345,11 @@ fn every_way_to_send_and_receive_keeps_the_books() {
                 check(test, 1);
                 let (client, server) = (&test.rounds[0].client.streams[0], &test.rounds[0].server.streams[0]);
                 let (sent, taken) = (client.io.as_ref().unwrap(), server.io.as_ref().unwrap());
-                assert_eq!((sent.send, taken.receive), (Some(send), Some(receive)));
-                assert_eq!(taken.payload_copied, Some(receive != ReceiveMode::Trunc));
+                assert_eq!(sent.send, Some(send));
+                // Small segments cannot be mapped: the receiver may give that up, and says so.
+                let gave_up = receive == ReceiveMode::Zerocopy && taken.fallback.is_some();
+                assert_eq!(taken.receive, Some(if gave_up { ReceiveMode::Recv } else { receive }));
+                assert_eq!(taken.payload_copied, Some(!matches!(receive, ReceiveMode::Trunc | ReceiveMode::Splice)));
                 if let Some(zerocopy) = sent.zerocopy {
                     assert!(zerocopy.sends > 0 && zerocopy.completed == zerocopy.sends, "{zerocopy:?}");
                     assert_eq!(zerocopy.copied, zerocopy.completed, "a veth copies");

@@ -173,6 +173,11 @@ impl StateRoot {
         read(&self.0.join(topology).join("journal.jsonl"))
     }
 
+    /// The text of the file that a topology was last applied from, where it was kept.
+    pub fn text(&self, topology: &str) -> Option<String> {
+        fs::read_to_string(self.0.join(topology).join("topology.toml")).ok()
+    }
+
     /// Takes the topology's lock, making its folder.
     pub fn lock(&self, topology: &str) -> Result<Store, JournalError> {
         let folder = self.0.join(topology);

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::bail;
 
-use super::{Exit, outcome::CannotHere, print, talk};
+use super::{Exit, ends::EndArgs, outcome::CannotHere, print, talk};
 use crate::{
     iperf::{self, Error, client, params::Params, server},
     kernel,
@@ -45,12 +45,6 @@ pub struct StreamArgs {
     /// Both ends send.
     #[arg(long, requires = "iperf3")]
     bidir: bool,
-    /// End after so many bytes instead of a time, to the byte.
-    #[arg(short = 'n', long, value_name = "SIZE", requires = "iperf3", conflicts_with_all = ["blocks", "duration"])]
-    bytes: Option<ByteSize>,
-    /// End after so many blocks or datagrams.
-    #[arg(short = 'k', long, value_name = "SIZE", requires = "iperf3", conflicts_with = "duration")]
-    blocks: Option<ByteSize>,
     /// Number datagrams with 64 bits.
     #[arg(long, requires = "iperf3")]
     udp_counters_64bit: bool,
@@ -85,6 +79,8 @@ pub struct Common {
     pub family: Option<u8>,
     /// Length.
     pub duration: Option<Span>,
+    /// Its end by an amount.
+    pub ends: EndArgs,
     /// Warm-up.
     pub omit: Option<Span>,
     /// Streams of a direction.
@@ -151,7 +147,10 @@ fn params(args: &StreamArgs, common: &Common) -> anyhow::Result<Params> {
         0 => Ok(span.0.as_secs()),
         _ => bail!("{name} {span}: iperf3 counts whole seconds"),
     };
-    let by_amount = args.bytes.is_some() || args.blocks.is_some();
+    let by_amount = common.ends.bytes.is_some() || common.ends.blocks.is_some();
+    if by_amount && common.duration.is_some() {
+        bail!("--duration with --bytes or --blocks: iperf3 knows one end of a test");
+    }
     let narrow = |name: &str, size: ByteSize| match u32::try_from(size.0) {
         Ok(size) => Ok(size),
         Err(_) => bail!("{name} {size} is more than iperf3 takes"),
@@ -174,8 +173,8 @@ fn params(args: &StreamArgs, common: &Common) -> anyhow::Result<Params> {
         udp: args.udp,
         omit: common.omit.map_or(Ok(0), |omit| whole("--omit", omit))?,
         time,
-        num: args.bytes.map_or(0, |size| size.0),
-        blockcount: args.blocks.map_or(0, |count| count.0),
+        num: common.ends.bytes.map_or(0, |size| size.0),
+        blockcount: common.ends.blocks.map_or(0, |count| count.0),
         mss: tuning.mss,
         nodelay: tuning.nodelay == Some(true),
         parallel: common.streams.unwrap_or(1),

@@ -9,7 +9,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use clap::Subcommand;
 use rustix::thread::CapabilitySet;
 
-use super::{Exit, declared, declared::Loaded, outcome::CannotHere, pairs, run, talk};
+use super::{Exit, declared, declared::Loaded, keep::KeepArgs, outcome::CannotHere, pairs, run, talk};
 use crate::{
     apply::{
         self, ApplyError, Declared, destroy,
@@ -19,9 +19,12 @@ use crate::{
         prove,
         world::World,
     },
-    experiment::offload::{Target, drive},
+    experiment::{
+        self,
+        offload::{Target, drive},
+    },
     kernel::rootless,
-    record::TopologyRef,
+    record::{TopologyRef, manifest::Manifest},
     ui::ProgressLine,
     units::stable_hash,
 };
@@ -106,6 +109,14 @@ impl Session {
 
     fn loans(&self) -> Loans {
         Loans::new(&self.store)
+    }
+
+    /// In what it is measured, before anything is switched.
+    fn manifest(&self) -> Manifest {
+        let flows: Vec<_> = self.targets.iter().map(|target| target.path.clone()).collect();
+        let command: Vec<String> = std::env::args().collect();
+        let Loaded { desired, text, .. } = &self.loaded;
+        experiment::manifest::read(&self.world, desired, &flows, text, &command, &Default::default())
     }
 
     fn topology(&self) -> TopologyRef {

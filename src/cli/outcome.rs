@@ -18,7 +18,7 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     }
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return match error {
-            StoreError::Foreign { .. } | StoreError::Newer { .. } => Exit::Usage,
+            StoreError::Foreign { .. } | StoreError::Newer { .. } | StoreError::Kind { .. } => Exit::Usage,
             StoreError::Damaged { .. } | StoreError::Shape { .. } => Exit::Corrupt,
             StoreError::Busy { .. } | StoreError::Io { .. } | StoreError::Sqlite { .. } => Exit::CannotHere,
         };

@@ -3,6 +3,7 @@
 use super::{
     Exit, data,
     declared::Loaded,
+    keep::KeepArgs,
     measure_args::MeasureArgs,
     talk,
     variants::{self, Bench, Variant},
@@ -27,6 +28,8 @@ pub struct Args {
     mtu: u32,
     #[command(flatten)]
     measure: MeasureArgs,
+    #[command(flatten)]
+    keep_it: KeepArgs,
     /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
@@ -44,6 +47,7 @@ const LAYERS: [(&str, &str, bool); 5] = [
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let is_rootless = variants::enter()?;
+    let mut keeper = args.keep_it.open()?;
     let mut measure = args.measure.clone();
     if measure.test.is_none() {
         measure.test = Some(super::run::TestList(vec![Test::TcpStream, Test::TcpRr]));
@@ -73,10 +77,14 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     bench.end()?;
     let sweep = outcome?;
     let report = OverheadReport { waterfalls: waterfall::waterfalls(&sweep), sweep };
+    let kept = keeper.keep(&report);
     if args.json {
         data(&report)?;
     } else {
         ui::text::quiet_when_closed(|mut out| report::overhead(&report, &mut out))?;
+    }
+    if let Some(kept) = kept {
+        talk(&kept);
     }
     let cells = || report.sweep.results.iter().flat_map(|result| &result.cells);
     Ok(match (report.sweep.interrupted, cells().any(|cell| !cell.doubts.is_empty())) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::{
     Exit, print,
@@ -10,6 +10,7 @@ use super::{
     talk,
 };
 use crate::{
+    record::kept::{Document, Kept},
     report::html,
     store::{Filter, Store},
 };
@@ -33,14 +34,22 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let named = load(&args.run, &args.store)?;
-    let filter =
-        Filter { topology: Some(named.record.topology.name.clone()), limit: args.history, ..Filter::default() };
+    let Kept::Run(document) = &named.record else {
+        let kind = named.record.kind();
+        bail!("{}: there are pages of runs only; `netbench show` and `netbench export` have a {kind}", named.label);
+    };
+    let filter = Filter {
+        topology: Some(document.topology().to_owned()),
+        kind: Some(document.kind()),
+        limit: args.history,
+        ..Filter::default()
+    };
     // A record of a file needs no store.
     let path = args.store.path().ok().flatten();
     let store = path.map(|path| Store::open_existing(&path)).transpose()?.flatten();
     let mut history = store.map(|store| store.list(&filter)).transpose()?.unwrap_or_default();
     history.reverse();
-    let page = html::page(&named.record, named.run, &history);
+    let page = html::page(document, named.run, &history);
     if args.output.as_os_str() == "-" {
         print(&page)?;
     } else {

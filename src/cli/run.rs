@@ -12,9 +12,9 @@ use super::{
     Exit, declared,
     declared::Loaded,
     iperf3::Format,
+    keep::KeepArgs,
     outcome::CannotHere,
     rates::{self, RateArgs},
-    stored::StoreArgs,
     talk,
 };
 use crate::{
@@ -31,7 +31,6 @@ use crate::{
     record::{MtuProof, RunRecord, TopologyRef},
     report,
     stats::sequential::Rule,
-    store::Store,
     topology::model::{Attach, Node, Topology},
     ui::{self, ProgressLine},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
@@ -49,6 +48,8 @@ pub struct Args {
     /// Length of one round, such as 3s or 500ms [default: 1s].
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
+    #[command(flatten)]
+    ends: super::ends::EndArgs,
     /// Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3].
     #[arg(long, value_name = "N|auto", value_parser = parse_rounds)]
     rounds: Option<Rounds>,
@@ -73,10 +74,10 @@ pub struct Args {
     /// SO_SNDBUF and SO_RCVBUF to ask for.
     #[arg(long, value_name = "SIZE")]
     socket_buffer: Option<ByteSize>,
-    /// How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP).
+    /// How streams send: write, sendfile, zerocopy, splice or uring (TCP), write, mmsg or gso (UDP). Frames: write, mmsg or ring.
     #[arg(long, value_name = "MODE")]
     send: Option<SendMode>,
-    /// How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP).
+    /// How they receive: recv, trunc or splice (nothing is copied), zerocopy (pages are mapped) or uring (TCP), recv, mmsg or gro (UDP).
     #[arg(long, value_name = "MODE")]
     recv: Option<ReceiveMode>,
     /// `auto` chooses what --send and --recv leave open by a short measurement; it may choose not to copy the payload.
@@ -93,10 +94,7 @@ pub struct Args {
     #[command(flatten)]
     pairs: super::pairs::PairArgs,
     #[command(flatten)]
-    store: StoreArgs,
-    /// Do not keep the run.
-    #[arg(long, conflicts_with = "store")]
-    no_store: bool,
+    keep_it: KeepArgs,
     /// Leave the topology up afterwards.
     #[arg(long)]
     keep: bool,
@@ -173,8 +171,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
         rootless::enter().map_err(ApplyError::from)?;
     }
-    // Before anything is made: a run of an hour should not end with "it cannot be kept".
-    let mut store = open_store(&args)?;
+    let mut keeper = args.keep_it.open()?;
     let interrupt = interrupt::watch();
     let format = if args.json { Format::Json } else { args.format.unwrap_or_default() };
     let mut loaded = match declared::load(&args.file)? {
@@ -235,7 +232,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(world);
     let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
-        let kept = keep(&mut store, &record);
+        let kept = keeper.keep(&record);
         ui::text::quiet_when_closed(|mut out| match format {
             Format::Json => report::json(&record, &mut out),
             Format::Iperf3 => report::iperf3::documents(&record, &mut out),
@@ -271,29 +268,6 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     })
 }
 
-/// The store, unless none is wanted. One that was named must do; the usual one may fail, which is said.
-fn open_store(args: &Args) -> anyhow::Result<Option<Store>> {
-    if args.no_store {
-        return Ok(None);
-    }
-    let opened = args.store.path().and_then(|path| Ok(path.map(|path| Store::open(&path)).transpose()?));
-    match opened {
-        Err(error) if args.store.store.is_none() => {
-            talk(&format!("warning: this run will not be kept: {error:#}"));
-            Ok(None)
-        }
-        other => other,
-    }
-}
-
-/// Keeps the run before anything is printed; what there is to say of it.
-fn keep(store: &mut Option<Store>, record: &RunRecord) -> Option<String> {
-    Some(match store.as_mut()?.append(record) {
-        Ok(run) => format!("kept as run {run}; `netbench compare` compares it with the one before"),
-        Err(error) => format!("warning: this run is not kept: {error}"),
-    })
-}
-
 /// Without root only namespaces of our own exist.
 pub fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
     let outside = topology.nodes.iter().find(|node| !matches!(node.attach, None | Some(Attach::This)));
@@ -321,6 +295,7 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
+        amounts: args.ends.amounts(),
         rounds: args.rounds.and_then(|rounds| if let Rounds::Count(count) = rounds { Some(count) } else { None }),
         rule: (args.rounds == Some(Rounds::Auto)).then(|| {
             let rule = Rule::default();
@@ -350,7 +325,7 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
         asked.streams = asked.streams.or(file.streams).or(Some(profile.streams(cpus)));
         // Both directions, and slow start is no part of a line rate.
         asked.tests = asked.tests.or_else(|| file.tests.is_empty().then(|| vec![Test::TcpStream, Test::TcpMaerts]));
-        asked.omit = asked.omit.or(Some(Span(Duration::from_millis(500))));
+        asked.omit = asked.omit.or_else(|| (!asked.amounts.is_any()).then_some(Span(Duration::from_millis(500))));
     }
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     options.profile = args.rates.profile;

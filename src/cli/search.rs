@@ -9,6 +9,8 @@ use anyhow::{Context, bail};
 
 use super::{
     Exit, data, declared,
+    keep::KeepArgs,
+    talk,
     variants::{self, Bench, Variant},
 };
 use crate::{
@@ -73,6 +75,8 @@ pub struct Args {
     /// Who talks to whom, instead of the first declared flow.
     #[arg(long, value_name = "FROM:TO")]
     flow: Option<String>,
+    #[command(flatten)]
+    keep_it: KeepArgs,
     /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
@@ -114,6 +118,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         bail!("--p99 is a limit of requests: use --test udp_rr or tcp_rr");
     }
     let is_rootless = variants::enter()?;
+    let mut keeper = args.keep_it.open()?;
     let loaded = match declared::load(&args.file)? {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
@@ -136,10 +141,14 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let outcome = search(&mut bench, args, test, is_rootless);
     bench.end()?;
     let report = outcome?;
+    let kept = keeper.keep(&report);
     if args.json {
         data(&report)?;
     } else {
         ui::text::quiet_when_closed(|mut out| report::search(&report, &mut out))?;
+    }
+    if let Some(kept) = kept {
+        talk(&kept);
     }
     Ok(match report.ended {
         _ if report.interrupted => Exit::Interrupted,
@@ -222,6 +231,7 @@ fn search(bench: &mut Bench, args: &Args, test: Test, rootless: bool) -> anyhow:
         topology: bench.variants[0].label.clone(),
         machine: kernel::machine(),
         rootless,
+        manifest: bench.variants[0].manifest().cloned(),
         from: flow.flow.from.clone(),
         to: flow.flow.to.clone(),
         test,

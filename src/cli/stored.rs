@@ -8,8 +8,11 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    record::{RunRecord, SCHEMA_VERSION},
-    store::{Pick, Store},
+    record::{
+        OFFLOAD_SCHEMA_VERSION, SCHEMA_VERSION,
+        kept::{Kept, Kind},
+    },
+    store::{Filter, Pick, Store},
 };
 
 /// Which store.
@@ -52,25 +55,50 @@ impl StoreArgs {
     }
 }
 
-/// A record and what it is called.
+/// An outcome and what it is called.
 pub struct Named {
     /// `run 17, bridge, 2026-11-24T10:00:00Z`, or the file.
     pub label: String,
     /// Its number in the store.
     pub run: Option<i64>,
-    /// The record.
-    pub record: RunRecord,
+    /// The outcome.
+    pub record: Kept,
 }
 
-/// Loads `17`, `last`, `last~1`, a file of `run --json`, or `-`.
+impl Named {
+    fn new(name: &str, run: Option<i64>, record: Kept) -> Self {
+        let document = record.document();
+        let label = format!("{name}, {}, {}", document.topology(), document.started());
+        Self { label, run, record }
+    }
+}
+
+/// Loads `17`, `last`, `last~1`, a file that a command wrote with `--json`, or `-`.
 pub fn load(name: &str, store: &StoreArgs) -> anyhow::Result<Named> {
     let Some(pick) = Pick::parse(name) else { return from_file(name) };
     let store = store.open()?;
     let Some((run, record)) = store.get(pick)? else {
         bail!("there is no run {name}: {} are kept; `netbench history` lists them", store.count()?);
     };
-    let label = format!("run {run}, {}, {}", record.topology.name, record.started);
-    Ok(Named { label, run: Some(run), record })
+    let name = format!("{} {run}", record.kind());
+    Ok(Named::new(&name, Some(run), record))
+}
+
+/// The one before it of the same kind and topology.
+pub fn before(later: &Named, store: &StoreArgs) -> anyhow::Result<Named> {
+    let document = later.record.document();
+    let (kind, topology) = (document.kind(), document.topology());
+    let filter = Filter {
+        topology: Some(topology.to_owned()),
+        kind: Some(kind),
+        before: later.run,
+        limit: 1,
+        ..Filter::default()
+    };
+    match store.open()?.list(&filter)?.first() {
+        Some(past) => load(&past.run.to_string(), store),
+        None => bail!("there is no other {kind} of {topology} before {}; `netbench history` lists them", later.label),
+    }
 }
 
 fn from_file(name: &str) -> anyhow::Result<Named> {
@@ -80,20 +108,27 @@ fn from_file(name: &str) -> anyhow::Result<Named> {
     } else if Path::new(name).exists() {
         text = std::fs::read_to_string(name).with_context(|| format!("read {name}"))?;
     } else {
-        bail!("{name}: a run is a number, `last`, `last~1`, or a file that `netbench run --json` wrote");
+        bail!(
+            "{name}: it is a number, `last`, `last~1`, or a file that `netbench run --json` or another command wrote"
+        );
     }
-    #[derive(serde::Deserialize)]
-    struct Versioned {
-        schema_version: u32,
-    }
-    let known = |text: &str| serde_json::from_str::<Versioned>(text).map(|found| found.schema_version);
-    match known(&text) {
-        Ok(version) if version > SCHEMA_VERSION => {
-            bail!("{name} is of a later netbench (record {version}, this one knows {SCHEMA_VERSION})")
+    let document: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{name} is no record of netbench"))?;
+    let Some(kind) = Kind::of_document(&document) else {
+        bail!("{name} is no record of netbench: it has the fields of none of its commands");
+    };
+    let known = match kind {
+        Kind::OffloadVerify | Kind::OffloadBisect => OFFLOAD_SCHEMA_VERSION,
+        _ => SCHEMA_VERSION,
+    };
+    let part = if document.get("sweep").is_some() { &document["sweep"] } else { &document };
+    match part["schema_version"].as_u64() {
+        Some(version) if version > u64::from(known) => {
+            bail!("{name} is of a later netbench (record {version}, this one knows {known})")
         }
-        Ok(_) => {}
-        Err(error) => bail!("{name} is no record of netbench: {error}"),
+        Some(_) => {}
+        None => bail!("{name} is no record of netbench: it has no schema_version"),
     }
-    let record: RunRecord = serde_json::from_str(&text).with_context(|| format!("read the record {name}"))?;
-    Ok(Named { label: format!("{name}, {}, {}", record.topology.name, record.started), run: None, record })
+    let record = Kept::parse(kind, &text).with_context(|| format!("read the {kind} {name}"))?;
+    Ok(Named::new(name, None, record))
 }

@@ -49,6 +49,8 @@ pub struct Args {
     /// Length of one round, such as 3s or 500ms [default: 1s].
     #[arg(short = 't', long, value_name = "TIME")]
     duration: Option<Span>,
+    #[command(flatten)]
+    ends: super::ends::EndArgs,
     /// Rounds of each test, interleaved [default: 3].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rounds: Option<u32>,
@@ -70,10 +72,10 @@ pub struct Args {
     /// SO_SNDBUF and SO_RCVBUF to ask for.
     #[arg(short = 'w', long, value_name = "SIZE")]
     socket_buffer: Option<ByteSize>,
-    /// How streams send: write, sendfile or zerocopy (TCP), write, mmsg or gso (UDP).
+    /// How streams send: write, sendfile, zerocopy, splice or uring (TCP), write, mmsg or gso (UDP).
     #[arg(long, value_name = "MODE")]
     send: Option<SendMode>,
-    /// How they receive: recv or trunc (TCP: nothing is copied), recv, mmsg or gro (UDP).
+    /// How they receive: recv, trunc or splice (nothing is copied), zerocopy (pages are mapped) or uring (TCP), recv, mmsg or gro (UDP).
     #[arg(long, value_name = "MODE")]
     recv: Option<ReceiveMode>,
     #[command(flatten)]
@@ -143,6 +145,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
+        amounts: args.ends.amounts(),
         rounds: args.rounds,
         omit: args.omit,
         streams: args.streams,
@@ -187,6 +190,7 @@ fn common(args: &Args, format: Format) -> anyhow::Result<iperf3::Common> {
         ("--token", args.token.is_some()),
         ("--test", args.test.is_some()),
         ("--rounds", args.rounds.is_some()),
+        ("--transactions", args.ends.transactions.is_some()),
         ("--response", args.response.is_some()),
         ("--send", args.send.is_some()),
         ("--recv", args.recv.is_some()),
@@ -201,6 +205,7 @@ fn common(args: &Args, format: Format) -> anyhow::Result<iperf3::Common> {
         port: args.port,
         family: if args.ipv4 { Some(4) } else { args.ipv6.then_some(6) },
         duration: args.duration,
+        ends: args.ends,
         omit: args.omit,
         streams: args.streams,
         length: args.length,

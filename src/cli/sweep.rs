@@ -3,6 +3,7 @@
 use super::{
     Exit, data,
     declared::{self, Loaded},
+    keep::KeepArgs,
     measure_args::MeasureArgs,
     outcome::CannotHere,
     talk,
@@ -34,6 +35,8 @@ pub struct Args {
     set: Vec<String>,
     #[command(flatten)]
     measure: MeasureArgs,
+    #[command(flatten)]
+    keep_it: KeepArgs,
     /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
@@ -42,6 +45,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let is_rootless = variants::enter()?;
+    let mut keeper = args.keep_it.open()?;
     let axes = args.set.iter().map(|text| variant::parse_axis(text)).collect::<Result<Vec<Axis>, _>>()?;
     let combinations = variant::combinations(&axes)?;
     let base = match declared::load(&args.file)? {
@@ -56,10 +60,14 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let outcome = bench.sweep(&base.desired.topology, args.measure.rule(), args.measure.seed());
     bench.end()?;
     let report = outcome?;
+    let kept = keeper.keep(&report);
     if args.json {
         data(&report)?;
     } else {
         ui::text::quiet_when_closed(|mut out| report::sweep(&report, &mut out))?;
+    }
+    if let Some(kept) = kept {
+        talk(&kept);
     }
     Ok(exit(&report))
 }

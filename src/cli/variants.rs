@@ -27,6 +27,7 @@ use crate::{
     plan::desired::{FlowPath, NsId},
     record::{
         self, RoundRecord, RunRecord, TopologyRef,
+        manifest::Manifest,
         sweep::{Figure, SweepCell, SweepReport, SweepResult, VariantRecord},
     },
     stats::{
@@ -80,8 +81,16 @@ impl Variant {
             hash: format!("{:016x}", stable_hash(&[&loaded.text])),
             apply_ms: 0.0,
             failed: None,
+            manifest: None,
         };
         Ok(Self { label, loaded, options, flows, optional: false, world: None, record })
+    }
+}
+
+impl Variant {
+    /// In what it was last measured.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.record.manifest.as_ref()
     }
 }
 
@@ -175,6 +184,9 @@ impl Bench {
         if !quiet.reached {
             self.warnings.push(format!("{}: the kernel did not become quiet before the measurement", variant.label));
         }
+        let command: Vec<String> = std::env::args().collect();
+        let read = experiment::manifest::read(&world, desired, &variant.flows, text, &command, &variant.options.cpus);
+        variant.record.manifest = Some(read);
         variant.world = Some(world);
         variant.record.apply_ms = variant.record.apply_ms.max(began.elapsed().as_secs_f64() * 1e3);
         self.current = Some(at);

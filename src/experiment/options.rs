@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::profile::Profile;
+use super::{amounts::Amounts, profile::Profile};
 use crate::{
     facts::CpuTopology,
     measured::{CHECK_SEQUENCE, ReceiveMode, SendMode, Test, Tuning, UnknownTest},
@@ -13,6 +13,9 @@ use crate::{
     traffic::{self, Spec},
     units::{BitRate, ByteSize, CpuList, Span},
 };
+
+/// The longest that a test with an amount may take, when no time was said.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What was said on the command line; `None` was not said.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -37,6 +40,8 @@ pub struct Asked {
     pub response: Option<ByteSize>,
     /// `--rate`
     pub rate: Option<BitRate>,
+    /// `--bytes`, `--blocks`, `--transactions`
+    pub amounts: Amounts,
     /// `--rate` in transactions per second
     pub transactions: Option<u64>,
     /// `--burst`
@@ -78,6 +83,10 @@ pub struct Options {
     pub tests: Vec<Test>,
     /// Measured window of a round.
     pub duration: Span,
+    /// What ends the streams of the tests that have it.
+    pub amounts: Amounts,
+    /// The longest that such a test may take.
+    pub longest: Span,
     /// Rounds of each test.
     pub rounds: u32,
     /// With `--rounds auto`: when there are enough; `rounds` then does not count.
@@ -145,6 +154,8 @@ impl Options {
         Ok(Self {
             tests,
             duration,
+            amounts: asked.amounts,
+            longest: asked.duration.unwrap_or(Span(LONGEST)),
             rounds: asked.rounds.or(file.rounds).unwrap_or(3),
             rule: asked.rule,
             omit: asked.omit.unwrap_or(Span(Duration::ZERO)),
@@ -174,6 +185,7 @@ impl Options {
 
     /// Refuses what no worker would agree to, before anything is applied: a usage error.
     pub fn check(&self, flows: &[Flow]) -> Result<(), traffic::Error> {
+        self.amounts.check(&self.tests)?;
         let idle = |fits: &dyn Fn(Test) -> bool| !self.tests.iter().any(|&test| fits(test));
         if self.transactions.is_some() && idle(&Test::has_schedule) {
             let what = "none of the tests has requests: a rate in requests per second is for tcp_rr and udp_rr";
@@ -275,10 +287,12 @@ impl Options {
             _ if numbered => 8,
             _ => 1,
         }));
+        let amount = self.amounts.of(test, length);
         Spec {
             test,
             streams: self.streams,
-            duration: self.duration,
+            duration: if amount.is_some() { self.longest } else { self.duration },
+            amount,
             omit: self.omit,
             interval: self.interval,
             length,

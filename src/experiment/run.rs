@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    bottleneck,
+    amounts, bottleneck,
     evidence::{Carried, Counters, Load, judge_all},
     io_probe::{self, Around, Fixed},
     loss,
@@ -266,6 +266,7 @@ pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 length: spec.length,
                 response: spec.response,
                 rate: spec.rate,
+                amount: spec.amount,
                 transactions: spec.transactions,
                 burst: spec.burst,
                 verify: spec.verify,
@@ -499,6 +500,7 @@ pub(super) fn conclude(record: &mut RunRecord) {
             let half = test.summary.as_ref().and_then(|summary| summary.headline.half_width());
             let half = half.filter(|&half| wide.is_some_and(|sequential| half > sequential.rule.half_width));
             test.warnings.extend(half.map(|half_width| Warning::NotSteady { half_width }));
+            warnings.extend(amounts::warning((&flow.from, &flow.to), test).filter(|_| !record.interrupted));
             warnings.extend(
                 summary::warnings(test).into_iter().map(|w| format!("{} {} → {}: {w}", test.test, flow.from, flow.to)),
             );

@@ -29,6 +29,7 @@ pub fn add(lanes: &mut Vec<Lane<'_>>, load: Test, options: &Options, job: &mut u
     for place in 0..pairs {
         let Lane { path, client: ref test, .. } = lanes[place];
         let mut spec = options.job(load, path);
+        spec.amount = None;
         spec.omit = Span(RAMP.max(test.omit.0));
         spec.duration = Span(test.total() + MARGIN);
         spec.interval = Span(INTERVAL.max(spec.duration.0 / 4000));

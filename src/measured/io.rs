@@ -17,6 +17,10 @@ pub enum SendMode {
     Sendfile,
     /// `MSG_ZEROCOPY`: the kernel sends the caller's pages, or says that it copied them after all.
     Zerocopy,
+    /// `tee` and `splice`: the kernel sends the pages of a block that stays in a pipe.
+    Splice,
+    /// io_uring: several blocks a call, copied.
+    Uring,
     /// Datagrams: many per message (`UDP_SEGMENT`), many messages per `sendmmsg`.
     Gso,
     /// Datagrams and frames: one per message, many messages per `sendmmsg`.
@@ -33,6 +37,12 @@ pub enum ReceiveMode {
     Recv,
     /// `recv` with `MSG_TRUNC`: the kernel throws the payload away. Nothing is copied, and the result says so.
     Trunc,
+    /// `splice` through a pipe to `/dev/null`. Nothing is copied, and the result says so.
+    Splice,
+    /// `TCP_ZEROCOPY_RECEIVE`: whole pages are mapped, the rest is copied; the result says how much.
+    Zerocopy,
+    /// io_uring: one receive that stays in force, into buffers of its own.
+    Uring,
     /// Datagrams: many per message (`UDP_GRO`), many messages per `recvmmsg`.
     Gro,
     /// Datagrams: one per message, many messages per `recvmmsg`.
@@ -41,7 +51,8 @@ pub enum ReceiveMode {
 
 impl SendMode {
     /// Every mode.
-    pub const ALL: [Self; 6] = [Self::Write, Self::Sendfile, Self::Zerocopy, Self::Gso, Self::Mmsg, Self::Ring];
+    pub const ALL: [Self; 8] =
+        [Self::Write, Self::Sendfile, Self::Zerocopy, Self::Splice, Self::Uring, Self::Gso, Self::Mmsg, Self::Ring];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -49,6 +60,8 @@ impl SendMode {
             Self::Write => "write",
             Self::Sendfile => "sendfile",
             Self::Zerocopy => "zerocopy",
+            Self::Splice => "splice",
+            Self::Uring => "uring",
             Self::Gso => "gso",
             Self::Mmsg => "mmsg",
             Self::Ring => "ring",
@@ -70,7 +83,7 @@ impl SendMode {
         match self {
             Self::Write => test != Test::TcpSendfile,
             Self::Sendfile => test.is_byte_stream(),
-            Self::Zerocopy => test.is_byte_stream() && test != Test::TcpSendfile,
+            Self::Zerocopy | Self::Splice | Self::Uring => test.is_byte_stream() && test != Test::TcpSendfile,
             Self::Gso => test == Test::UdpStream,
             Self::Mmsg => test.is_numbered(),
             Self::Ring => test == Test::FrameStream,
@@ -80,13 +93,17 @@ impl SendMode {
 
 impl ReceiveMode {
     /// Every mode.
-    pub const ALL: [Self; 4] = [Self::Recv, Self::Trunc, Self::Gro, Self::Mmsg];
+    pub const ALL: [Self; 7] =
+        [Self::Recv, Self::Trunc, Self::Splice, Self::Zerocopy, Self::Uring, Self::Gro, Self::Mmsg];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Recv => "recv",
             Self::Trunc => "trunc",
+            Self::Splice => "splice",
+            Self::Zerocopy => "zerocopy",
+            Self::Uring => "uring",
             Self::Gro => "gro",
             Self::Mmsg => "mmsg",
         }
@@ -105,7 +122,7 @@ impl ReceiveMode {
     pub fn fits(self, test: Test) -> bool {
         match self {
             Self::Recv => true,
-            Self::Trunc => test.is_byte_stream(),
+            Self::Trunc | Self::Splice | Self::Zerocopy | Self::Uring => test.is_byte_stream(),
             Self::Gro => test == Test::UdpStream,
             Self::Mmsg => test.is_numbered(),
         }
@@ -214,6 +231,18 @@ pub struct StreamIo {
     pub segments: Option<u32>,
     /// What became of `MSG_ZEROCOPY`.
     pub zerocopy: Option<Zerocopy>,
+    /// What became of `TCP_ZEROCOPY_RECEIVE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapped: Option<Mapped>,
+}
+
+/// What a receiver by `TCP_ZEROCOPY_RECEIVE` got, warm-up included, until it gave up where it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Mapped {
+    /// Bytes in pages that were mapped.
+    pub mapped: u64,
+    /// Bytes that were copied, since they filled no page that could be mapped.
+    pub copied: u64,
 }
 
 /// The kernel's own account of `MSG_ZEROCOPY` sends, from the socket's error queue.
@@ -241,7 +270,10 @@ mod tests {
             assert_eq!(mode.name().parse(), Ok(mode));
             assert_eq!(serde_json::to_string(&mode).unwrap(), format!("\"{mode}\""));
         }
-        assert_eq!("\u{1b}x".parse::<ReceiveMode>().unwrap_err(), "`\\u{1b}x` is none of recv, trunc, gro, mmsg");
+        assert_eq!(
+            "\u{1b}x".parse::<ReceiveMode>().unwrap_err(),
+            "`\\u{1b}x` is none of recv, trunc, splice, zerocopy, uring, gro, mmsg"
+        );
     }
 
     #[test]

@@ -93,4 +93,19 @@ impl Unit {
             _ => Self::BitsPerSecond,
         }
     }
+
+    /// A figure with its unit: `23.41 Gbit/s`, `12345 trans/s`.
+    pub fn amount(self, value: f64) -> String {
+        match self {
+            Self::FramesPerSecond => format!("{value:.0} frames/s"),
+            Self::TransactionsPerSecond if value < 100.0 => format!("{value:.1} trans/s"),
+            Self::TransactionsPerSecond => format!("{value:.0} trans/s"),
+            Self::BitsPerSecond => match value {
+                v if v >= 1e9 => format!("{:.2} Gbit/s", v / 1e9),
+                v if v >= 1e6 => format!("{:.2} Mbit/s", v / 1e6),
+                0.0 => "0 bit/s".to_owned(),
+                v => format!("{:.2} kbit/s", v / 1e3),
+            },
+        }
+    }
 }

@@ -1,7 +1,10 @@
-//! Two runs, figure by figure.
+//! Two runs, figure by figure; two outcomes of other kinds by variant or by what they say.
+
+mod kept;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::kept::kept;
 use super::{RoundRecord, RunRecord, TestRecord};
 use crate::{
     measured::{Side, Test},
@@ -49,6 +52,9 @@ impl Figure {
 /// A figure of a test in both runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Compared {
+    /// The variant, of sweeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// Client.
     pub from: String,
     /// Server.
@@ -61,19 +67,36 @@ pub struct Compared {
     pub comparison: Comparison,
 }
 
-/// All that two runs say of each other.
+/// An answer that is no set of rounds, in both outcomes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ComparedAnswer {
+    /// What was asked: a check, a direction, a rate.
+    pub what: String,
+    /// A's answer.
+    pub a: String,
+    /// B's.
+    pub b: String,
+    /// Of B.
+    pub verdict: Verdict,
+}
+
+/// All that two outcomes say of each other.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Comparisons {
     /// By flow, test and figure, in the order of A.
     pub figures: Vec<Compared>,
+    /// Checks, directions or rates, in the order of A.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<ComparedAnswer>,
     /// Tests that only one of them has: `A: TCP_RR client → server`.
     pub unmatched: Vec<String>,
 }
 
 impl Comparisons {
-    /// Is any figure of B worse?
+    /// Is any figure or answer of B worse?
     pub fn has_regression(&self) -> bool {
         self.figures.iter().any(|compared| compared.comparison.verdict == Verdict::Worse)
+            || self.answers.iter().any(|answer| answer.verdict == Verdict::Worse)
     }
 }
 
@@ -93,6 +116,7 @@ pub fn runs(a: &RunRecord, b: &RunRecord, effect: Option<f64>) -> Comparisons {
             let (ours, theirs): (Vec<f64>, Vec<f64>) = (samples(one.2), samples(other.2));
             let comparison = compare(&ours, &theirs, figure.criterion(effect));
             all.figures.extend(comparison.map(|comparison| Compared {
+                variant: None,
                 from: one.0.to_owned(),
                 to: one.1.to_owned(),
                 test: one.2.test,

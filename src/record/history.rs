@@ -1,15 +1,18 @@
-//! A stored run in a line, for lists and for the history of a figure.
+//! A stored outcome in a line, for lists and for the history of a figure.
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunRecord, Unit};
+use super::{RunRecord, Unit, kept::Document, kept::Kind};
 use crate::{measured::Test, stats::Interval};
 
-/// A run without its rounds.
+/// An outcome without its rounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Past {
     /// Number in its store, from 1.
     pub run: i64,
+    /// Which command measured it.
+    #[serde(default)]
+    pub kind: Kind,
     /// When it began, RFC 3339, UTC.
     pub started: String,
     /// Name of its topology.
@@ -18,13 +21,19 @@ pub struct Past {
     pub fingerprint: String,
     /// May all of its figures be believed?
     pub valid: bool,
-    /// By flow and test.
+    /// The answer in some words; empty for a run, whose results say it.
+    #[serde(default)]
+    pub headline: String,
+    /// By flow and test, and by variant where there are several.
     pub results: Vec<PastResult>,
 }
 
-/// A headline of a stored run.
+/// A median of a stored outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PastResult {
+    /// The variant, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// Client.
     pub from: String,
     /// Server.
@@ -44,26 +53,6 @@ pub struct PastResult {
 impl Past {
     /// The line of a record that is number `run`.
     pub fn of(run: i64, record: &RunRecord) -> Self {
-        let tests = record.flows.iter().flat_map(|flow| flow.tests.iter().map(move |test| (flow, test)));
-        let results = tests.filter_map(|(flow, test)| {
-            let summary = test.summary.as_ref()?;
-            Some(PastResult {
-                from: flow.from.clone(),
-                to: flow.to.clone(),
-                test: test.test,
-                unit: summary.unit,
-                median: summary.headline.median,
-                interval: summary.headline.interval,
-                rounds: summary.headline.samples,
-            })
-        });
-        Self {
-            run,
-            started: record.started.clone(),
-            topology: record.topology.name.clone(),
-            fingerprint: record.fingerprint().hash(),
-            valid: record.is_valid(),
-            results: results.collect(),
-        }
+        record.past(run)
     }
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::RunRecord;
-use crate::units::{CpuList, stable_hash};
+use crate::{
+    facts::Machine,
+    units::{CpuList, stable_hash},
+};
 
 /// All of it. A fact that could not be read is absent, and `missing` says why.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -76,33 +79,48 @@ impl Fingerprint {
 impl RunRecord {
     /// Topology, machine, devices, offloads, MTUs and netbench's version.
     pub fn fingerprint(&self) -> Fingerprint {
-        let hops = |said: &dyn Fn(&HopFacts) -> String| {
-            let hops = self.manifest.iter().flat_map(|manifest| &manifest.hops);
-            hops.map(|hop| format!("{}: {}", hop.at, said(hop))).collect::<Vec<_>>().join("; ")
-        };
-        let machine = &self.machine;
-        Fingerprint(vec![
-            ("topology", format!("{} {}", self.topology.name, self.topology.hash)),
-            ("kernel", machine.kernel.clone()),
-            ("CPUs", format!("{} {}", machine.cpus, machine.cpu)),
-            ("netbench", self.netbench.clone()),
-            ("MTU", hops(&|hop| hop.mtu.to_string())),
-            (
-                "devices",
-                hops(&|hop| {
-                    let parts = [Some(&hop.kind), hop.driver.as_ref(), hop.firmware.as_ref(), hop.qdisc.as_ref()];
-                    parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
-                }),
-            ),
-            ("offloads", hops(&|hop| hop.active.join(" "))),
-        ])
+        let manifests: Vec<_> = self.manifest.iter().map(|manifest| ("", manifest)).collect();
+        let topology = format!("{} {}", self.topology.name, self.topology.hash);
+        surroundings(topology, &self.machine, &self.netbench, &manifests)
     }
+}
+
+/// The fingerprint of what was measured in these manifests, each with the name of its variant, or an empty one.
+pub fn surroundings(
+    topology: String,
+    machine: &Machine,
+    netbench: &str,
+    manifests: &[(&str, &Manifest)],
+) -> Fingerprint {
+    let hops = |said: &dyn Fn(&HopFacts) -> String| {
+        let all = manifests.iter().flat_map(|(variant, manifest)| manifest.hops.iter().map(move |hop| (variant, hop)));
+        let one = |(variant, hop): (&&str, &HopFacts)| match variant.is_empty() {
+            true => format!("{}: {}", hop.at, said(hop)),
+            false => format!("{variant} {}: {}", hop.at, said(hop)),
+        };
+        all.map(one).collect::<Vec<_>>().join("; ")
+    };
+    Fingerprint(vec![
+        ("topology", topology),
+        ("kernel", machine.kernel.clone()),
+        ("CPUs", format!("{} {}", machine.cpus, machine.cpu)),
+        ("netbench", netbench.to_owned()),
+        ("MTU", hops(&|hop| hop.mtu.to_string())),
+        (
+            "devices",
+            hops(&|hop| {
+                let parts = [Some(&hop.kind), hop.driver.as_ref(), hop.firmware.as_ref(), hop.qdisc.as_ref()];
+                parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
+            }),
+        ),
+        ("offloads", hops(&|hop| hop.active.join(" "))),
+    ])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{facts::Machine, record::TopologyRef};
+    use crate::record::TopologyRef;
 
     #[test]
     fn an_offload_makes_another_fingerprint_and_a_time_does_not() {

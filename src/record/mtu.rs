@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::manifest::Manifest;
+use crate::facts::Machine;
+
 /// `mtu probe --json`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MtuReport {
@@ -10,6 +13,18 @@ pub struct MtuReport {
     pub schema_version: u32,
     /// Version of netbench.
     pub netbench: String,
+    /// When it began, RFC 3339, UTC.
+    #[serde(default)]
+    pub started: String,
+    /// The command line.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// The machine.
+    #[serde(default)]
+    pub machine: Machine,
+    /// In what it was measured, where the topology is ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
     /// The topology or host, as given.
     pub target: String,
     /// Is every direction as declared, or, where nothing is declared, without a black hole?

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::TopologyRef;
-use crate::packet::Finding;
+use super::{TopologyRef, manifest::Manifest};
+use crate::{facts::Machine, packet::Finding};
 
 /// Version of the shapes below.
 pub const OFFLOAD_SCHEMA_VERSION: u32 = 1;
@@ -94,6 +94,12 @@ pub struct OffloadRecord {
     pub topology: TopologyRef,
     /// Kernel release.
     pub kernel: String,
+    /// The machine.
+    #[serde(default)]
+    pub machine: Machine,
+    /// In what it was measured, before anything was switched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
     /// Ran without root.
     pub rootless: bool,
     /// Seed of every payload.
@@ -139,6 +145,12 @@ pub struct BisectRecord {
     pub command: Vec<String>,
     /// What was searched.
     pub topology: TopologyRef,
+    /// The machine.
+    #[serde(default)]
+    pub machine: Machine,
+    /// In what it was measured, before anything was switched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
     /// The goal in payload bits per second.
     pub goal: f64,
     /// Does the path meet it as it is?

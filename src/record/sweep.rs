@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Unit;
+use super::{Unit, manifest::Manifest};
 use crate::{
     facts::Machine,
     measured::Test,
@@ -65,6 +65,9 @@ pub struct VariantRecord {
     pub apply_ms: f64,
     /// Why it has no figures, where it has none.
     pub failed: Option<String>,
+    /// In what it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
 }
 
 /// One test on one flow over all variants.
@@ -235,6 +238,9 @@ pub struct SearchReport {
     pub machine: Machine,
     /// Ran without root.
     pub rootless: bool,
+    /// In what it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
     /// Client.
     pub from: String,
     /// Server.

@@ -4,8 +4,14 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::quantity::{cut, figure};
-use crate::{record::compare::Comparisons, stats::compare::Verdict};
+use super::{
+    quantity::{cut, figure},
+    wrap::wrapped,
+};
+use crate::{
+    record::compare::{ComparedAnswer, Comparisons},
+    stats::compare::Verdict,
+};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -14,19 +20,17 @@ const BOLD: Style = Style::new().bold();
 /// Writes it; no line is over 80 columns.
 pub fn comparison(found: &Comparisons, names: (&str, &str), out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "A: {}\nB: {}", cut(names.0, 77), cut(names.1, 77))?;
-    let mut flow = (String::new(), String::new());
+    let mut before = String::new();
     for compared in &found.figures {
-        if flow != (compared.from.clone(), compared.to.clone()) {
-            flow = (compared.from.clone(), compared.to.clone());
-            writeln!(out, "\n{BOLD}{}{BOLD:#}", cut(&format!("{} → {}", flow.0, flow.1), 80))?;
+        let variant = compared.variant.as_ref().map(|variant| format!("  {variant}")).unwrap_or_default();
+        let head = format!("{} → {}{variant}", compared.from, compared.to);
+        if before != head {
+            before = head;
+            writeln!(out, "\n{BOLD}{}{BOLD:#}", cut(&before, 80))?;
             writeln!(out, "  {:<13}{:<9}{:>13}{:>14}{:>10}{:>8}  verdict", "test", "figure", "A", "B", "change", "p")?;
         }
         let c = &compared.comparison;
-        let style = match c.verdict {
-            Verdict::Better => GOOD,
-            Verdict::Worse => BAD,
-            Verdict::NoDifference => Style::new(),
-        };
+        let style = style(c.verdict);
         let change = c.change.map_or("–".to_owned(), |change| format!("{:+.1} %", change * 100.0));
         let (a, b) = (figure(c.a, compared.figure), figure(c.b, compared.figure));
         let p = if c.p < 0.001 { "<0.001".to_owned() } else { format!("{:.3}", c.p) };
@@ -41,8 +45,38 @@ pub fn comparison(found: &Comparisons, names: (&str, &str), out: &mut impl Write
             writeln!(out, "  {:<13}{} ({} and {} rounds)", "", c.reason.name(), c.rounds_a, c.rounds_b)?;
         }
     }
+    answers(&found.answers, out)?;
     if !found.unmatched.is_empty() {
         writeln!(out)?;
     }
     found.unmatched.iter().try_for_each(|lone| writeln!(out, "{}", cut(&format!("only in {lone}"), 80)))
+}
+
+fn style(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::Better => GOOD,
+        Verdict::Worse => BAD,
+        Verdict::NoDifference => Style::new(),
+    }
+}
+
+/// What differs, and how much does not.
+fn answers(all: &[ComparedAnswer], out: &mut impl Write) -> io::Result<()> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    writeln!(out)?;
+    let mut same = 0;
+    for answer in all {
+        if answer.a == answer.b {
+            same += 1;
+            continue;
+        }
+        let style = style(answer.verdict);
+        wrapped(out, "", &answer.what)?;
+        wrapped(out, "    A: ", &answer.a)?;
+        wrapped(out, "    B: ", &answer.b)?;
+        writeln!(out, "    {style}{}{style:#}", answer.verdict.name())?;
+    }
+    writeln!(out, "{same} of {} answers are the same", all.len())
 }

@@ -5,10 +5,14 @@ mod influx;
 mod junit;
 mod markdown;
 mod openmetrics;
+mod rows;
 
 use std::{fmt, io, io::Write, str::FromStr};
 
-use crate::record::{FlowRecord, RunRecord, TestRecord};
+use crate::record::{
+    FlowRecord, RunRecord, TestRecord,
+    kept::{Kept, Kind},
+};
 
 /// What a record can be exported as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,6 +95,42 @@ pub fn export(format: Format, runs: &[(Option<i64>, RunRecord)], out: &mut impl 
         Format::Openmetrics => openmetrics::write(runs, out),
         Format::Influx => influx::write(runs, out),
         Format::Iperf3 => runs.iter().try_for_each(|(_, record)| super::iperf3::documents(record, out)),
+    }
+}
+
+/// Has a kind this format?
+pub fn fits(format: Format, kind: Kind) -> bool {
+    match format {
+        Format::Json | Format::Jsonl | Format::Csv | Format::Markdown => true,
+        Format::Junit => matches!(kind, Kind::Run | Kind::OffloadVerify | Kind::MtuProbe),
+        Format::Openmetrics | Format::Influx | Format::Iperf3 => kind == Kind::Run,
+    }
+}
+
+/// The formats that a kind has, for people.
+pub fn formats_of(kind: Kind) -> String {
+    let names: Vec<&str> = Format::ALL.into_iter().filter(|format| fits(*format, kind)).map(Format::name).collect();
+    names.join(", ")
+}
+
+/// Writes outcomes that are no runs, all of one kind unless the format is `jsonl`, which takes runs too.
+///
+/// # Errors
+/// Those of `out`, and a format that does not [fit](fits).
+pub fn others(format: Format, all: &[(Option<i64>, Kept)], out: &mut impl Write) -> io::Result<()> {
+    match format {
+        Format::Json => all.iter().try_for_each(|(_, kept)| {
+            serde_json::to_writer_pretty(&mut *out, kept)?;
+            writeln!(out)
+        }),
+        Format::Jsonl => all.iter().try_for_each(|(_, kept)| {
+            serde_json::to_writer(&mut *out, kept)?;
+            writeln!(out)
+        }),
+        Format::Csv => rows::csv(all, out),
+        Format::Markdown => rows::markdown(all, out),
+        Format::Junit => rows::junit(all, out),
+        format => Err(io::Error::other(format!("{format} is a format of runs"))),
     }
 }
 

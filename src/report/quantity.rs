@@ -7,17 +7,7 @@ use crate::{
 
 /// `23.41 Gbit/s`, `12345 trans/s`
 pub fn headline(value: f64, unit: Unit) -> String {
-    match unit {
-        Unit::FramesPerSecond => format!("{value:.0} frames/s"),
-        Unit::TransactionsPerSecond if value < 100.0 => format!("{value:.1} trans/s"),
-        Unit::TransactionsPerSecond => format!("{value:.0} trans/s"),
-        Unit::BitsPerSecond => match value {
-            v if v >= 1e9 => format!("{:.2} Gbit/s", v / 1e9),
-            v if v >= 1e6 => format!("{:.2} Mbit/s", v / 1e6),
-            0.0 => "0 bit/s".to_owned(),
-            v => format!("{:.2} kbit/s", v / 1e3),
-        },
-    }
+    unit.amount(value)
 }
 
 /// Nanoseconds with three significant digits.

@@ -9,10 +9,10 @@ use anstyle::{AnsiColor, Style};
 
 use crate::{
     facts::Machine,
-    measured::{CHECK_SEQUENCE, Latency, ReceiveMode, SendMode, Side, Stream, Test},
+    measured::{CHECK_SEQUENCE, Latency, Side, Stream, Test},
     plan::ceiling::RateSource,
     record::{
-        Ceiling, Directions, FlowRecord, IoTry, LossShare, PathEvidence, PathVerdict, RunRecord, SideCost, Summary,
+        Ceiling, Directions, FlowRecord, LossShare, PathEvidence, PathVerdict, RunRecord, SideCost, Summary,
         TestRecord, UnderLoad, Unit,
     },
     stats::Spread,
@@ -124,7 +124,7 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
             items(out, INDENT, &super::intervals::items(test))?;
             items(out, INDENT, &losses(summary))?;
             items(out, INDENT, &in_force(test))?;
-            items(out, INDENT, &probed(test))?;
+            items(out, INDENT, &super::moved::probed(test))?;
             items(out, INDENT, &cpu_items(test))?;
             items(out, INDENT, &super::placement::items(test))?;
             items(out, INDENT, &cost_items(summary))?;
@@ -179,7 +179,7 @@ fn headline(test: &TestRecord, summary: &Summary, out: &mut impl Write) -> io::R
         out,
         "  {BOLD}{name:<pad$}{value:<16}{BOLD:#}{spread}{}{rounds} × {}",
         if spread.is_empty() { "" } else { ", " },
-        test.settings.duration,
+        test.settings.window(test.test),
         pad = (INDENT - 2).max(name.len() + 1)
     )
 }
@@ -373,7 +373,7 @@ fn in_force(test: &TestRecord) -> Vec<String> {
         said.extend(client.socket.congestion.clone());
         said.extend(client.socket.mss.map(|mss| format!("MSS {mss}")));
         said.extend(client.socket.nodelay.filter(|&on| on).map(|_| "TCP_NODELAY".to_owned()));
-        said.extend(moved(client, server));
+        said.extend(super::moved::moved(client, server));
         said.extend(verified(client, server));
         said.push(format!("sndbuf {}", ByteSize(client.socket.sndbuf)));
         said.push(format!("rcvbuf {}", ByteSize(server.socket.rcvbuf)));
@@ -401,39 +401,6 @@ fn frames(test: &TestRecord) -> Vec<String> {
     }
     let bypass = test.settings.tuning.qdisc_bypass;
     said.push(if bypass { "past the queueing discipline" } else { "through the queueing discipline" }.to_owned());
-    said
-}
-
-/// `sent by gso × 44`, `payload not copied`: how the bytes were moved, where it is not the plain way.
-fn moved(client: &Stream, server: &Stream) -> Vec<String> {
-    let mut said = Vec::new();
-    for io in [client, server].into_iter().filter_map(|stream| stream.io.as_ref()) {
-        let bundle = io.segments.map(|count| format!(" × {count}")).unwrap_or_default();
-        said.extend(io.send.filter(|&mode| mode != SendMode::Write).map(|mode| format!("sent by {mode}{bundle}")));
-        let other = io.receive.filter(|&mode| mode != ReceiveMode::Recv);
-        said.extend(other.map(|mode| format!("received by {mode}{bundle}")));
-        if io.payload_copied == Some(false) {
-            said.push("payload not copied".to_owned());
-        }
-        if let Some(zerocopy) = io.zerocopy.filter(|zerocopy| zerocopy.completed > 0) {
-            let share = zerocopy.copied as f64 * 100.0 / zerocopy.completed as f64;
-            said.push(format!("the kernel copied {share:.0} % after all"));
-        }
-    }
-    said
-}
-
-/// What `--io auto` chose, and how it compares with the plain way.
-fn probed(test: &TestRecord) -> Vec<String> {
-    let Some(probe) = &test.io_probe else { return Vec::new() };
-    let name = |way: &IoTry| {
-        let mark = way.rcvlowat.map(|mark| format!(" (lowat {})", ByteSize(mark.unsigned_abs().into())));
-        format!("{} and {}{}", way.send, way.receive, mark.unwrap_or_default())
-    };
-    let rate = |way: &IoTry| format!("{:.1} Gbit/s", way.bits_per_second / 1e9);
-    let mut said = vec![format!("probe chose {}: {}", name(&probe.chosen), rate(&probe.chosen))];
-    let usual = probe.tried.first().filter(|first| **first != probe.chosen);
-    said.extend(usual.map(|usual| format!("{} got {}", name(usual), rate(usual))));
     said
 }
 

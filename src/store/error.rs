@@ -64,6 +64,16 @@ pub enum StoreError {
         /// What does not fit.
         source: serde_json::Error,
     },
+    /// A kind of outcome that this version does not know.
+    #[error("{path}: number {run} is a `{kind}`, which this netbench does not know; update netbench")]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// Its number.
+        run: i64,
+        /// What it says.
+        kind: String,
+    },
     /// SQLite said no.
     #[error("{doing} {path}: {source}")]
     Sqlite {

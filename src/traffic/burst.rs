@@ -15,8 +15,7 @@ use super::{
     Error,
     clock::now_ns,
     job::{Ended, Lane},
-    os,
-    rr::{LOST_NS, ServerWindow, histogram, is_lost, spin, write_all},
+    rr::{LOST_NS, ServerWindow, histogram, is_lost, spin, wait_for_ever, write_all},
     socket::{POLL, is_pause, tcp_info},
 };
 
@@ -35,6 +34,8 @@ struct Window {
     until: u64,
     give_up: u64,
     last: u64,
+    /// Requests that may still be asked in it.
+    left: u64,
     latencies: Histogram<u64>,
 }
 
@@ -42,13 +43,24 @@ impl Window {
     fn new(lane: &Lane<'_>, start: u64, linger: u64) -> Self {
         let opened = start + lane.spec.omit.0.as_nanos() as u64;
         let until = opened + lane.spec.duration.0.as_nanos() as u64;
-        Self { opened, until, give_up: until + linger, last: 0, latencies: histogram() }
+        Self { opened, until, give_up: until + linger, last: 0, left: lane.most(), latencies: histogram() }
     }
 
     /// May another request go?
     #[inline]
     fn is_open(&self, lane: &Lane<'_>, now: u64) -> bool {
-        now < self.until && !lane.control.ending()
+        now < self.until && self.left > 0 && !lane.control.ending()
+    }
+
+    /// Takes so many requests, or as many as there may be, from the window's amount when they are asked in it.
+    #[inline]
+    fn ask(&mut self, now: u64, wanted: u64) -> u64 {
+        if now < self.opened {
+            return wanted;
+        }
+        let asked = wanted.min(self.left);
+        self.left -= asked;
+        asked
     }
 
     /// Opens the books when the warm-up is over.
@@ -90,8 +102,8 @@ pub fn tcp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let pack = (PACK / asks).clamp(1, in_flight);
     let requests = vec![0x5a; asks * pack];
     let mut buffer = vec![0; answers.max(PACK)];
-    // A blocked thread looks whether it shall end.
-    lane.socket.set_read_timeout(Some(POLL)).map_err(os("set SO_RCVTIMEO of stream", lane.stream))?;
+    // A blocked thread is interrupted to look whether it shall end.
+    wait_for_ever(lane)?;
     let before = tcp_info(lane.socket).retransmits;
     let mut under_way: VecDeque<u64> = VecDeque::with_capacity(in_flight);
     let start = now_ns();
@@ -102,6 +114,7 @@ pub fn tcp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
         // As many requests together as there is room for; a begun one is always ended.
         if unsent == 0 && window.is_open(lane, now) {
             let due = (in_flight - under_way.len()).min(pack);
+            let due = window.ask(now, due as u64) as usize;
             under_way.extend(std::iter::repeat_n(now, due));
             unsent = due * asks;
         }
@@ -214,13 +227,13 @@ struct Slot {
 /// sent again, unchanged, for as long as the window lasts and a second more.
 pub fn udp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     spin(lane)?;
-    // The answer to a lost request is missed when the others are asked again: often enough to look.
-    lane.socket.set_read_timeout(Some(POLL)).map_err(os("set SO_RCVTIMEO of stream", lane.stream))?;
-    let slots = u64::from(lane.spec.burst) + 1;
+    // When nothing more comes the thread is interrupted, and looks for what was lost.
+    wait_for_ever(lane)?;
     let mut request = vec![0x5a; lane.spec.length.0 as usize];
     let mut response = vec![0; lane.spec.response.0 as usize + 1];
     let start = now_ns();
     let mut window = Window::new(lane, start, UDP_LINGER_NS);
+    let slots = window.ask(start, u64::from(lane.spec.burst) + 1);
     let mut table: Vec<Slot> =
         (0..slots).map(|number| Slot { number, asked: start, again: start, waits: true }).collect();
     let (mut waiting, mut retries, mut looked) = (slots, 0, start);
@@ -238,7 +251,7 @@ pub fn udp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
                 // An answer to a request that was answered before is passed over.
                 if length == response.len() - 1 && slot.waits && slot.number == number {
                     window.book(lane, slot.asked, now);
-                    if window.is_open(lane, now) {
+                    if window.is_open(lane, now) && window.ask(now, 1) == 1 {
                         *slot = Slot { number: number + slots, asked: now, again: now, waits: true };
                         ask(lane, &mut request, number + slots)?;
                     } else {

@@ -12,6 +12,14 @@ pub struct StreamCounters {
     opened_ns: AtomicU64,
     bytes: AtomicU64,
     units: AtomicU64,
+    moves: AtomicU64,
+}
+
+impl StreamCounters {
+    /// Changes with every unit that is booked, warm-up or not.
+    pub fn moves(&self) -> u64 {
+        self.moves.load(Relaxed)
+    }
 }
 
 /// A sum over the streams of a job at some moment.
@@ -122,6 +130,7 @@ impl<'a> Tally<'a> {
             self.omitted_bytes += bytes;
             self.omitted_units += units;
         }
+        self.shared.moves.store(self.units + self.omitted_units, Relaxed);
     }
 }
 

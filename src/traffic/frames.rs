@@ -118,21 +118,28 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let start = now_ns();
     let omit = lane.spec.omit.0.as_nanos() as u64;
     if omit > 0 {
-        pump(lane, &mut ring, WARM_UP, start, start + omit)?;
+        pump(lane, &mut ring, (WARM_UP, u64::MAX), start, start + omit)?;
     }
     let opened = now_ns();
     lane.tally.open(opened);
-    let ended = pump(lane, &mut ring, 0, opened, opened + lane.spec.duration.0.as_nanos() as u64)?;
+    let until = opened + lane.spec.duration.0.as_nanos() as u64;
+    let ended = pump(lane, &mut ring, (0, lane.most()), opened, until)?;
     let io = StreamIo { send: Some(SendMode::Ring), ..StreamIo::default() };
     Ok(Ended { elapsed_ns: ended - opened, io: Some(io), ..Ended::default() })
 }
 
-/// Sends numbers from `first` up, from `start` to `until`, and waits until the kernel has taken the last.
-fn pump(lane: &mut Lane<'_>, ring: &mut TxRing, first: u64, start: u64, until: u64) -> Result<u64, Error> {
+/// Sends numbers from `first` up, `most` of them, from `start` to `until`, and waits until the kernel has taken the last.
+fn pump(
+    lane: &mut Lane<'_>,
+    ring: &mut TxRing,
+    (first, most): (u64, u64),
+    start: u64,
+    until: u64,
+) -> Result<u64, Error> {
     let length = lane.spec.length.0;
     let mut pace = lane.spec.rate.map(|rate| Pace::new(length * 8, rate.bits_per_second(), start));
     let (mut number, mut now) = (first, start);
-    while now < until && !lane.control.ending() {
+    while now < until && number - first < most && !lane.control.ending() {
         let due = match &mut pace {
             None => TURN,
             Some(pace) => match pace.due(now) {
@@ -144,8 +151,9 @@ fn pump(lane: &mut Lane<'_>, ring: &mut TxRing, first: u64, start: u64, until: u
                 due => due.min(TURN as u64) as usize,
             },
         };
+        let due = (due as u64).min(most - (number - first));
         let mut sent = 0;
-        while sent < due as u64
+        while sent < due
             && ring.write(|frame| {
                 frame[HEADER..HEADER + 8].copy_from_slice(&(number + sent).to_le_bytes());
                 frame[HEADER + 8..HEADER + 16].copy_from_slice(&now.to_le_bytes());

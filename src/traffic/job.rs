@@ -23,7 +23,7 @@ pub use self::lane::{Control, Ended, Histograms, Lane, Role};
 use super::{
     Error, clock,
     counters::{self, Sample, StreamCounters, StreamSample, Tally, sample},
-    cpus, frames, os, socket,
+    cpus, frames, nudge, os, socket,
     spec::Spec,
     udp_stream,
 };
@@ -225,12 +225,14 @@ impl Running {
         let sockets: Arc<[Socket]> = sockets.into();
         let gate = Arc::new(Gate::new(count));
         let left = Arc::new(AtomicU64::new(count as u64));
+        let sleepers = Arc::new(nudge::Sleepers::new(count));
         let mut threads = Vec::with_capacity(count);
         let mut listeners = listeners.into_iter();
         for i in 0..count {
             let listener = listeners.next();
             let (control, counters, sockets) = (control.clone(), counters.clone(), sockets.clone());
             let (together, left, done, spec) = (gate.clone(), left.clone(), done.clone(), spec.clone());
+            let sleepers = sleepers.clone();
             let thread = std::thread::Builder::new().name(format!("stream-{i}")).spawn(move || {
                 let lane = Lane {
                     stream: i as u32,
@@ -240,7 +242,9 @@ impl Running {
                     control: &control,
                     tally: Tally::new(&counters[i]),
                 };
+                let awake = sleepers.enter(i);
                 let outcome = lane::run(role, lane, listener, &together);
+                drop(awake);
                 if left.fetch_sub(1, AcqRel) == 1 {
                     done();
                 }
@@ -253,6 +257,9 @@ impl Running {
                     return Err(os("start the thread of stream", i)(error));
                 }
             }
+        }
+        if spec.test.is_rr() && (spec.test.is_udp() || spec.burst > 0) {
+            nudge::start(sleepers, counters.clone(), left).map_err(os("start the thread that wakes", "streams"))?;
         }
         Ok(Self { spec, control, counters, sockets, threads, cpus: OnceLock::new() })
     }

@@ -42,12 +42,16 @@ pub fn client(lane: &mut Lane<'_>, per_second: u64) -> Result<Ended, Error> {
     let retransmits = if lane.spec.test.is_udp() { None } else { tcp_info(lane.socket).retransmits };
     let start = now_ns();
     let opened = start + lane.spec.omit.0.as_nanos() as u64;
-    let until = opened + lane.spec.duration.0.as_nanos() as u64;
     let mut under_way = UnderWay::new(lane, opened);
-    let at = |number: u64| start + (u128::from(number) * 1_000_000_000 / u128::from(per_second)) as u64;
+    let at = |number: u64| {
+        start + u64::try_from(u128::from(number) * 1_000_000_000 / u128::from(per_second)).unwrap_or(u64::MAX >> 1)
+    };
     // How many are due before a time.
     let due_before =
         |time: u64| (u128::from(time.saturating_sub(start)) * u128::from(per_second)).div_ceil(1_000_000_000) as u64;
+    // An amount ends the schedule when the one after its last would be due.
+    let last = due_before(opened).saturating_add(lane.most());
+    let until = (opened + lane.spec.duration.0.as_nanos() as u64).min(at(last));
     // A schedule far beyond what this end can send is left where it is then, not caught up with for minutes.
     let give_up = until + LINGER_NS;
     let mut number = 0;

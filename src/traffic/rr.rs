@@ -23,6 +23,8 @@ const LONGEST_NS: u64 = 60_000_000_000;
 const RETRY: Duration = Duration::from_millis(200);
 /// The same in nanoseconds.
 pub const LOST_NS: u64 = RETRY.as_nanos() as u64;
+/// For how long a stream has stood still, at least, when its thread is interrupted.
+const STILL_NS: u64 = POLL.as_nanos() as u64;
 
 /// An empty one.
 pub fn histogram() -> Histogram<u64> {
@@ -47,7 +49,7 @@ pub fn drive(
     lane.tally.open(before);
     let opened = before;
     let until = opened + lane.spec.duration.0.as_nanos() as u64;
-    while before < until && !lane.control.ending() {
+    while before < until && lane.tally.units < lane.most() && !lane.control.ending() {
         let answered = transact(lane)?;
         let now = now_ns();
         if answered {
@@ -65,6 +67,11 @@ pub fn spin(lane: &Lane<'_>) -> Result<(), Error> {
         true => lane.socket.set_nonblocking(true).map_err(os("set O_NONBLOCK of stream", lane.stream)),
         false => Ok(()),
     }
+}
+
+/// A wait without an end of its own costs no timer; [`nudge`](super::nudge) interrupts it.
+pub fn wait_for_ever(lane: &Lane<'_>) -> Result<(), Error> {
+    lane.socket.set_read_timeout(None).map_err(os("clear SO_RCVTIMEO of stream", lane.stream))
 }
 
 /// TCP_RR's client.
@@ -193,7 +200,7 @@ pub fn read_all(lane: &mut Lane<'_>, socket: &Socket, buffer: &mut [u8]) -> Resu
 /// such a transaction counts from its first request.
 pub fn udp_client(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     spin(lane)?;
-    lane.socket.set_read_timeout(Some(RETRY)).map_err(os("set SO_RCVTIMEO of stream", lane.stream))?;
+    wait_for_ever(lane)?;
     let mut request = vec![0x5a; lane.spec.length.0 as usize];
     let mut response = vec![0; lane.spec.response.0 as usize + 1];
     let marked = 8.min(request.len()).min(response.len() - 1);
@@ -226,7 +233,8 @@ fn exchange(
             Err(error) if is_lost(error) => std::thread::sleep(POLL),
             Err(error) => return Err(unreachable(lane, error)),
         }
-        let spin_until = if lane.spec.tuning.spin { now_ns() + LOST_NS } else { 0 };
+        // Read only when a wait is interrupted, or by a thread that spins: a transaction needs no clock of its own here.
+        let mut lost_at = lane.spec.tuning.spin.then(|| now_ns() + LOST_NS);
         while sent.is_ok() {
             lane.tally.calls += 1;
             match stream.read(response) {
@@ -235,8 +243,12 @@ fn exchange(
                     return Ok(true);
                 }
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if is_pause(&error) && spin_until > 0 && now_ns() < spin_until => {}
+                Err(error) if is_pause(&error) && !lane.control.ending() => {
+                    let now = now_ns();
+                    if now >= *lost_at.get_or_insert(now + LOST_NS - STILL_NS) {
+                        break;
+                    }
+                }
                 Err(error) if is_lost(&error) => break,
                 Err(error) => return Err(unreachable(lane, &error)),
             }
@@ -266,7 +278,7 @@ fn unreachable(lane: &Lane<'_>, error: &std::io::Error) -> Error {
 /// UDP_RR's server: answers until it is told that the client is done.
 pub fn udp_server(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     spin(lane)?;
-    lane.socket.set_read_timeout(Some(POLL)).map_err(os("set SO_RCVTIMEO of stream", lane.stream))?;
+    wait_for_ever(lane)?;
     let mut request = vec![0; lane.spec.length.0 as usize];
     let mut response = vec![0xa5; lane.spec.response.0 as usize];
     let marked = 8.min(request.len()).min(response.len());

@@ -32,6 +32,10 @@ pub struct Spec {
     pub response: ByteSize,
     /// Payload rate of each stream; none is as fast as it goes.
     pub rate: Option<BitRate>,
+    /// What ends the window of each stream before its time: bytes of a byte stream (in each direction), datagrams or frames, or
+    /// transactions. The sender stops exactly there; [`Spec::duration`] is then the longest it may take.
+    #[serde(default)]
+    pub amount: Option<u64>,
     /// Request/response: transactions of each stream in a second, on a schedule; none asks when the answer is there.
     pub transactions: Option<u64>,
     /// Request/response: requests kept in flight beside the first.
@@ -84,6 +88,8 @@ impl Limits {
     pub const BURST: u32 = 65_535;
     /// Window and warm-up, each.
     pub const DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
+    /// Datagrams or frames that a window may end after: the highest bit of a number is the warm-up's.
+    pub const AMOUNT: u64 = 1 << 62;
     /// Intervals in a window: a result must fit its frame.
     pub const INTERVALS: u128 = 4096;
 }
@@ -130,6 +136,15 @@ impl Spec {
                 Limits::INTERVALS
             ));
         }
+        if let Some(amount) = self.amount {
+            if amount == 0 || amount > Limits::AMOUNT {
+                return no(format!("an end after {amount}: it is 1 at least and {} at most", Limits::AMOUNT));
+            }
+            if self.test.is_byte_stream() && !self.omit.0.is_zero() {
+                let why = "a byte stream has no mark where the warm-up ends, so the receiver could not tell which bytes count";
+                return no(format!("{} that ends after an amount takes no warm-up: {why}", self.test));
+            }
+        }
         if self.rate.is_some() && self.test.is_rr() {
             return no(format!("{} is a closed loop: it takes no rate", self.test));
         }
@@ -165,6 +180,12 @@ impl Spec {
             if self.test.is_udp() && self.length.0.min(self.response.0) < 8 {
                 return no("datagrams in bursts carry a number: request and response of 8 bytes at least".to_owned());
             }
+        }
+        if !cfg!(feature = "io_uring") && (self.send == SendMode::Uring || self.receive == ReceiveMode::Uring) {
+            let how = "cargo build --release --features io_uring";
+            return no(format!(
+                "this netbench was built without io_uring, which --send uring and --recv uring need: {how}"
+            ));
         }
         if !self.send.fits(self.test) || !self.receive.fits(self.test) {
             return no(format!("{} cannot send by {} and receive by {}", self.test, self.send, self.receive));
@@ -212,6 +233,7 @@ pub fn example(test: Test) -> Spec {
         }),
         response: ByteSize(1),
         rate: None,
+        amount: None,
         transactions: None,
         burst: 0,
         verify: None,
@@ -235,7 +257,7 @@ mod tests {
             example(test).validate().unwrap();
         }
         type Break = fn(&mut Spec);
-        let breaks: [Break; 13] = [
+        let breaks: [Break; 15] = [
             |s| s.streams = 0,
             |s| s.streams = 257,
             |s| s.length = ByteSize(15),
@@ -248,6 +270,8 @@ mod tests {
             |s| s.receive = ReceiveMode::Trunc,
             |s| s.tuning.dscp = Some(64),
             |s| s.burst = 1,
+            |s| s.amount = Some(0),
+            |s| s.amount = Some(u64::MAX),
             |s| (s.verify, s.length) = (Some(1), ByteSize(31)),
         ];
         for (i, break_it) in breaks.into_iter().enumerate() {
@@ -255,6 +279,16 @@ mod tests {
             break_it(&mut spec);
             assert!(spec.validate().is_err(), "case {i}");
         }
+    }
+
+    #[test]
+    fn a_byte_stream_with_an_amount_has_no_warm_up() {
+        let omit = Span(Duration::from_millis(1));
+        let spec = |test| Spec { amount: Some(5), omit, ..example(test) };
+        let refused = spec(Test::TcpMaerts).validate().unwrap_err().to_string();
+        assert!(refused.starts_with("TCP_MAERTS that ends after an amount takes no warm-up"), "{refused}");
+        spec(Test::UdpStream).validate().unwrap();
+        spec(Test::TcpRr).validate().unwrap();
     }
 
     #[test]

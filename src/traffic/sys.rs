@@ -2,7 +2,10 @@
 
 mod batch;
 mod errors;
+mod mapping;
 mod packet;
+#[cfg_attr(not(feature = "io_uring"), path = "sys/no_uring.rs")]
+mod uring;
 
 use std::{
     io, mem,
@@ -12,7 +15,9 @@ use std::{
 pub use self::{
     batch::Batch,
     errors::next_completion,
+    mapping::Mapping,
     packet::{TxRing, accept_words, bind_packet, interface_of},
+    uring::{ReceiveRing, SendRing},
 };
 
 /// Reads a socket option into `buffer`; how many bytes the kernel filled.
@@ -49,6 +54,38 @@ pub fn unacknowledged(fd: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: the request writes one int, which lives through the call.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
     if result == 0 { Ok(u64::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The kernel's number of the calling thread.
+pub fn thread_id() -> i32 {
+    // SAFETY: the call has no argument and cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// Makes [`interrupt`] end a blocked call with `EINTR`, once for the process: `SIGURG`, which nobody else uses and which does
+/// nothing where no handler is, gets a handler that does nothing, without `SA_RESTART`.
+pub fn interruptible() -> io::Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    static INSTALLED: std::sync::OnceLock<Result<(), i32>> = std::sync::OnceLock::new();
+    let install = || {
+        // SAFETY: an all-zero sigaction is valid (no flags, empty mask); the handler touches nothing.
+        let result = unsafe {
+            let mut action = mem::zeroed::<libc::sigaction>();
+            action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+            libc::sigaction(libc::SIGURG, &raw const action, std::ptr::null_mut())
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(0)) }
+    };
+    INSTALLED.get_or_init(install).map_err(io::Error::from_raw_os_error)
+}
+
+/// Interrupts the blocked call of a thread of this process; one that is gone, or 0, is passed over.
+pub fn interrupt(thread: i32) {
+    if thread > 0 {
+        // SAFETY: plain numbers; a thread that is gone is ESRCH, and another one of this process that has got its number
+        // since has the same handler.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGURG) };
+    }
 }
 
 /// `send` with `MSG_ZEROCOPY`. The kernel keeps hold of the block's pages until it says so by [`next_completion`]: bytes

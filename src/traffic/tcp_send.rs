@@ -8,7 +8,7 @@ use rustix::{
 };
 use socket2::Socket;
 
-use super::{payload::Maker, sys};
+use super::{payload::Maker, pipes::Source, sys};
 use crate::measured::{SendMode, StreamIo, Verified, Zerocopy};
 
 /// `MSG_ZEROCOPY` sends in flight before the error queue is read: far below what `optmem_max` allows.
@@ -24,6 +24,10 @@ pub enum Push {
     Sendfile(File, usize),
     /// From memory, by reference.
     Zerocopy(Vec<u8>, Zerocopy),
+    /// From a pipe that keeps the block's pages, by reference.
+    Splice(Source),
+    /// From memory, copied, several blocks a call.
+    Uring(Box<sys::SendRing>),
     /// From memory, copied, and made anew for each block.
     Made(Maker),
 }
@@ -56,6 +60,20 @@ impl Push {
                     }
                 }
             }
+            SendMode::Splice => match Source::new(&block) {
+                Ok(source) => Self::Splice(source),
+                Err(error) => {
+                    refused(&mut io, "no pipe for the block could be made", error);
+                    Self::Write(block)
+                }
+            },
+            SendMode::Uring => match sys::SendRing::new(block.clone()) {
+                Ok(ring) => Self::Uring(Box::new(ring)),
+                Err(error) => {
+                    refused(&mut io, "io_uring cannot be used here", error);
+                    Self::Write(block)
+                }
+            },
             _ => Self::Write(block),
         };
         (push, io)
@@ -71,13 +89,12 @@ impl Push {
         if let Self::Made(maker) = self { Some(maker.account()) } else { None }
     }
 
-    /// Sends (a part of) the block.
-    #[inline]
-    pub fn push(&mut self, socket: &Socket) -> io::Result<usize> {
-        self.push_at_most(socket, usize::MAX)
+    /// System calls beyond one a push.
+    pub fn more_calls(&self) -> u64 {
+        if let Self::Splice(source) = self { source.more_calls } else { 0 }
     }
 
-    /// Sends at most so many bytes of it.
+    /// Sends (a part of) the block, or several of them, at most so many bytes.
     #[inline]
     pub fn push_at_most(&mut self, socket: &Socket, most: usize) -> io::Result<usize> {
         match self {
@@ -92,6 +109,8 @@ impl Push {
                 let mut from = 0;
                 sendfile(socket, &*file, Some(&mut from), most.min(*length)).map_err(io::Error::from)
             }
+            Self::Splice(source) => source.push(socket, most),
+            Self::Uring(ring) => ring.send(socket.as_fd(), most),
             Self::Zerocopy(block, account) => {
                 if account.sends - account.completed >= IN_FLIGHT {
                     reap(socket, account)?;

@@ -8,21 +8,16 @@ use std::{
     time::Duration,
 };
 
-use socket2::Socket;
-
 use super::{
     Error,
     clock::now_ns,
     job::{Ended, Lane},
     os,
-    payload::{Checker, Maker},
+    payload::Maker,
     socket::{is_pause, tcp_info},
     sys,
+    tcp_receive::Take,
     tcp_send::Push,
-};
-use crate::{
-    measured::{ReceiveMode, StreamIo, Verified},
-    traffic::Spec,
 };
 
 /// How often a sender that is blocked by the receiver looks at its clock.
@@ -32,9 +27,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How often the server of both directions looks whether the first byte has come.
 const BEGUN: Duration = Duration::from_micros(500);
-
-/// What a receiver that copies nothing takes at a time.
-const DISCARD: usize = 4 << 20;
 
 /// Sends until the window's end, then waits until the receiver has all.
 pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
@@ -61,15 +53,16 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let start = now_ns();
     let omit = lane.spec.omit.0.as_nanos() as u64;
     if omit > 0 {
-        pump(lane, &mut push, start + omit)?;
+        pump(lane, &mut push, start + omit, u64::MAX)?;
     }
     let before = tcp_info(lane.socket);
     let opened = now_ns();
     lane.tally.open(opened);
-    let ended = pump(lane, &mut push, opened + lane.spec.duration.0.as_nanos() as u64)?;
+    let ended = pump(lane, &mut push, opened + lane.spec.duration.0.as_nanos() as u64, lane.most())?;
     let mut tcp = tcp_info(lane.socket);
     drain(lane);
     let verified = push.made();
+    lane.tally.calls += push.more_calls();
     io.zerocopy = push.close(lane.socket);
     // What was in flight at the end may have been sent again since.
     let drained = tcp_info(lane.socket);
@@ -86,18 +79,22 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     Ok(Ended { elapsed_ns: ended - opened, tcp: Some(tcp), io: Some(io), verified, ..Ended::default() })
 }
 
-/// The hot loop: one send and one clock read per block. Returns the time at which the last send returned.
-fn pump(lane: &mut Lane<'_>, push: &mut Push, until: u64) -> Result<u64, Error> {
+/// The hot loop: one send and one clock read per block, until the time is over or nothing of `left` bytes is. Returns the time at
+/// which the last send returned.
+fn pump(lane: &mut Lane<'_>, push: &mut Push, until: u64, mut left: u64) -> Result<u64, Error> {
     loop {
         lane.tally.calls += 1;
-        match push.push(lane.socket) {
-            Ok(sent) => lane.tally.add(sent as u64, 0),
+        match push.push_at_most(lane.socket, usize::try_from(left).unwrap_or(usize::MAX)) {
+            Ok(sent) => {
+                lane.tally.add(sent as u64, 0);
+                left -= sent as u64;
+            }
             Err(error) if is_pause(&error) => {}
             Err(_) if lane.control.stopped() => return Ok(now_ns()),
             Err(error) => return Err(lane.failed(format_args!("send: {error}"))),
         }
         let now = now_ns();
-        if now >= until || lane.control.ending() {
+        if left == 0 || now >= until || lane.control.ending() {
             return Ok(now);
         }
     }
@@ -133,7 +130,7 @@ fn drain_to_peer(lane: &Lane<'_>) {
 
 /// Receives until the sender closes. The window runs from the first byte (after the warm-up) to the last.
 pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
-    let mut take = Take::new(lane);
+    let (mut take, fallback) = Take::new(lane.spec, lane.stream, lane.socket);
     if lane.spec.test.is_reverse() {
         lane.socket.send(&[1]).map_err(|error| lane.failed(format_args!("begin: {error}")))?;
     }
@@ -162,55 +159,10 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     if !lane.spec.test.is_bidirectional() {
         let _ = lane.socket.shutdown(Shutdown::Write);
     }
-    let io = StreamIo {
-        receive: Some(lane.spec.receive),
-        payload_copied: Some(!matches!(take, Take::Discard(_))),
-        ..StreamIo::default()
-    };
     let tcp = Some(tcp_info(lane.socket));
-    let verified = take.checked();
+    lane.tally.calls += take.more_calls();
+    let (io, verified) = take.close(lane.spec.receive, fallback);
     Ok(Ended { elapsed_ns: last.saturating_sub(opened), tcp, io: Some(io), verified, ..Ended::default() })
-}
-
-/// How a receiver takes what has come.
-enum Take {
-    /// Into a buffer.
-    Copy(Vec<u8>),
-    /// Out of the queue and away; the buffer only says how much at most, and is never written.
-    Discard(Vec<MaybeUninit<u8>>),
-    /// Into a buffer, to be checked.
-    Check(Checker),
-}
-
-impl Take {
-    fn new(lane: &Lane<'_>) -> Self {
-        let spec = lane.spec;
-        if let Some(seed) = spec.verify {
-            return Self::Check(Checker::new(seed, lane.stream, spec.length.0 as usize));
-        }
-        match spec.receive {
-            ReceiveMode::Trunc => Self::Discard(vec![MaybeUninit::uninit(); DISCARD]),
-            _ => Self::Copy(vec![0; spec.length.0.max(Spec::BLOCK) as usize]),
-        }
-    }
-
-    #[inline]
-    fn take(&mut self, mut socket: &Socket) -> std::io::Result<usize> {
-        match self {
-            Self::Copy(buffer) => socket.read(buffer),
-            Self::Discard(buffer) => socket.recv_with_flags(buffer, libc::MSG_TRUNC),
-            Self::Check(checker) => {
-                let received = socket.read(checker.room())?;
-                checker.took(received);
-                Ok(received)
-            }
-        }
-    }
-
-    /// What the check brought, the last and incomplete block included.
-    fn checked(self) -> Option<Verified> {
-        if let Self::Check(checker) = self { Some(checker.close()) } else { None }
-    }
 }
 
 /// The hot loop: one receive and one clock read per turn. Returns the time of the last byte.

@@ -152,11 +152,12 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let start = now_ns();
     let omit = lane.spec.omit.0.as_nanos() as u64;
     if omit > 0 {
-        pump(lane, &mut bundles, &mut io, WARM_UP, start, start + omit)?;
+        pump(lane, &mut bundles, &mut io, (WARM_UP, u64::MAX), start, start + omit)?;
     }
     let opened = now_ns();
     lane.tally.open(opened);
-    let ended = pump(lane, &mut bundles, &mut io, 0, opened, opened + lane.spec.duration.0.as_nanos() as u64)?;
+    let until = opened + lane.spec.duration.0.as_nanos() as u64;
+    let ended = pump(lane, &mut bundles, &mut io, (0, lane.most()), opened, until)?;
     io.segments = (bundles.segments > 1).then_some(bundles.segments as u32);
     let verified = sealed.map(|ns_per_byte| Verified {
         blocks: lane.tally.units + lane.tally.omitted_units,
@@ -172,19 +173,19 @@ fn fall_back(io: &mut StreamIo, reason: String) {
     io.fallback = Some(format!("{reason}: sent by sendmmsg, one datagram per message"));
 }
 
-/// Sends numbers from `first` up, from `start` to `until`. Returns the time at which the last call returned.
+/// Sends numbers from `first` up, `most` of them, from `start` to `until`. Returns the time at which the last call returned.
 fn pump(
     lane: &mut Lane<'_>,
     bundles: &mut Bundles,
     io: &mut StreamIo,
-    first: u64,
+    (first, most): (u64, u64),
     start: u64,
     until: u64,
 ) -> Result<u64, Error> {
     let length = lane.spec.length.0;
     let mut pace = lane.spec.rate.map(|rate| Pace::new(length * 8, rate.bits_per_second(), start));
     let (mut number, mut now) = (first, start);
-    while now < until && !lane.control.ending() {
+    while now < until && number - first < most && !lane.control.ending() {
         let due = match &mut pace {
             None => bundles.room(),
             Some(pace) => match pace.due(now) {
@@ -196,6 +197,7 @@ fn pump(
                 due => due.min(bundles.room() as u64) as usize,
             },
         };
+        let due = due.min(usize::try_from(most - (number - first)).unwrap_or(usize::MAX));
         let messages = bundles.fill(number, due, now, length as usize);
         let (mut done, mut sent) = (0, 0);
         while done < messages {

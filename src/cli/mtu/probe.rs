@@ -8,17 +8,26 @@ use std::{
 use anyhow::{Context, bail};
 use rustix::thread::CapabilitySet;
 
-use super::super::{Exit, data, declared, outcome::CannotHere, talk};
+use super::super::{
+    Exit, data, declared,
+    keep::{KeepArgs, Keeper},
+    outcome::CannotHere,
+    talk,
+};
 use crate::{
     apply::{self, ApplyError, Declared, destroy, interrupt, journal::StateRoot, world::World},
-    experiment::mtu_probe::drive::{self, ProbeError},
-    kernel::rootless,
+    experiment::{
+        self,
+        mtu_probe::drive::{self, ProbeError},
+    },
+    kernel::{self, rootless},
     plan::{
         desired::{Desired, FlowPath, NsId, NsOrigin},
         path::Network,
     },
     record::{
         self,
+        manifest::Manifest,
         mtu::{MtuDirection, MtuReport},
     },
     report, topology,
@@ -37,6 +46,8 @@ pub struct Args {
     /// Ends to probe instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
     flow: Vec<String>,
+    #[command(flatten)]
+    keep_it: KeepArgs,
     /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
@@ -53,6 +64,7 @@ enum Target {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    let started = format!("{:.0}", jiff::Timestamp::now());
     let root = StateRoot::from_environment();
     let target = target(&args.target, &root)?;
     if let Target::Host(address) = target {
@@ -61,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         }
         let interrupt = interrupt::watch();
         return match drive::host(&args.target, address, &interrupt) {
-            Ok(direction) => print(args, vec![direction]),
+            Ok(direction) => finish(args, &started, (vec![direction], None), args.keep_it.open()?),
             Err(error) => failed(error),
         };
     }
@@ -74,12 +86,14 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         }
         rootless::enter().map_err(ApplyError::from)?;
     }
+    let keeper = args.keep_it.open()?;
     let interrupt = interrupt::watch();
     let mut line = ProgressLine::default();
     if let Target::Up(desired) = target {
         let flows = flows(&args.flow, &desired)?;
-        return match probe_up(&desired, &flows, &mut line, &interrupt) {
-            Ok(directions) => print(args, directions),
+        let text = root.text(&desired.topology).unwrap_or_default();
+        return match probe_up((&desired, &text), &flows, &mut line, &interrupt) {
+            Ok(found) => finish(args, &started, found, keeper),
             Err(error) => failed(error),
         };
     }
@@ -93,20 +107,20 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let flows = flows(&args.flow, &loaded.desired)?;
     let name = &loaded.desired.topology;
     if root.read(name)?.is_some_and(|history| history.committed.is_some()) {
-        return match probe_up(&loaded.desired, &flows, &mut line, &interrupt) {
-            Ok(directions) => print(args, directions),
+        return match probe_up((&loaded.desired, &loaded.text), &flows, &mut line, &interrupt) {
+            Ok(found) => finish(args, &started, found, keeper),
             Err(error) => failed(error),
         };
     }
     line.say(&format!("applying {name}"));
     let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
     let (world, _) = apply::apply(declared, &root)?;
-    let probed = probe_flows(&world, &loaded.desired, &flows, &mut line, &interrupt);
+    let probed = probe_flows(&world, (&loaded.desired, &loaded.text), &flows, &mut line, &interrupt);
     line.clear();
     drop(world);
     let cleaned = destroy::destroy(name, &root);
     let exit = match probed {
-        Ok(directions) => print(args, directions),
+        Ok(found) => finish(args, &started, found, keeper),
         Err(error) => failed(error),
     };
     cleaned?;
@@ -181,37 +195,45 @@ fn flows(asked: &[String], desired: &Desired) -> anyhow::Result<Vec<FlowPath>> {
     Ok(flows)
 }
 
+/// What was found, and in what.
+type Found = (Vec<MtuDirection>, Option<Manifest>);
+
+fn command() -> Vec<String> {
+    std::env::args().collect()
+}
+
 /// Of a topology that is up, nothing is changed: what differs from the file is what is looked for.
 fn probe_up(
-    desired: &Desired,
+    (desired, text): (&Desired, &str),
     flows: &[FlowPath],
     line: &mut ProgressLine,
     interrupt: &AtomicBool,
-) -> Result<Vec<MtuDirection>, ProbeError> {
+) -> Result<Found, ProbeError> {
     let mut world = World::new(&desired.topology);
     for ns in &desired.namespaces {
         if !world.open(ns)? && matches!(ns.origin, NsOrigin::Own(_)) {
             return Err(ApplyError::NoNamespace { ns: ns.id.clone() }.into());
         }
     }
-    let directions = probe_flows(&world, desired, flows, line, interrupt);
+    let directions = probe_flows(&world, (desired, text), flows, line, interrupt);
     line.clear();
     directions
 }
 
 fn probe_flows(
     world: &World,
-    desired: &Desired,
+    (desired, text): (&Desired, &str),
     flows: &[FlowPath],
     line: &mut ProgressLine,
     interrupt: &AtomicBool,
-) -> Result<Vec<MtuDirection>, ProbeError> {
+) -> Result<Found, ProbeError> {
     let mut directions = Vec::new();
     for path in flows {
         line.say(&format!("probing {} ⇄ {}", path.flow.from, path.flow.to));
         directions.extend(drive::flow(world, desired, path, interrupt)?);
     }
-    Ok(directions)
+    let manifest = experiment::manifest::read(world, desired, flows, text, &command(), &Default::default());
+    Ok((directions, Some(manifest)))
 }
 
 fn failed(error: ProbeError) -> anyhow::Result<Exit> {
@@ -221,18 +243,26 @@ fn failed(error: ProbeError) -> anyhow::Result<Exit> {
     }
 }
 
-fn print(args: &Args, directions: Vec<MtuDirection>) -> anyhow::Result<Exit> {
+fn finish(args: &Args, started: &str, (directions, manifest): Found, mut keeper: Keeper) -> anyhow::Result<Exit> {
     let report = MtuReport {
         schema_version: record::SCHEMA_VERSION,
         netbench: env!("CARGO_PKG_VERSION").to_owned(),
+        started: started.to_owned(),
+        command: command(),
+        machine: kernel::machine(),
+        manifest,
         target: args.target.clone(),
         ok: directions.iter().all(|direction| direction.ok),
         directions,
     };
+    let kept = keeper.keep(&report);
     if args.json {
         data(&report)?;
     } else {
         ui::text::quiet_when_closed(|mut out| report::mtu(&report, &mut out))?;
+    }
+    if let Some(kept) = kept {
+        talk(&kept);
     }
     Ok(if report.ok { Exit::Ok } else { Exit::CheckFailed })
 }

@@ -2,8 +2,9 @@
 
 use super::super::{
     Exit, data, declared,
+    keep::KeepArgs,
     measure_args::MeasureArgs,
-    sweep,
+    sweep, talk,
     variants::{self, Bench},
 };
 use crate::{experiment::tune, record::sweep::TuneReport, report, topology::variant, ui};
@@ -20,6 +21,8 @@ pub struct Args {
     mtu: Mtus,
     #[command(flatten)]
     measure: MeasureArgs,
+    #[command(flatten)]
+    keep_it: KeepArgs,
     /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
@@ -62,6 +65,7 @@ fn parse_mtus(text: &str) -> Result<Mtus, String> {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let is_rootless = variants::enter()?;
+    let mut keeper = args.keep_it.open()?;
     let base = match declared::load(&args.file)? {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
@@ -80,10 +84,14 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let sweep = outcome?;
     let exit = sweep::exit(&sweep);
     let report = TuneReport { tuned: tune::tuned(&sweep, mtus), mtus: mtus.clone(), sweep };
+    let kept = keeper.keep(&report);
     if args.json {
         data(&report)?;
     } else {
         ui::text::quiet_when_closed(|mut out| report::tune(&report, &mut out))?;
+    }
+    if let Some(kept) = kept {
+        talk(&kept);
     }
     Ok(exit)
 }

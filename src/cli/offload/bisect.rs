@@ -1,12 +1,13 @@
 //! `netbench offload bisect`: the smallest set of features that breaks or slows a path.
 
-use super::{super::data, Exit, Session, in_words, talk};
+use super::{super::data, Exit, KeepArgs, Session, in_words, talk};
 use crate::{
     experiment::offload::{
         bisect::{Flip, Outcome, by_device},
         drive,
         persist::persistent,
     },
+    kernel,
     record::{BisectRecord, OFFLOAD_SCHEMA_VERSION, Trial},
     report,
     ui::text::quiet_when_closed,
@@ -27,6 +28,8 @@ pub struct Args {
     /// Seed of every payload [default: 1].
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
     seed: u64,
+    #[command(flatten)]
+    keep_it: KeepArgs,
     /// Print the record as JSON.
     #[arg(long)]
     json: bool,
@@ -51,11 +54,13 @@ fn parse_goal(text: &str) -> Result<Goal, String> {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let flow: Vec<String> = args.flow.iter().cloned().collect();
+    let mut keeper = args.keep_it.open()?;
     let mut session = match Session::begin(&args.topology, &flow)? {
         Ok(session) => session,
         Err(exit) => return Ok(exit),
     };
     session.targets.truncate(1);
+    let manifest = session.manifest();
     let (topology, loans, line) = (session.topology(), session.loans(), &mut session.line);
     let say = &mut |text: &str| line.say(text);
     let started = format!("{:.0}", jiff::Timestamp::now());
@@ -77,6 +82,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         started,
         command: std::env::args().collect(),
         topology,
+        machine: kernel::machine(),
+        manifest: Some(manifest),
         goal,
         met_as_found: machine.outcome() == Some(Outcome::MetAsFound),
         culprits: words(machine.culprits()),
@@ -91,10 +98,14 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         left: found.left.clone(),
         interrupted: found.interrupted,
     };
+    let kept = keeper.keep(&record);
     if args.json {
         data(&record)?;
     } else {
         quiet_when_closed(|out| report::offload::bisect(&record, out))?;
+    }
+    if let Some(kept) = kept {
+        talk(&kept);
     }
     cleaned?;
     for left in &found.left {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{super::data, Exit, Session, check_names, in_words, talk};
+use super::{super::data, Exit, KeepArgs, Session, check_names, in_words, talk};
 use crate::{
     apply::prove,
     experiment::offload::{Target, drive},
@@ -28,6 +28,8 @@ pub struct Args {
     /// Seed of every payload [default: 1].
     #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
     seed: u64,
+    #[command(flatten)]
+    keep_it: KeepArgs,
     /// Print the record as JSON.
     #[arg(long)]
     json: bool,
@@ -39,6 +41,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         talk(&format!("error: {error}"));
         return Ok(Exit::Usage);
     }
+    let mut keeper = args.keep_it.open()?;
     let mut session = match Session::begin(&args.topology, &args.flow)? {
         Ok(session) => session,
         Err(exit) => return Ok(exit),
@@ -50,6 +53,8 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         command: std::env::args().collect(),
         topology: session.topology(),
         kernel: kernel::machine().kernel,
+        machine: kernel::machine(),
+        manifest: Some(session.manifest()),
         rootless: session.rootless,
         seed: args.seed,
         elapsed_s: 0.0,
@@ -60,10 +65,14 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let outcome = verify(&mut session, args, &mut record);
     let cleaned = session.end();
     if outcome.is_ok() {
+        let kept = keeper.keep(&record);
         if args.json {
             data(&record)?;
         } else {
             quiet_when_closed(|out| report::offload::verify(&record, out))?;
+        }
+        if let Some(kept) = kept {
+            talk(&kept);
         }
     }
     outcome?;

@@ -11,6 +11,7 @@ use crate::{
 const HEADER: &str =
     "run,started,topology,from,to,mtu,test,round,unit,value,p50_ns,p99_ns,p99_9_ns,cpu_ns,retransmits,lost,valid\r\n";
 
+/// Writes runs.
 pub fn write(runs: &[(Option<i64>, RunRecord)], out: &mut impl Write) -> io::Result<()> {
     out.write_all(HEADER.as_bytes())?;
     for (run, record) in runs {
@@ -49,7 +50,8 @@ pub fn write(runs: &[(Option<i64>, RunRecord)], out: &mut impl Write) -> io::Res
     Ok(())
 }
 
-fn quoted(cell: &str) -> String {
+/// A cell, quoted where it must be.
+pub fn quoted(cell: &str) -> String {
     match cell.contains([',', '"', '\r', '\n']) {
         true => format!("\"{}\"", cell.replace('"', "\"\"")),
         false => cell.to_owned(),

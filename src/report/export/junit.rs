@@ -51,7 +51,7 @@ pub fn write(runs: &[(Option<i64>, RunRecord)], out: &mut impl Write) -> io::Res
 }
 
 /// For text and for attributes; XML 1.0 has no way to write most control characters.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut safe = String::new();
     for c in text.chars() {
         match c {

@@ -55,7 +55,7 @@ pub fn write(runs: &[(Option<i64>, RunRecord)], out: &mut impl Write) -> io::Res
 }
 
 /// What would be markup, or end the cell.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut safe = String::new();
     for c in text.chars() {
         match c {

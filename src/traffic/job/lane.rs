@@ -110,6 +110,11 @@ impl Lane<'_> {
         if self.is_back { self.stream - self.spec.streams } else { self.stream + self.spec.streams }
     }
 
+    /// Bytes, datagrams or transactions that end the window before its time.
+    pub fn most(&self) -> u64 {
+        self.spec.amount.unwrap_or(u64::MAX)
+    }
+
     /// An error of the other end or of a call on this stream.
     pub fn failed(&self, what: impl std::fmt::Display) -> Error {
         Error::Peer { stream: self.stream, what: what.to_string() }

@@ -1,7 +1,10 @@
 use std::{net::TcpStream, sync::mpsc::channel};
 
 use super::*;
-use crate::{measured::Test, traffic::spec::example};
+use crate::{
+    measured::{ReceiveMode, Test},
+    traffic::spec::example,
+};
 
 const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -42,6 +45,17 @@ fn a_stop_wakes_every_kind_of_thread() {
         running.stop();
         running.collect().unwrap();
         assert!(asked.elapsed() < Duration::from_secs(1), "{test}");
+    }
+    for receive in ReceiveMode::ALL.into_iter().filter(|mode| mode.fits(Test::TcpStream)) {
+        let (server, client) = pair(&Spec { receive, ..example(Test::TcpStream) });
+        let running = server.start(client.locals(), Arc::new(|| {})).unwrap();
+        // One that has begun waits in its own way.
+        client.sockets()[0].send(&[1; 10]).unwrap();
+        while running.sample().bytes < 10 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        running.stop();
+        assert_eq!(running.collect().unwrap().bytes(), 10, "{receive}");
     }
 }
 

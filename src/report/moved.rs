@@ -1,0 +1,43 @@
+//! How the bytes were moved, where it is not the plain way, and what `--io auto` found.
+
+use crate::{
+    measured::{ReceiveMode, SendMode, Stream},
+    record::{IoTry, TestRecord},
+    units::ByteSize,
+};
+
+/// `sent by gso × 44`, `payload not copied`.
+pub fn moved(sender: &Stream, receiver: &Stream) -> Vec<String> {
+    let mut said = Vec::new();
+    for io in [sender, receiver].into_iter().filter_map(|stream| stream.io.as_ref()) {
+        let bundle = io.segments.map(|count| format!(" × {count}")).unwrap_or_default();
+        said.extend(io.send.filter(|&mode| mode != SendMode::Write).map(|mode| format!("sent by {mode}{bundle}")));
+        let other = io.receive.filter(|&mode| mode != ReceiveMode::Recv);
+        said.extend(other.map(|mode| format!("received by {mode}{bundle}")));
+        if let Some(pages) = io.mapped.filter(|pages| pages.mapped > 0) {
+            let share = pages.mapped as f64 * 100.0 / (pages.mapped + pages.copied) as f64;
+            said.push(format!("{share:.1} % of the payload mapped, not copied"));
+        } else if io.payload_copied == Some(false) {
+            said.push("payload not copied".to_owned());
+        }
+        if let Some(zerocopy) = io.zerocopy.filter(|zerocopy| zerocopy.completed > 0) {
+            let share = zerocopy.copied as f64 * 100.0 / zerocopy.completed as f64;
+            said.push(format!("the kernel copied {share:.0} % after all"));
+        }
+    }
+    said
+}
+
+/// What `--io auto` chose, and how it compares with the plain way.
+pub fn probed(test: &TestRecord) -> Vec<String> {
+    let Some(probe) = &test.io_probe else { return Vec::new() };
+    let name = |way: &IoTry| {
+        let mark = way.rcvlowat.map(|mark| format!(" (lowat {})", ByteSize(mark.unsigned_abs().into())));
+        format!("{} and {}{}", way.send, way.receive, mark.unwrap_or_default())
+    };
+    let rate = |way: &IoTry| format!("{:.1} Gbit/s", way.bits_per_second / 1e9);
+    let mut said = vec![format!("probe chose {}: {}", name(&probe.chosen), rate(&probe.chosen))];
+    let usual = probe.tried.first().filter(|first| **first != probe.chosen);
+    said.extend(usual.map(|usual| format!("{} got {}", name(usual), rate(usual))));
+    said
+}
