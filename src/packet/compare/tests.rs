@@ -217,6 +217,35 @@ fn inner_and_outer_checksums_are_told_apart() {
     assert_eq!(kinds(&[tunnelled(&inner, true)], &[outer]), [Kind::WrongOuterChecksum]);
 }
 
+/// The emulated 82576 sums where the frame lies: it knows nothing of tunnels, leaves the inner sum undone, and makes the outer
+/// one right for what is there. The sender's capture shares these bytes.
+#[test]
+fn an_outer_sum_that_the_device_wrote_over_the_senders_is_judged_where_it_arrives() {
+    let mut inner = ends(false).udp(&[7; 100]);
+    let layers = parse(&inner);
+    let (network, transport) = (layers.network.as_ref().unwrap(), layers.transport.as_ref().unwrap());
+    let left = checksum::fold(checksum::pseudo(network, 17, inner.len() - transport.start));
+    let at = transport.checksum_at;
+    inner[at..at + 2].copy_from_slice(&left.to_be_bytes());
+    let mut sent = tunnelled(&inner, true);
+    sent.vnet = VnetHeader { flags: NEEDS_CSUM, csum_start: 84, csum_offset: 6, ..VnetHeader::default() };
+    sent.outgoing = true;
+    let outer: Vec<Kind> = kinds(&[], &[sent.clone()]);
+    assert_eq!(outer, [], "on the way out");
+    let came = Frame { vnet: VnetHeader::default(), outgoing: false, ..sent.clone() };
+    assert_eq!(kinds(&[], &[came]), [Kind::PartialChecksum], "where it arrives");
+    let at = sent.bytes.len() - inner.len() - 10;
+    sent.bytes[at] ^= 0x55;
+    assert_eq!(kinds(&[], &[sent.clone()]), [Kind::WrongOuterChecksum], "right neither way");
+    // The outer sum alone was left to it, and is done.
+    let mut outer = tunnelled(&ends(false).udp(&[7; 100]), true);
+    outer.vnet = VnetHeader { flags: NEEDS_CSUM, csum_start: 34, csum_offset: 6, ..VnetHeader::default() };
+    outer.outgoing = true;
+    assert_eq!(kinds(&[], &[outer.clone()]), [], "done on the way out");
+    outer.bytes[40] ^= 0x55;
+    assert_eq!(kinds(&[], &[outer]), [Kind::WrongOuterChecksum], "neither left nor done");
+}
+
 #[test]
 fn an_incomplete_capture_misses_nothing() {
     let (whole, mut segments) = cut();
