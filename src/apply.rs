@@ -216,16 +216,16 @@ fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Vec<Ste
         let (number, total) = (begun, steps.len());
         return Err(ApplyError::Step { number, total, step, cause: Box::new(cause), left });
     }
-    let drift = match difference(&mut world, desired, &store.history()?) {
+    let mut drift: Vec<String> = match difference(&mut world, desired, &store.history()?) {
         Ok(rest) => rest.iter().map(Step::drift).collect(),
         Err(error) => vec![error.to_string()],
     };
+    if drift.is_empty() && history.committed.is_some() {
+        drift.extend(forget_neighbours(&world, desired).err().map(|error| error.to_string()));
+    }
     if !drift.is_empty() {
         let left = roll_back(world, store, &history, &steps);
         return Err(ApplyError::NotAsDeclared { drift, left });
-    }
-    if history.committed.is_some() {
-        forget_neighbours(&world, desired)?;
     }
     store.append(&Record::Commit)?;
     fault::point("committed");
