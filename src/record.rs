@@ -184,6 +184,16 @@ pub struct TopologyRef {
     pub hash: String,
 }
 
+impl TopologyRef {
+    /// The name where there is none, as between two hosts.
+    pub const NONE: &str = "no topology";
+
+    /// No topology.
+    pub fn none() -> Self {
+        Self { name: Self::NONE.to_owned(), hash: String::new() }
+    }
+}
+
 /// A pair of nodes and what was measured between them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FlowRecord {

@@ -32,7 +32,7 @@ use crate::{
     report,
     stats::sequential::Rule,
     topology::model::{Attach, Node, Topology},
-    ui::{self, ProgressLine},
+    ui::{self, Display},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
 };
 
@@ -98,6 +98,9 @@ pub struct Args {
     /// Leave the topology up afterwards.
     #[arg(long)]
     keep: bool,
+    /// Watch it on the whole terminal: throughput, round trips and retransmits of each stream, CPUs, hops; `q` ends it.
+    #[arg(long)]
+    live: bool,
     /// Print the record as JSON.
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -207,7 +210,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
         rates::emulate(&mut loaded.desired, &flows, profile)?;
     }
-    let mut line = ProgressLine::default();
+    let mut line = if args.live { Display::live(super::signals()) } else { Display::default() };
     line.say(&format!("applying {}", loaded.desired.topology));
     let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
     let (world, applied) = apply::apply(declared, &root)?;
@@ -329,6 +332,9 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
     }
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     options.profile = args.rates.profile;
+    if args.live {
+        options.look_on();
+    }
     options.cpu_topology = kernel::cpus::topology();
     options.placed = args.placement.placed(&options.cpu_topology)?;
     for node in &loaded.topology.nodes {
@@ -374,7 +380,7 @@ fn measure(
     world: &World,
     flows: &[FlowPath],
     options: &Options,
-    line: &mut ProgressLine,
+    line: &mut Display,
     interrupt: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     line.say("proving the MTU of every path");

@@ -36,7 +36,7 @@ use crate::{
         sequential::Rule,
     },
     topology::model::{Attach, Topology},
-    ui::ProgressLine,
+    ui::Display,
     units::stable_hash,
 };
 
@@ -113,7 +113,7 @@ pub struct Bench {
     warnings: Vec<String>,
     /// Set by Ctrl-C.
     pub interrupt: Arc<AtomicBool>,
-    line: ProgressLine,
+    line: Display,
 }
 
 /// What a measurement of a variant brought.
@@ -126,6 +126,7 @@ impl Bench {
     /// Makes them all, or nothing.
     pub fn start(variants: Vec<Variant>, side_by_side: bool, rootless: bool) -> anyhow::Result<Self> {
         let interrupt = interrupt::watch();
+        let live = variants.iter().any(|variant| variant.options.live);
         let mut bench = Self {
             variants,
             root: StateRoot::from_environment(),
@@ -136,7 +137,7 @@ impl Bench {
             traffic: Duration::ZERO,
             warnings: Vec::new(),
             interrupt,
-            line: ProgressLine::default(),
+            line: if live { Display::live(super::signals()) } else { Display::default() },
         };
         for variant in &bench.variants {
             if rootless {
