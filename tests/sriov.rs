@@ -462,3 +462,60 @@ fn a_nic_with_functions_is_described() {
     assert!(shown["irqs"].as_array().is_some_and(|irqs| !irqs.is_empty()), "{shown}");
     assert!(shown["pci"]["bits_per_second"].as_u64().is_some_and(|bits| bits >= 2_000_000_000), "{shown}");
 }
+
+/// Verdict, features and findings of a device's check.
+fn verdict<'j>(json: &'j Value, device: &str, check: &str) -> (&'j str, String) {
+    let is = |row: &&Value| row["check"] == check && (row["device"] == device || row["path"] == device);
+    let row = json["checks"].as_array().and_then(|rows| rows.iter().find(is));
+    let row = row.unwrap_or_else(|| panic!("{device} {check}: {json:#}"));
+    (row["verdict"].as_str().unwrap_or_default(), row.to_string())
+}
+
+/// The emulated 82576 takes datagrams in bundles (`UDP_SEGMENT`) for one datagram to be fragmented. All else of the port is
+/// right; the driver ties VLAN insertion to stripping.
+#[test]
+fn a_port_that_sends_bundles_of_datagrams_as_fragments_is_named() {
+    let Some(world) = World::new("sriov-offload") else { return };
+    let file = world.file(
+        "name = \"t\"\n[nic.l]\npci = \"PF0\"\ncable = \"r\"\n[nic.r]\npci = \"PF1\"\n\
+         [node.a]\nnic = \"l\"\n[node.b]\nnic = \"r\"\n",
+    );
+    let json = world.lab.netbench(&["offload", "verify", &file, "--only", "tx-checksum,uso,vlan-insert", "--json"]);
+    let json = json.exits(3).json();
+    for device in ["a/eth0", "b/eth0"] {
+        assert_eq!(verdict(&json, device, "tx-checksum").0, "PASS", "{json:#}");
+        let (word, row) = verdict(&json, device, "uso");
+        assert!(word == "LEAK" && row.contains("\"fragmented\""), "{row}");
+        assert!(row.contains("ethtool -K eth0 tx-udp-segmentation off"), "{row}");
+        let (word, row) = verdict(&json, device, "vlan-insert");
+        assert!(word == "PASS" && row.contains("rx-vlan-hw-parse"), "{row}");
+    }
+    for check in ["rx-verification", "vlan", "merge-rules"] {
+        assert_eq!(verdict(&json, "a -> b", check).0, "PASS", "{json:#}");
+    }
+    assert_eq!(verdict(&json, "all devices", "state").0, "PASS", "{json:#}");
+}
+
+/// It leaves the checksum of a packet within a tunnel undone, and makes the outer one right: nothing gets through VXLAN over
+/// its functions, and the tunnel is not what is to blame.
+#[test]
+fn functions_that_leave_checksums_within_a_tunnel_undone_are_named() {
+    let Some(world) = World::new("sriov-offload-vxlan") else { return };
+    let file = world.file(
+        "name = \"t\"\n[nic.pf]\npci = \"PF0\"\n[host.l]\n[host.r]\n[node.a]\nhost = \"l\"\n[node.b]\nhost = \"r\"\n\
+         [switch.left]\nkind = \"bridge\"\nhost = \"l\"\nports = [\"a\"]\n\
+         [switch.right]\nkind = \"bridge\"\nhost = \"r\"\nports = [\"b\"]\n\
+         [switch.wire]\nkind = \"sriov\"\nnic = \"pf\"\nports = [\"l\", \"r\"]\n\
+         [[tunnel]]\nkind = \"vxlan\"\nvni = 42\nends = [\"left\", \"right\"]\n",
+    );
+    let json = world.lab.netbench(&["offload", "verify", &file, "--only", "tx-checksum", "--json"]).exits(3).json();
+    for device in ["l/eth0", "r/eth0"] {
+        let (word, row) = verdict(&json, device, "tx-checksum");
+        assert!(word == "LEAK" && row.contains("\"partial_checksum\""), "{row}");
+    }
+    for device in ["l/vx0", "r/vx0"] {
+        assert!(!["CORRUPT", "LEAK", "DROP"].contains(&verdict(&json, device, "tx-checksum").0), "{json:#}");
+    }
+    let (word, row) = verdict(&json, "a -> b", "integrity");
+    assert!(word == "LEAK" && row.contains("between l/eth0 and r/eth0"), "{row}");
+}
