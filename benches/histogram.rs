@@ -22,7 +22,7 @@ fn main() {
 /// Latencies as they come: around 6 µs, one in 64 far away.
 fn latency(i: u32) -> u64 {
     let near = 5_500 + u64::from(i.wrapping_mul(2_654_435_761) >> 22);
-    if i % 64 == 0 { near * 20 } else { near }
+    if i.is_multiple_of(64) { near * 20 } else { near }
 }
 
 fn recording() -> f64 {
