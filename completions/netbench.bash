@@ -1040,7 +1040,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__mtu__subcmd__tune)
-            opts="-h -V --mtu --test --duration --omit --rounds --budget --streams --length --flow --seed --store --no-store --json --help --version"
+            opts="-h -V --mtu --test --duration --omit --rounds --budget --streams --length --flow --live --seed --store --no-store --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1354,7 +1354,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__overhead)
-            opts="-h -V --mtu --test --duration --omit --rounds --budget --streams --length --flow --seed --store --no-store --json --help --version"
+            opts="-h -V --mtu --test --duration --omit --rounds --budget --streams --length --flow --live --seed --store --no-store --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1442,7 +1442,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__run)
-            opts="-n -k -M -C -h -V --test --duration --bytes --blocks --transactions --rounds --budget --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --cpus --numa --placement --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --flow --pairs --all-pairs --store --no-store --keep --json --format --help --version"
+            opts="-n -k -M -C -h -V --test --duration --bytes --blocks --transactions --rounds --budget --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --cpus --numa --placement --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --flow --pairs --all-pairs --store --no-store --keep --live --json --format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1770,7 +1770,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__stream)
-            opts="-p -4 -6 -t -n -k -O -P -l -b -w -M -C -u -R -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --bytes --blocks --transactions --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --cpus --json --format --iperf3 --udp --reverse --bidir --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
+            opts="-p -4 -6 -t -n -k -O -P -l -b -w -M -C -u -R -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --bytes --blocks --transactions --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --cpus --live --store --no-store --json --format --iperf3 --udp --reverse --bidir --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1940,6 +1940,10 @@ _netbench() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json iperf3" -- "${cur}"))
                     return 0
@@ -1964,7 +1968,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__sweep)
-            opts="-h -V --set --test --duration --omit --rounds --budget --streams --length --flow --seed --store --no-store --json --help --version"
+            opts="-h -V --set --test --duration --omit --rounds --budget --streams --length --flow --live --seed --store --no-store --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

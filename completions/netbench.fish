@@ -90,6 +90,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l spin -d 'Reque
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l all-pairs -d 'The same with every node to every other, both ways'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l keep -d 'Leave the topology up afterwards'
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l live -d 'Watch it on the whole terminal: throughput, round trips and retransmits of each stream, CPUs, hops; `q` ends it'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l json -d 'Print the record as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s V -l version -d 'Print version'
@@ -158,7 +159,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from apply" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from apply" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from apply" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -l prove -d 'Also prove the MTU of every declared path with packets'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -l prove -d 'Also prove with traffic: the MTU of every declared path, the VLANs of switches, and what NICs were told of their virtual functions; exit 1 on what does not hold'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'
@@ -227,6 +228,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_s
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l seed -d 'Seed of the random order; the same one gives the same order' -r
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l live -d 'Watch it on the whole terminal: throughput, round trips and retransmits of each stream, CPUs, hops; `q` ends it'
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -245,6 +247,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l length -d 'B
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l seed -d 'Seed of the random order; the same one gives the same order' -r
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l live -d 'Watch it on the whole terminal: throughput, round trips and retransmits of each stream, CPUs, hops; `q` ends it'
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -260,6 +263,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l length -d
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l seed -d 'Seed of the random order; the same one gives the same order' -r
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l live -d 'Watch it on the whole terminal: throughput, round trips and retransmits of each stream, CPUs, hops; `q` ends it'
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -302,7 +306,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand serve" -s h -l help -d
 complete -c netbench -n "__fish_netbench_using_subcommand serve" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s p -l port -d 'Its port [default: 5210; with --iperf3 5201]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l token -d 'The token that it printed; NETBENCH_TOKEN in the environment does the same, and hides it from lists of processes' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_bidir, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s t -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s n -l bytes -d 'End each stream after so many bytes of payload, to the byte, such as 100m (stream --iperf3: all streams together); --duration is then the longest it may take [default then: 1m]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s k -l blocks -d 'End each stream after so many blocks of --length, datagrams or frames' -r
@@ -330,6 +334,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -l sndbuf -d '
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l busy-poll -d 'SO_BUSY_POLL, microseconds (raising it needs CAP_NET_ADMIN)' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l cpus -d 'CPUs of this side\'s data threads, such as 2-5; stream i gets the i-th' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l format -d 'How to print: text, json (the record), or iperf3, as `iperf3 -J` does (one document a round of a stream test)' -r -f -a "text\t'For people'
 json\t'netbench\'s own record'
 iperf3\t'As `iperf3 -J` does'"
@@ -340,6 +345,8 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s 6 -l ipv6 -
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l nodelay -d 'TCP_NODELAY for streams too'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l qdisc-bypass -d 'Frames go to the device past its queueing discipline'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l spin -d 'Request/response threads never sleep in a receive'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l live -d 'Watch it on the whole terminal: throughput, round trips and retransmits of each stream, this host\'s CPUs; `q` ends it'
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l no-store -d 'Do not keep the outcome'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l json -d 'Print the record as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l iperf3 -d 'Drive a stock iperf3 server (or `netbench serve --iperf3`) through one test, by its protocol; port 5201, 10 s'
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s u -l udp -d 'UDP; at 1 Mbit/s unless --rate says otherwise (`--rate 0` is as fast as it goes)'

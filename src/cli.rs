@@ -36,7 +36,18 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::ui::text::{data, print, table, talk};
+use crate::{
+    apply::interrupt,
+    ui::{
+        live::Signals,
+        text::{data, print, table, talk},
+    },
+};
+
+/// Signals as the live view meets them.
+fn signals() -> Signals {
+    Signals { flag: interrupt::watch(), defer: interrupt::defer, resume: interrupt::resume }
+}
 
 /// How a command ended; the numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

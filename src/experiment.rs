@@ -8,6 +8,7 @@ pub mod doubtful;
 pub mod evidence;
 pub mod interleave;
 pub mod io_probe;
+pub mod live;
 pub mod loss;
 pub mod manifest;
 pub mod mtu_probe;

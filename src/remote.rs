@@ -20,7 +20,7 @@ mod talk;
 
 pub use self::{
     bounds::Bounds,
-    client::{Connection, Outcome},
+    client::{Connection, End, Outcome, Tell},
     error::RemoteError,
     greeting::Secret,
     server::{Served, Server},

@@ -31,8 +31,9 @@ mod udp_stream;
 
 pub use self::{
     counters::{Sample, StreamSample},
+    cpus::Snapshot as CpuSnapshot,
     job::{Client, Done, Role, Running, SenderTotals, Server},
-    sampler::Sampler,
+    sampler::JobSampler,
     sequence::SequenceWindow,
     socket::{SegmentSizes, segment_sizes},
     socket::{adopt, datagrams, listener, path_mtu},

@@ -1,5 +1,6 @@
-//! The only printer: data to stdout, talk to stderr, one progress line where a person looks on.
+//! The only printer: data to stdout, talk to stderr, one progress line or the live view where a person looks on.
 
+pub mod live;
 pub mod text;
 
 use std::{
@@ -41,7 +42,7 @@ impl ProgressLine {
         }
         let text = match progress {
             Progress::Begin(step) => line(&step, None, 0.0),
-            Progress::Told(..) => return,
+            Progress::Told(..) | Progress::Seen(..) => return,
             Progress::Interval(step, interval) => line(&step, Some(interval), self.began.elapsed().as_secs_f64()),
         };
         self.draw(&text);
@@ -73,6 +74,54 @@ impl ProgressLine {
 impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// Where a run goes on before somebody's eyes: the live view where it was asked for and can be, a line otherwise.
+#[derive(Default)]
+pub struct Display {
+    line: ProgressLine,
+    view: Option<live::View>,
+}
+
+impl Display {
+    /// The live view, where it can be. Where not, the reason is said, and there is the line.
+    pub fn live(signals: live::Signals) -> Self {
+        let view = live::View::open(signals);
+        if let Err(reason) = &view {
+            text::talk(&format!("warning: no live view: {reason}; without one it goes on as usual"));
+        }
+        Self { line: ProgressLine::default(), view: view.ok() }
+    }
+
+    fn view(&mut self) -> Option<&live::View> {
+        // It ends by itself when the program is asked to.
+        if self.view.as_ref().is_some_and(|view| !view.is_up()) {
+            self.view = None;
+        }
+        self.view.as_ref()
+    }
+
+    /// Shows where the run is.
+    pub fn show(&mut self, progress: Progress<'_>) {
+        match self.view() {
+            Some(view) => view.model().show(progress),
+            None => self.line.show(progress),
+        }
+    }
+
+    /// Shows a word of its own, such as `applying bridge`.
+    pub fn say(&mut self, text: &str) {
+        match self.view() {
+            Some(view) => view.model().say(text),
+            None => self.line.say(text),
+        }
+    }
+
+    /// Takes line and view away, and gives the terminal back.
+    pub fn clear(&mut self) {
+        self.view = None;
+        self.line.clear();
     }
 }
 

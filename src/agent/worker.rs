@@ -14,7 +14,7 @@ use super::{
     frame::{self, FrameError},
     message::{BUILD, FromDriver, FromWorker, PROTOCOL},
 };
-use crate::traffic::{Client, Error, Running, Sampler, Server};
+use crate::traffic::{Client, Error, JobSampler, Running, Server};
 
 /// Jobs a worker holds at a time.
 const JOBS: usize = 512;
@@ -34,9 +34,7 @@ enum Job {
 
 struct Run {
     running: Running,
-    sampler: Sampler,
-    /// Of the direction back to the client.
-    back: Sampler,
+    sampler: JobSampler,
 }
 
 /// Serves the driver until it says goodbye or its pipe ends. Data threads that still run end with the process, so a caller
@@ -115,18 +113,8 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
         let mut news = Vec::new();
         for (&job, state) in &mut self.jobs {
             if let Job::Running(run) = state
-                && run.sampler.next_look() <= now
-                && let Some((mut interval, mut streams)) =
-                    run.sampler.look(run.running.sample(), &mut || run.running.sample_streams(), now)
+                && let Some((interval, streams)) = run.sampler.look(&run.running, now)
             {
-                // What is told is of both directions, which are booked each for itself.
-                let look = |sample| run.back.look(sample, &mut || run.running.sample_streams_back(), now);
-                if let Some((back, streams_back)) = run.running.sample_back().and_then(look) {
-                    interval.bytes += back.bytes;
-                    for (stream, back) in streams.iter_mut().zip(streams_back) {
-                        stream.bytes += back.bytes;
-                    }
-                }
                 news.push(FromWorker::Progress { job, interval, streams });
             }
         }
@@ -181,8 +169,8 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
                     None => return Err((Some(job), format!("there is no job {job} to start"))),
                 }
                 .map_err(of(job))?;
-                let [sampler, back] = [(); 2].map(|()| Sampler::new(running.spec().interval.0));
-                self.jobs.insert(job, Job::Running(Box::new(Run { running, sampler, back })));
+                let sampler = JobSampler::new(running.spec().interval.0);
+                self.jobs.insert(job, Job::Running(Box::new(Run { running, sampler })));
                 self.say(&FromWorker::Started { job }).map_err(broken)?;
             }
             FromDriver::Finish { job, totals } => {
@@ -215,14 +203,11 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
 
     fn report(&mut self, job: u32) -> Result<(), FrameError> {
         let Some(Job::Running(run)) = self.jobs.remove(&job) else { return Ok(()) };
-        let Run { running, sampler, back } = *run;
+        let Run { running, sampler } = *run;
         let opened_ns = running.sample().opened_ns;
         let message = match running.collect() {
             Ok(mut side) => {
-                side.intervals = sampler.close_for(&side);
-                if let Some(other) = &mut side.back {
-                    other.intervals = back.close_for(other);
-                }
+                sampler.close(&mut side);
                 FromWorker::Result { job, side, opened_ns }
             }
             Err(error) => FromWorker::Error { job: Some(job), what: error.to_string() },

@@ -3,6 +3,7 @@
 use super::{Exit, data, print, stored::StoreArgs, table, talk};
 use crate::{
     record::{
+        TopologyRef,
         history::{Past, PastResult},
         kept::Kind,
     },
@@ -112,5 +113,6 @@ fn head(run: &Past, rest: [String; 4]) -> [String; 7] {
     let number = if run.valid { run.run.to_string() } else { format!("{}!", run.run) };
     let started = run.started.get(5..16).unwrap_or(&run.started).replace('T', " ");
     let [flow, test, median, half] = rest;
-    [number, started, cut(&run.topology, 10), flow, test, median, half]
+    let topology = if run.topology == TopologyRef::NONE { "-".to_owned() } else { cut(&run.topology, 10) };
+    [number, started, topology, flow, test, median, half]
 }

@@ -16,6 +16,11 @@ pub struct KeepArgs {
 }
 
 impl KeepArgs {
+    /// Was a store named?
+    pub fn is_named(&self) -> bool {
+        self.store.store.is_some()
+    }
+
     /// Opens the store, unless none is wanted, before anything is made: an hour of measuring should not end with "it cannot be
     /// kept". One that was named must do; the usual one may fail, which is said.
     ///

@@ -37,6 +37,9 @@ pub struct MeasureArgs {
     /// Who talks to whom, instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
     pub flow: Vec<String>,
+    /// Watch it on the whole terminal: throughput, round trips and retransmits of each stream, CPUs, hops; `q` ends it.
+    #[arg(long)]
+    pub live: bool,
     /// Seed of the random order; the same one gives the same order.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -55,7 +58,11 @@ impl MeasureArgs {
             length: self.length,
             ..Asked::default()
         };
-        Ok(Options::merge(asked, file)?)
+        let mut options = Options::merge(asked, file)?;
+        if self.live {
+            options.look_on();
+        }
+        Ok(options)
     }
 
     /// When it is enough.

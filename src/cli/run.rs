@@ -27,12 +27,15 @@ use crate::{
     },
     kernel::{self, rootless},
     measured::{ReceiveMode, SendMode, Test},
-    plan::desired::{FlowPath, LinkRef, NsId},
+    plan::{
+        desired::{FlowPath, LinkRef, NsId},
+        proof::SettingProof,
+    },
     record::{MtuProof, RunRecord, TopologyRef},
     report,
     stats::sequential::Rule,
     topology::model::{Attach, Node, Topology},
-    ui::{self, ProgressLine},
+    ui::{self, Display},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
 };
 
@@ -98,6 +101,9 @@ pub struct Args {
     /// Leave the topology up afterwards.
     #[arg(long)]
     keep: bool,
+    /// Watch it on the whole terminal: throughput, round trips and retransmits of each stream, CPUs, hops; `q` ends it.
+    #[arg(long)]
+    live: bool,
     /// Print the record as JSON.
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -207,7 +213,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
         rates::emulate(&mut loaded.desired, &flows, profile)?;
     }
-    let mut line = ProgressLine::default();
+    let mut line = if args.live { Display::live(super::signals()) } else { Display::default() };
     line.say(&format!("applying {}", loaded.desired.topology));
     let (world, applied) = apply::apply(loaded.for_now(), &root)?;
     let mut record = new_record(&loaded, is_rootless);
@@ -223,6 +229,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
         options.rates = known;
         prove::carrier(&world, &loaded.desired)?;
+        line.say("proving what switches and NICs were told");
+        record.settings = prove::enforcement(&world, &loaded.desired)?;
+        record.warnings.extend(record.settings.iter().filter(|proof| proof.is_finding()).map(SettingProof::text));
         measure(&mut record, &world, &flows, &options, &mut line, &interrupt)
     });
     line.clear();
@@ -335,6 +344,9 @@ fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
     }
     let mut options = Options::merge(asked, &loaded.topology.test)?;
     options.profile = args.rates.profile;
+    if args.live {
+        options.look_on();
+    }
     options.cpu_topology = kernel::cpus::topology();
     options.placed = args.placement.placed(&options.cpu_topology)?;
     for node in &loaded.topology.nodes {
@@ -380,7 +392,7 @@ fn measure(
     world: &World,
     flows: &[FlowPath],
     options: &Options,
-    line: &mut ProgressLine,
+    line: &mut Display,
     interrupt: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
     line.say("proving the MTU of every path");

@@ -5,8 +5,10 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use super::{
     Exit,
     iperf3::{self, Format},
+    keep::KeepArgs,
     run::{Rate, TestList, parse_rate, parse_tests},
     serve::TOKEN,
+    talk,
     tuning::TuningArgs,
 };
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
     remote::{self, RemoteError, Secret},
     report,
     topology::model::{Flow, TestDefaults},
-    ui::{self, ProgressLine},
+    ui::{self, Display},
     units::{BitRate, ByteSize, CpuList, Span},
 };
 
@@ -42,7 +44,7 @@ pub struct Args {
     /// Use only IPv6.
     #[arg(short = '6', long)]
     ipv6: bool,
-    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
+    /// Tests, separated by commas: tcp_stream, tcp_maerts, tcp_bidir, tcp_sendfile, udp_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default:
     /// tcp_stream,tcp_rr].
     #[arg(long, value_name = "TESTS", value_parser = parse_tests)]
     test: Option<TestList>,
@@ -85,6 +87,11 @@ pub struct Args {
     /// CPUs of this side's data threads, such as 2-5; stream i gets the i-th.
     #[arg(long, value_name = "LIST")]
     cpus: Option<CpuList>,
+    /// Watch it on the whole terminal: throughput, round trips and retransmits of each stream, this host's CPUs; `q` ends it.
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    keep_it: KeepArgs,
     /// Print the record as JSON.
     #[arg(long, conflicts_with = "format")]
     json: bool,
@@ -107,11 +114,15 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     if args.iperf3.iperf3 {
         return iperf3::stream(&args.iperf3, common(&args, format)?, &interrupt);
     }
+    let mut keeper = args.keep_it.open()?;
     let token = match args.token.clone().or_else(|| std::env::var(TOKEN).ok()) {
         Some(text) => Secret::from_text(&text).map_err(anyhow::Error::msg)?,
         None => Secret::NONE,
     };
     let mut options = options(&args)?;
+    if args.live {
+        options.look_on();
+    }
     let machine = kernel::machine();
     let target = Target {
         addresses: addresses(&args)?,
@@ -120,28 +131,38 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         here: machine.hostname.clone(),
         cpus: args.cpus.clone(),
     };
-    let topology = TopologyRef { name: "no topology".to_owned(), hash: String::new() };
+    let topology = TopologyRef::none();
     let mut record = RunRecord::new(jiff::Timestamp::now(), command_line(), topology, machine);
-    let mut line = ProgressLine::default();
+    let mut line = if args.live { Display::live(super::signals()) } else { Display::default() };
     line.say(&format!("connecting to {}", args.host));
     let began = std::time::Instant::now();
     let measured = between::run(&mut record, &target, &mut options, &mut |progress| line.show(progress), &interrupt);
     line.clear();
     record.elapsed_s = began.elapsed().as_secs_f64();
     measured?;
+    let is_empty = record.flows.iter().all(|flow| flow.tests.iter().all(|test| test.rounds.is_empty()));
+    let kept = if is_empty { None } else { keeper.keep(&record) };
     ui::text::quiet_when_closed(|mut out| match format {
         Format::Json => report::json(&record, &mut out),
         Format::Iperf3 => report::iperf3::documents(&record, &mut out),
         Format::Text => report::text(&record, &mut out),
     })?;
+    if let Some(kept) = kept {
+        talk(&kept);
+    }
     Ok(match (record.interrupted, record.is_valid()) {
         (true, _) => Exit::Interrupted,
+        (false, _) if record.is_corrupt() => Exit::Corrupt,
         (false, false) => Exit::Invalid,
         (false, true) => Exit::Ok,
     })
 }
 
 fn options(args: &Args) -> anyhow::Result<Options> {
+    let inside = [("--under", args.load.under.is_some()), ("--frame-size", args.load.frame_size.is_some())];
+    if let Some((name, _)) = inside.iter().find(|(_, given)| *given) {
+        anyhow::bail!("{name} is for `netbench run`: a server takes one test at a time and no raw frames");
+    }
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
@@ -156,6 +177,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
             .and_then(|rate| if let Rate::Bits(bits) = rate { Some(bits).filter(|bits| bits.0 > 0) } else { None }),
         transactions: args.rate.and_then(|rate| if let Rate::Requests(count) = rate { Some(count) } else { None }),
         burst: args.load.burst.unwrap_or(0),
+        verify: args.load.verify,
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,
@@ -195,6 +217,12 @@ fn common(args: &Args, format: Format) -> anyhow::Result<iperf3::Common> {
         ("--send", args.send.is_some()),
         ("--recv", args.recv.is_some()),
         ("--cpus", args.cpus.is_some()),
+        ("--live", args.live),
+        ("--burst", args.load.burst.is_some()),
+        ("--verify", args.load.verify.is_some()),
+        ("--under", args.load.under.is_some()),
+        ("--frame-size", args.load.frame_size.is_some()),
+        ("--store", args.keep_it.is_named()),
         ("--rate with requests", matches!(args.rate, Some(Rate::Requests(_)))),
     ];
     if let Some((name, _)) = foreign.iter().find(|(_, given)| *given) {

@@ -24,7 +24,10 @@ use crate::{
         options::Options,
     },
     kernel::{self, rootless},
-    plan::desired::{FlowPath, NsId},
+    plan::{
+        desired::{FlowPath, NsId},
+        proof::SettingProof,
+    },
     record::{
         self, RoundRecord, RunRecord, TopologyRef,
         manifest::Manifest,
@@ -36,7 +39,7 @@ use crate::{
         sequential::Rule,
     },
     topology::model::{Attach, Topology},
-    ui::ProgressLine,
+    ui::Display,
     units::stable_hash,
 };
 
@@ -113,7 +116,7 @@ pub struct Bench {
     warnings: Vec<String>,
     /// Set by Ctrl-C.
     pub interrupt: Arc<AtomicBool>,
-    line: ProgressLine,
+    line: Display,
 }
 
 /// What a measurement of a variant brought.
@@ -126,6 +129,7 @@ impl Bench {
     /// Makes them all, or nothing.
     pub fn start(variants: Vec<Variant>, side_by_side: bool, rootless: bool) -> anyhow::Result<Self> {
         let interrupt = interrupt::watch();
+        let live = variants.iter().any(|variant| variant.options.live);
         let mut bench = Self {
             variants,
             root: StateRoot::from_environment(),
@@ -136,7 +140,7 @@ impl Bench {
             traffic: Duration::ZERO,
             warnings: Vec::new(),
             interrupt,
-            line: ProgressLine::default(),
+            line: if live { Display::live(super::signals()) } else { Display::default() },
         };
         for variant in &bench.variants {
             if rootless {
@@ -182,6 +186,11 @@ impl Bench {
             if !proof.holds() {
                 self.warnings.push(format!("{}: {}", variant.label, proof.text()));
             }
+        }
+        // What is applied in turn is made again each round; a NIC does not change its mind.
+        if variant.record.manifest.is_none() {
+            let findings = prove::enforcement(&world, desired)?.into_iter().filter(SettingProof::is_finding);
+            self.warnings.extend(findings.map(|proof| format!("{}: {}", variant.label, proof.text())));
         }
         let quiet = prove::quiet_point(&world)?;
         if !quiet.reached {

@@ -3,19 +3,21 @@
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Instant,
 };
 
 use super::{
+    live::{self, Looked, Looker},
     options::Options,
-    round::Ends,
+    round::{Ends, Told},
     run::{self, Progress, Step},
     summary,
 };
 use crate::{
-    measured::Interval,
+    measured::{Interval, StreamInterval},
     plan::desired::{FlowPath, NsId},
     record::{PathVerdict, PeerRecord, RunRecord},
-    remote::{Connection, Outcome, RemoteError, Secret},
+    remote::{Connection, End, Outcome, RemoteError, Secret, Tell},
     topology::model::Flow,
     traffic::Spec,
     units::CpuList,
@@ -75,7 +77,22 @@ pub fn run(
             let (from, to) = (&*path.flow.from, &*path.flow.to);
             let step = Step { number, of, from, to, pairs: 1, test, round, seconds: spec.total().as_secs_f64() };
             progress(Progress::Begin(step));
-            let mut tell = |interval: &Interval| progress(Progress::Interval(step, interval));
+            let mut looker = options.live.then(Looker::default);
+            let mut next = Instant::now() + live::EVERY;
+            let mut tell = |end: End, interval: &Interval, streams: &[StreamInterval]| {
+                let is_headline = test.is_judged_by_client() == (end == End::Client);
+                let is_sender = test.is_reverse() == (end == End::Server);
+                let told = Told { lane: 0, nodes: (from, to), is_headline, is_sender, interval, streams };
+                progress(Progress::Told(step, told));
+                if is_headline {
+                    progress(Progress::Interval(step, interval));
+                }
+                // Of the way between the hosts nothing is known; the CPUs are those of this one.
+                if let Some(looker) = looker.as_mut().filter(|_| Instant::now() >= next) {
+                    next = Instant::now() + live::EVERY;
+                    progress(Progress::Seen(step, &Looked { hops: Vec::new(), cpus: looker.cpus() }));
+                }
+            };
             // After a failure the next test begins afresh.
             let outcome = match connection.take().map_or_else(open, Ok) {
                 Err(error) => Err(error),
@@ -122,7 +139,7 @@ fn measure(
     connection: &mut Connection,
     spec: &Spec,
     target: &Target,
-    tell: &mut dyn FnMut(&Interval),
+    tell: Tell<'_>,
     interrupt: &AtomicBool,
 ) -> Result<Outcome, RemoteError> {
     let here = Spec { cpus: target.cpus.as_ref().map(|cpus| cpus.0.clone()), ..spec.clone() };

@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     evidence::Counters,
-    round::{self, Ends, Lane},
+    round::{self, Audience, Ends, Lane},
 };
 use crate::{
     agent::Workers,
@@ -177,8 +177,8 @@ impl Around<'_, '_> {
         let (client, server) = (short(&self.client), short(&self.server));
         let lane = Lane { path: self.path, client, server, job: *self.job, is_load: false };
         let mut nothing = || Ok(Counters::new());
-        match round::run(&[lane], self.workers, &mut nothing, &mut |_| {}, self.interrupt)
-            .map(|mut all| all.ends.remove(0))
+        let nobody = Audience { hear: &mut |_| {}, looks: false };
+        match round::run(&[lane], self.workers, &mut nothing, nobody, self.interrupt).map(|mut all| all.ends.remove(0))
         {
             // What fell back to the plain way is not another way.
             Ok(measured) if self.client.test.is_byte_stream() && fell_back(&measured) => 0.0,

@@ -135,6 +135,8 @@ pub struct Options {
     pub profile: Option<Profile>,
     /// All flows at the same time: `--pairs`, `--all-pairs`.
     pub together: bool,
+    /// Somebody looks on: hops and CPUs are read while rounds run.
+    pub live: bool,
 }
 
 impl Options {
@@ -180,7 +182,14 @@ impl Options {
             rates: Rates::new(),
             profile: None,
             together: false,
+            live: false,
         })
+    }
+
+    /// For who looks on: hops and CPUs are read while rounds run, and intervals are told several times a second.
+    pub fn look_on(&mut self) {
+        self.live = true;
+        self.interval.0 = self.interval.0.min(super::live::EVERY.max(self.duration.0 / 4000));
     }
 
     /// Refuses what no worker would agree to, before anything is applied: a usage error.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::evidence::Counters;
+use super::{evidence::Counters, live};
 use crate::{
     agent::{
         AgentError, Workers,
@@ -84,6 +84,8 @@ pub struct Lane<'r> {
 pub struct Told<'t> {
     /// Which of the round's flows.
     pub lane: usize,
+    /// Its nodes: client and server.
+    pub nodes: (&'t str, &'t str),
     /// The end that gives the headline.
     pub is_headline: bool,
     /// The end that sends the stream (of requests: the client).
@@ -94,21 +96,47 @@ pub struct Told<'t> {
     pub streams: &'t [StreamInterval],
 }
 
-/// Hears what is told.
-pub type Tell<'t> = &'t mut dyn FnMut(Told<'_>);
+/// The counters while a round runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight<'s> {
+    /// When the round's traffic began.
+    pub began: Instant,
+    /// As they were then.
+    pub before: &'s Counters,
+    /// As they are.
+    pub now: &'s Counters,
+}
+
+/// What is heard of a round while it runs.
+#[derive(Debug, Clone, Copy)]
+pub enum News<'n> {
+    /// An interval of one end is over.
+    Told(Told<'n>),
+    /// The counters were looked at.
+    Seen(Sight<'n>),
+}
+
+/// Hears the news.
+pub struct Audience<'t> {
+    /// Hears what is told.
+    pub hear: &'t mut dyn FnMut(News<'_>),
+    /// Wants the counters too, several times a second.
+    pub looks: bool,
+}
+
 /// Reads the counters of every interface.
 pub type Snapshot<'s> = &'s mut dyn FnMut() -> Result<Counters, String>;
 
-/// Runs flows at the same time. Each interval is told; the flag ends the windows early and in good order.
+/// Runs flows at the same time. Each interval is told, and the counters where the audience wants them; the flag ends the windows early and in good order.
 /// After an error all workers of the round are let go, so that nothing of it lives on.
 pub fn run(
     lanes: &[Lane<'_>],
     workers: &mut Workers<'_>,
     snapshot: Snapshot<'_>,
-    tell: Tell<'_>,
+    audience: Audience<'_>,
     interrupt: &AtomicBool,
 ) -> Result<Measured, RoundError> {
-    let outcome = measure(lanes, workers, snapshot, tell, interrupt);
+    let outcome = measure(lanes, workers, snapshot, audience, interrupt);
     if outcome.is_err() {
         for lane in lanes {
             workers.dismiss(&lane.path.from_ns.0);
@@ -122,7 +150,7 @@ fn measure(
     lanes: &[Lane<'_>],
     workers: &mut Workers<'_>,
     snapshot: Snapshot<'_>,
-    tell: Tell<'_>,
+    mut audience: Audience<'_>,
     interrupt: &AtomicBool,
 ) -> Result<Measured, RoundError> {
     let mut peers = Vec::with_capacity(lanes.len());
@@ -147,15 +175,32 @@ fn measure(
     for lane in lanes.iter().filter(|lane| !lane.is_load) {
         workers.send(&lane.path.from_ns.0, &FromDriver::Start { job: lane.job, peers: Vec::new() })?;
     }
-    let ends = wait(lanes, workers, tell, interrupt)?;
+    let began = Instant::now();
+    let mut next = began + live::EVERY;
+    let looks = audience.looks;
+    let mut meanwhile = |hear: &mut dyn FnMut(News<'_>)| {
+        let now = Instant::now();
+        if looks && now >= next {
+            // What cannot be read now is read at the end, where it matters.
+            if let Ok(counters) = snapshot() {
+                hear(News::Seen(Sight { began, before: &before, now: &counters }));
+            }
+            next = Instant::now() + live::pause(now.elapsed());
+        }
+    };
+    let ends = wait(lanes, workers, &mut audience, &mut meanwhile, interrupt)?;
     let after = snapshot().map_err(RoundError::Counters)?;
     Ok(Measured { ends, before, after })
 }
 
+/// Does what is due beside the waiting.
+type Meanwhile<'m> = &'m mut dyn FnMut(&mut dyn FnMut(News<'_>));
+
 fn wait(
     lanes: &[Lane<'_>],
     workers: &mut Workers<'_>,
-    tell: Tell<'_>,
+    audience: &mut Audience<'_>,
+    meanwhile: Meanwhile<'_>,
     interrupt: &AtomicBool,
 ) -> Result<Vec<Ends>, AgentError> {
     let longest = lanes.iter().filter(|lane| !lane.is_load).map(|lane| lane.client.total()).max();
@@ -174,13 +219,17 @@ fn wait(
             ending = true;
             lanes.iter().filter(|lane| !lane.is_load).try_for_each(|lane| lane.end(workers))?;
         }
+        meanwhile(audience.hear);
         match workers.next(deadline.min(Instant::now() + LOOK))? {
             Some((_, FromWorker::Progress { job, interval, streams })) => {
                 if let Some((lane, end)) = of(job).filter(|&(lane, _)| !lanes[lane].is_load) {
                     let test = lanes[lane].client.test;
                     let is_headline = test.is_judged_by_client() == (end == 0);
                     let is_sender = test.is_reverse() == (end == 1);
-                    tell(Told { lane, is_headline, is_sender, interval: &interval, streams: &streams });
+                    let flow = &lanes[lane].path.flow;
+                    let nodes = (&*flow.from, &*flow.to);
+                    let told = Told { lane, nodes, is_headline, is_sender, interval: &interval, streams: &streams };
+                    (audience.hear)(News::Told(told));
                 }
             }
             Some((_, FromWorker::Result { job, side, opened_ns })) => {

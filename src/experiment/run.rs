@@ -10,10 +10,11 @@ use super::{
     amounts, bottleneck,
     evidence::{Carried, Counters, Load, judge_all},
     io_probe::{self, Around, Fixed},
+    live::{Looked, Looker},
     loss,
     options::Options,
     placement, profile,
-    round::{self, Ends, Lane, Measured, RoundError, Told},
+    round::{self, Audience, Ends, Lane, Measured, News, RoundError, Told},
     summary, together, under_load,
 };
 use crate::{
@@ -40,6 +41,8 @@ pub enum Progress<'p> {
     Interval(Step<'p>, &'p Interval),
     /// The same of each end of each pair, with its streams.
     Told(Step<'p>, Told<'p>),
+    /// The hops and the CPUs, several times a second (`Options::live`).
+    Seen(Step<'p>, &'p Looked),
 }
 
 /// Where a run is.
@@ -145,7 +148,12 @@ pub fn run(
                 job += 2;
                 lanes.push(Lane { path, client, server, job, is_load: false });
             }
-            match round::run(&lanes, workers, snapshot, &mut teller(progress, step, pairs), interrupt) {
+            let outcome = {
+                let mut hear = teller(progress, step, &lanes[..pairs]);
+                let audience = Audience { hear: &mut hear, looks: options.live };
+                round::run(&lanes, workers, snapshot, audience, interrupt)
+            };
+            match outcome {
                 // Ctrl-C fell into the warm-up: a window that never opened is not a round.
                 Ok(measured) if interrupt.load(Relaxed) && measured.ends.iter().any(Ends::is_empty) => {}
                 Ok(measured) => {
@@ -175,7 +183,12 @@ pub fn run(
             let step = Step { number, ..step };
             progress(Progress::Begin(step));
             under_load::add(&mut lanes, load, options, &mut job);
-            match round::run(&lanes, workers, snapshot, &mut teller(progress, step, pairs), interrupt) {
+            let outcome = {
+                let mut hear = teller(progress, step, &lanes);
+                let audience = Audience { hear: &mut hear, looks: options.live };
+                round::run(&lanes, workers, snapshot, audience, interrupt)
+            };
+            match outcome {
                 Ok(measured) if interrupt.load(Relaxed) && measured.ends.iter().any(Ends::is_empty) => {}
                 Ok(measured) => {
                     let results = under_load::judged(&lanes, measured);
@@ -222,18 +235,27 @@ fn groups(flows: usize, options: &Options) -> Vec<(Vec<usize>, Test)> {
     (0..flows).flat_map(|flow| options.tests.iter().map(move |&test| (vec![flow], test))).collect()
 }
 
-/// Passes on what the lanes of a round tell, and for each interval of a headline the sum of all pairs.
+/// Passes on what the lanes of a round tell, for each interval of a headline the sum of all pairs, and what is seen on the way.
 fn teller<'t>(
     progress: &'t mut dyn FnMut(Progress<'_>),
     step: Step<'t>,
-    pairs: usize,
-) -> impl FnMut(Told<'_>) + use<'t> {
-    let mut latest: Vec<Option<Interval>> = vec![None; pairs];
-    move |told| {
-        progress(Progress::Told(step, told));
-        if told.is_headline {
-            latest[told.lane] = Some(*told.interval);
-            progress(Progress::Interval(step, &sum(told.interval, &latest)));
+    lanes: &'t [Lane<'t>],
+) -> impl FnMut(News<'_>) + use<'t> {
+    let mut latest: Vec<Option<Interval>> = vec![None; lanes.len()];
+    let mut looker: Option<Looker> = None;
+    move |news| match news {
+        News::Told(told) => {
+            progress(Progress::Told(step, told));
+            if told.is_headline && told.lane < latest.len() {
+                latest[told.lane] = Some(*told.interval);
+                progress(Progress::Interval(step, &sum(told.interval, &latest)));
+            }
+        }
+        News::Seen(sight) => {
+            let paths: Vec<_> = lanes.iter().map(|lane| (lane.path, lane.client.test.is_reverse())).collect();
+            let looker = looker.get_or_insert_with(Looker::default);
+            let looked = looker.look(&paths, (sight.began, sight.before), sight.now);
+            progress(Progress::Seen(step, &looked));
         }
     }
 }

@@ -81,7 +81,12 @@ impl RunRecord {
     pub fn fingerprint(&self) -> Fingerprint {
         let manifests: Vec<_> = self.manifest.iter().map(|manifest| ("", manifest)).collect();
         let topology = format!("{} {}", self.topology.name, self.topology.hash);
-        surroundings(topology, &self.machine, &self.netbench, &manifests)
+        let mut all = surroundings(topology, &self.machine, &self.netbench, &manifests);
+        if let Some(peer) = &self.peer {
+            let Machine { hostname, kernel, cpus, cpu, .. } = &peer.machine;
+            all.0.push(("server", format!("{hostname}: {kernel} {cpus} {cpu}, netbench {}", peer.netbench)));
+        }
+        all
     }
 }
 

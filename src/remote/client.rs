@@ -22,8 +22,8 @@ use super::{
 use crate::{
     agent::frame::{self, FrameError},
     facts::Machine,
-    measured::{Interval, Side},
-    traffic::{self, Client, Running, Sampler, SenderTotals, Spec},
+    measured::{Interval, Side, StreamInterval},
+    traffic::{self, Client, JobSampler, Running, SenderTotals, Spec},
 };
 
 /// Waiting for a server to answer a connect.
@@ -38,6 +38,18 @@ const LINGER: Duration = Duration::from_secs(35);
 const STOP: Duration = Duration::from_secs(3);
 /// How often the interrupt flag is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// Hears each interval of an end and of its streams: of the server's, or of our own.
+pub type Tell<'t> = &'t mut dyn FnMut(End, &Interval, &[StreamInterval]);
+
+/// Which end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Ours.
+    Client,
+    /// The other.
+    Server,
+}
 
 enum Inbox {
     Control(Heard<FromServer>),
@@ -115,13 +127,13 @@ impl Connection {
         traffic::path_mtu(&SockRef::from(self.talk.socket()))
     }
 
-    /// Runs a test: `here` is this side's job, `there` the server's, the same but for what concerns one host. Each interval of the
-    /// side that gives the headline is told; the flag ends the window early and in good order.
+    /// Runs a test: `here` is this side's job, `there` the server's, the same but for what concerns one host. Each interval of
+    /// either end is told; the flag ends the window early and in good order.
     pub fn run(
         &mut self,
         here: &Spec,
         there: &Spec,
-        tell: &mut dyn FnMut(&Interval),
+        tell: Tell<'_>,
         interrupt: &AtomicBool,
     ) -> Result<Outcome, RemoteError> {
         self.say(&FromClient::Prepare { spec: there.clone() }, "preparing")?;
@@ -245,11 +257,10 @@ impl Connection {
         &mut self,
         running: Running,
         spec: &Spec,
-        tell: &mut dyn FnMut(&Interval),
+        tell: Tell<'_>,
         interrupt: &AtomicBool,
     ) -> Result<(Side, Side), RemoteError> {
-        let by_client = spec.test.is_judged_by_client();
-        let mut sampler = Some(Sampler::new(spec.interval.0));
+        let mut sampler = Some(JobSampler::new(spec.interval.0));
         let mut running = Some(running);
         let deadline = Instant::now() + spec.total() + LINGER;
         let (mut client, mut server, mut ending) = (None, None, false);
@@ -278,11 +289,8 @@ impl Connection {
             }
             let mut patience = LOOK;
             if let (Some(sampler), Some(running)) = (&mut sampler, &running) {
-                if sampler.next_look() <= now
-                    && let Some((interval, _)) = sampler.look(running.sample(), &mut || running.sample_streams(), now)
-                    && by_client
-                {
-                    tell(&interval);
+                if let Some((interval, streams)) = sampler.look(running, now) {
+                    tell(End::Client, &interval, &streams);
                 }
                 patience = patience.min(sampler.next_look().saturating_duration_since(now));
             }
@@ -291,8 +299,7 @@ impl Connection {
                     let (Some(running), Some(sampler)) = (running.take(), sampler.take()) else { continue };
                     match running.collect() {
                         Ok(mut side) => {
-                            let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
-                            side.intervals = sampler.close(longest, &side);
+                            sampler.close(&mut side);
                             let total =
                                 |s: &crate::measured::Stream| SenderTotals { sent: s.units, elapsed_ns: s.elapsed_ns };
                             let totals = side.streams.iter().map(total).collect();
@@ -306,7 +313,7 @@ impl Connection {
                     }
                 }
                 Ok(Inbox::Control(Heard::Said(message))) => match *message {
-                    FromServer::Progress { interval } if !by_client => tell(&interval),
+                    FromServer::Progress { interval, streams } => tell(End::Server, &interval, &streams),
                     FromServer::Result { side } => server = Some(side),
                     FromServer::Failed { what } => break RemoteError::Failed(what),
                     _ => {}

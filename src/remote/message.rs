@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     facts::Machine,
-    measured::{Interval, Side},
+    measured::{Interval, Side, StreamInterval},
     traffic::{SenderTotals, Spec},
 };
 
@@ -76,6 +76,9 @@ pub enum FromServer {
     Progress {
         /// What happened in it.
         interval: Interval,
+        /// And in each stream; a server of an earlier build does not say.
+        #[serde(default)]
+        streams: Vec<StreamInterval>,
     },
     /// The server's side of the test is over.
     Result {

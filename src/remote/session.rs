@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     measured::{Side, Test},
-    traffic::{self, Role, Running, Sampler, Spec},
+    traffic::{self, JobSampler, Role, Running, Spec},
 };
 
 /// A client without a test is let go after this.
@@ -76,7 +76,7 @@ struct Attaching {
 
 struct Run {
     running: Running,
-    sampler: Sampler,
+    sampler: JobSampler,
     deadline: Instant,
 }
 
@@ -200,11 +200,8 @@ impl Session {
                 if now > run.deadline {
                     run.running.stop();
                     run.deadline = now + LINGER;
-                } else if run.sampler.next_look() <= now
-                    && let Some((interval, _)) =
-                        run.sampler.look(run.running.sample(), &mut || run.running.sample_streams(), now)
-                {
-                    self.say(&FromServer::Progress { interval });
+                } else if let Some((interval, streams)) = run.sampler.look(&run.running, now) {
+                    self.say(&FromServer::Progress { interval, streams });
                 }
             }
         }
@@ -333,7 +330,7 @@ impl Session {
         let events = self.events.clone();
         let done = Arc::new(move || _ = events.send(Inbox::Done));
         let deadline = Instant::now() + spec.total() + LINGER;
-        let sampler = Sampler::new(spec.interval.0);
+        let sampler = JobSampler::new(spec.interval.0);
         let blocking = || listeners.iter().try_for_each(|listener| listener.set_nonblocking(false));
         let started = match blocking() {
             Err(error) => Err(error.to_string()),
@@ -367,8 +364,7 @@ impl Session {
         let test = running.spec().test;
         match running.collect() {
             Ok(mut side) => {
-                let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
-                side.intervals = sampler.close(longest, &side);
+                sampler.close(&mut side);
                 self.tests += 1;
                 self.tell(&outcome(test, &side));
                 self.say(&FromServer::Result { side });

@@ -2,15 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::counters::{Sample, StreamSample};
+use super::{
+    counters::{Sample, StreamSample},
+    job::Running,
+};
 use crate::measured::{Interval, Side, StreamInterval, TcpInterval};
 
 /// How often a job is looked at whose window has not opened.
 const UNOPENED: Duration = Duration::from_millis(10);
 
-/// Cuts a job's running counters into intervals whose sums are its totals.
+/// Cuts the running counters of one direction of a job into intervals whose sums are its totals.
 #[derive(Debug)]
-pub struct Sampler {
+struct Sampler {
     every: Duration,
     next_look: Instant,
     /// When the window opened (`CLOCK_MONOTONIC`, nanoseconds); 0 before.
@@ -26,7 +29,7 @@ pub struct Sampler {
 
 impl Sampler {
     /// For intervals of this length.
-    pub fn new(every: Duration) -> Self {
+    fn new(every: Duration) -> Self {
         Self {
             every,
             next_look: Instant::now() + UNOPENED.min(every),
@@ -39,12 +42,12 @@ impl Sampler {
     }
 
     /// When to look next.
-    pub fn next_look(&self) -> Instant {
+    fn next_look(&self) -> Instant {
         self.next_look
     }
 
     /// Looks: what has happened since the last interval, in all and by stream, when one is over.
-    pub fn look(
+    fn look(
         &mut self,
         sample: Sample,
         streams: &mut dyn FnMut() -> Vec<StreamSample>,
@@ -103,14 +106,14 @@ impl Sampler {
     }
 
     /// The intervals of a side.
-    pub fn close_for(self, side: &Side) -> Vec<Interval> {
+    fn close_for(self, side: &Side) -> Vec<Interval> {
         let longest = side.streams.iter().map(|s| s.elapsed_ns).max().unwrap_or(0);
         self.close(longest, side)
     }
 
     /// The intervals of the whole window. A rest shorter than half an interval joins the one before; so does what was
     /// looked at after the window had closed.
-    pub fn close(mut self, elapsed_ns: u64, side: &Side) -> Vec<Interval> {
+    fn close(mut self, elapsed_ns: u64, side: &Side) -> Vec<Interval> {
         let connections = || side.streams.iter().filter_map(|stream| stream.tcp.as_ref());
         let end = TcpInterval::of(connections());
         let again = end.retransmits.map(|total| total.saturating_sub(self.retransmits));
@@ -134,6 +137,50 @@ impl Sampler {
             self.intervals.push(rest);
         }
         self.intervals
+    }
+}
+
+/// The intervals of a job: of its direction, and of the other one where there are two.
+#[derive(Debug)]
+pub struct JobSampler {
+    there: Sampler,
+    back: Sampler,
+}
+
+impl JobSampler {
+    /// For intervals of this length.
+    pub fn new(every: Duration) -> Self {
+        Self { there: Sampler::new(every), back: Sampler::new(every) }
+    }
+
+    /// When to look next.
+    pub fn next_look(&self) -> Instant {
+        self.there.next_look()
+    }
+
+    /// Looks, when it is time: the interval that is over, and its streams. What is told is of both directions, which are booked
+    /// each for itself.
+    pub fn look(&mut self, running: &Running, now: Instant) -> Option<(Interval, Vec<StreamInterval>)> {
+        if self.next_look() > now {
+            return None;
+        }
+        let (mut interval, mut streams) = self.there.look(running.sample(), &mut || running.sample_streams(), now)?;
+        let look = |sample| self.back.look(sample, &mut || running.sample_streams_back(), now);
+        if let Some((back, streams_back)) = running.sample_back().and_then(look) {
+            interval.bytes += back.bytes;
+            for (stream, back) in streams.iter_mut().zip(streams_back) {
+                stream.bytes += back.bytes;
+            }
+        }
+        Some((interval, streams))
+    }
+
+    /// Gives a side its intervals, whose sums are its totals.
+    pub fn close(self, side: &mut Side) {
+        side.intervals = self.there.close_for(side);
+        if let Some(other) = &mut side.back {
+            other.intervals = self.back.close_for(other);
+        }
     }
 }
 
