@@ -111,6 +111,35 @@ fn interrupted_everything_is_put_back() {
     lab.netbench(&["topo", "destroy", "veth"]).ok();
 }
 
+/// With a device that waits for more (`gro_flush_timeout`), the kernel's own merging follows the table of rules to the letter:
+/// it merges all that may be merged, and nothing else.
+#[test]
+fn the_kernel_merges_by_the_rules() {
+    let Some(lab) = Lab::with("offload-rules", &["ethtool"]) else { return };
+    let text =
+        "name = \"rules\"\nipv6 = true\n[node.client]\n[node.server]\n[[link]]\nends = [\"client\", \"server\"]\n";
+    let file = lab.file("rules.toml", text);
+    lab.netbench(&["topo", "apply", &file]).ok();
+    // A veth merges what comes from a peer that cuts (`veth_skb_is_eligible_for_gro()`).
+    lab.sh_in("nb-rules-client", "ethtool -K eth0 tso off");
+    lab.sh_in(
+        "nb-rules-server",
+        "mount -t sysfs none /sys; ethtool -K eth0 gro on
+         echo 10 > /sys/class/net/eth0/napi_defer_hard_irqs; echo 20000000 > /sys/class/net/eth0/gro_flush_timeout",
+    );
+    let mut said = String::new();
+    let all = lab::eventually(std::time::Duration::from_secs(20), || {
+        let json = record(&lab.netbench(&["offload", "verify", &file, "--only", "tx-checksum", "--json"]));
+        let rows = verdicts(&json, "merge-rules");
+        assert_eq!(rows, [("path", "PASS")], "{json:#}");
+        let row = json["checks"].as_array().and_then(|rows| rows.iter().find(|row| row["check"] == "merge-rules"));
+        said = row.and_then(|row| row["evidence"].as_str()).unwrap_or_default().to_owned();
+        said.ends_with("merged by 13 of 13 by which they may")
+    });
+    assert!(all && said.starts_with("43 rules kept"), "{said}");
+    lab.netbench(&["topo", "destroy", "rules"]).ok();
+}
+
 const OVS: &str = r#"
 name = "leak"
 [node.client]

@@ -61,8 +61,10 @@ pub struct Crafted {
     pub tags: Findings,
     /// Segments that were merged and must not be: which rule.
     pub merged: Vec<String>,
-    /// Pairs that may be merged, and those that were.
+    /// Rules by which segments may be merged, and those by which some were.
     pub mergeable: (u64, u64),
+    /// Rules by which segments must not be merged, and were not.
+    pub kept_apart: u64,
     /// Why nothing was sent.
     pub failed: Option<String>,
 }
@@ -396,7 +398,10 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
         (
             "merge-rules",
             alone(super::judge::Crafted { merged: crafted.merged.clone(), ..Default::default() }),
-            format!("no forbidden merge; {} of {} allowed ones were made", crafted.mergeable.1, crafted.mergeable.0),
+            format!(
+                "{} rules kept by which segments stay apart; merged by {} of {} by which they may",
+                crafted.kept_apart, crafted.mergeable.1, crafted.mergeable.0
+            ),
             "switch merging off at the receiving device: `ethtool -K DEVICE lro off rx-gro-hw off gro off`",
         ),
     ];
@@ -408,6 +413,9 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
             row.cure = Some(cure.to_owned());
         } else if name == "vlan" && crafted.tagged == 0 {
             (row.verdict, row.evidence) = (OffloadVerdict::Skip, "tagged frames do not pass this path".to_owned());
+        } else if name == "merge-rules" && crafted.kept_apart + crafted.mergeable.0 == 0 {
+            (row.verdict, row.evidence) =
+                (OffloadVerdict::Inconclusive, "crafted segments do not pass this path".to_owned());
         } else if name == "rx-verification" && good.0 > 0 && good.1 == 0 && crafted.bad_seen == 0 {
             (row.verdict, row.evidence) =
                 (OffloadVerdict::Inconclusive, "crafted frames do not pass this path".to_owned());

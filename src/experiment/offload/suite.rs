@@ -1,9 +1,6 @@
 //! Carries out a probe: captures, traffic, crafted frames, counters.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     checks::{Target, Way},
@@ -16,7 +13,8 @@ use crate::{
     kernel::capture::{Bounds, Capture, Captured, Injector},
     packet::{
         Frame, Limits, Tag, VnetHeader, compare,
-        craft::{Ends, TcpFields, marked_payload, spoil_checksum},
+        craft::{Ends, marked_payload, spoil_checksum},
+        merging::{self, May, Outcome, Rule, outcome},
         parse,
         segments::{Flow, flow_of, marked},
     },
@@ -30,6 +28,8 @@ const GOOD: u32 = 1 << 24;
 const BAD: u32 = 2 << 24;
 const TAGGED: u32 = 3 << 24;
 const EACH: u32 = 12;
+/// How often each pair of segments that may or may not be merged is sent.
+const ROUNDS: u16 = 2;
 /// VLAN 100 with priority 5.
 const TAG: Tag = Tag { tpid: 0x8100, tci: 5 << 13 | 100 };
 
@@ -164,10 +164,13 @@ fn crafted(
     let not = |why: &str| Crafted { failed: Some(why.to_owned()), ..Crafted::default() };
     let Some(pair) = pairs.first() else { return Ok(not("no datagram socket could be opened")) };
     let (outgoing, _) = frames(way, earlier, 0);
-    let is_template = |frame: &&Frame| {
-        flow_of(&parse(&frame.bytes)).is_some_and(|flow| flow.protocol == 17 && flow.to.1 == pair.ports().1)
+    let template = |pair: &Pair| {
+        let is_template = |frame: &&Frame| {
+            flow_of(&parse(&frame.bytes)).is_some_and(|flow| flow.protocol == 17 && flow.to.1 == pair.ports().1)
+        };
+        outgoing.iter().find(is_template).and_then(Ends::of)
     };
-    let Some(ends) = outgoing.iter().find(is_template).and_then(Ends::of) else {
+    let Some(ends) = template(pair) else {
         return Ok(not("no datagram was seen on its way out: there is no template for crafted frames"));
     };
     let first = &way.hops[0].at;
@@ -187,7 +190,9 @@ fn crafted(
         injector.send(plain, &wrong)?;
         injector.send(plain, &tagged.udp(&marked_payload(TAGGED + number, length)))?;
     }
-    let rules = rules(&ends);
+    let longest = |ends: &Ends| (way.mtu as usize).clamp(576, 16_000) - if ends.from.is_ipv4() { 40 } else { 60 };
+    let of_family = |ends: Ends| (0..ROUNDS).flat_map(move |round| merging::rules(&ends, round, longest(&ends)));
+    let rules: Vec<Rule> = pairs.iter().filter_map(template).flat_map(of_family).collect();
     for rule in &rules {
         for frame in &rule.frames {
             injector.send(plain, frame)?;
@@ -197,7 +202,7 @@ fn crafted(
     let count = |from: u32| numbers.range(from..from + EACH).count() as u64;
     (result.good, result.bad) = ((u64::from(EACH), count(GOOD)), (u64::from(EACH), count(BAD)));
     let captured = finish(captures);
-    let (handed, came) = (frames(way, &captured, hand).0, frames(way, &captured, wire).0);
+    let (handed, (came, complete)) = (frames(way, &captured, hand).0, frames(way, &captured, wire));
     let number_of = |frame: &Frame| {
         let layers = parse(&frame.bytes);
         let payload = layers.innermost().transport.as_ref().map(|transport| transport.payload.clone())?;
@@ -218,64 +223,36 @@ fn crafted(
         let limits = Limits { mtu: 65_535, complete: false };
         result.tags = compare(&sent, &got, limits, |_| true).findings;
     }
-    merges(&rules, &came, &mut result);
+    merges(&rules, &came, complete, &mut result);
     Ok(result)
 }
 
-/// Two segments of a connection that does not exist, and whether they may become one.
-struct Rule {
-    name: &'static str,
-    may: bool,
-    port: u16,
-    seq: u32,
-    frames: Vec<Vec<u8>>,
-}
-
-/// What `gro_receive` of TCP and IP keeps apart, and one pair that it may merge.
-fn rules(ends: &Ends) -> Vec<Rule> {
-    const LENGTH: usize = 200;
-    let base = TcpFields { seq: 70_000, id: 500, ..TcpFields::default() };
-    let next = TcpFields { seq: base.seq + LENGTH as u32, id: 501, ..base };
-    let cases: [(&str, bool, TcpFields, TcpFields); 6] = [
-        ("two segments in sequence", true, base, next),
-        ("a gap in the sequence numbers", false, base, TcpFields { seq: next.seq + 100, ..next }),
-        ("another acknowledgment number", false, base, TcpFields { ack: 2, ..next }),
-        ("another traffic class", false, base, TcpFields { tos: 0x28, ..next }),
-        ("an ECN mark on one of them", false, TcpFields { tos: 2, ..base }, TcpFields { tos: 3, ..next }),
-        ("PSH on the first", false, TcpFields { flags: 0x18, ..base }, next),
-    ];
-    let port = |at: usize| 50_100 + at as u16;
-    let rule = |(at, (name, may, one, two)): (usize, (&'static str, bool, TcpFields, TcpFields))| {
-        let ends = Ends {
-            from: SocketAddr::new(ends.from.ip(), port(at)),
-            to: SocketAddr::new(ends.to.ip(), 50_099),
-            ..*ends
-        };
-        let frames = vec![ends.tcp(one, &[0x5a; LENGTH]), ends.tcp(two, &[0xa5; LENGTH])];
-        Rule { name, may, port: port(at), seq: one.seq, frames }
-    };
-    cases.into_iter().enumerate().map(rule).collect()
-}
-
-fn merges(rules: &[Rule], came: &[Frame], result: &mut Crafted) {
+/// What of each rule was kept; some are sent several times.
+fn merges(rules: &[Rule], came: &[Frame], complete: bool, result: &mut Crafted) {
+    let mut outcomes: BTreeMap<&str, Vec<(&Rule, Outcome)>> = BTreeMap::new();
     for rule in rules {
-        let is_merged = came.iter().any(|frame| {
-            let layers = parse(&frame.bytes);
-            let inner = layers.innermost();
-            inner.transport.as_ref().is_some_and(|transport| {
-                transport.is_tcp()
-                    && transport.from == rule.port
-                    && transport.seq == rule.seq
-                    && transport.payload.len() > 200
-            })
-        });
-        match (rule.may, is_merged) {
-            (true, merged) => {
+        outcomes.entry(&rule.name).or_default().push((rule, outcome(rule, came, complete)));
+    }
+    for (name, seen) in outcomes {
+        let was = |wanted: Outcome| seen.iter().filter(move |(_, outcome)| *outcome == wanted).count();
+        let (rule, merged) = (seen[0].0, was(Outcome::Merged));
+        if was(Outcome::Nothing) == seen.len() {
+            continue;
+        }
+        // An ACK that is gone may have been lost: once says nothing.
+        let bare = rule.payloads.iter().any(Vec::is_empty);
+        let is_merged = if bare { merged == seen.len() } else { merged > 0 };
+        if was(Outcome::Spoiled) > 0 {
+            result.merged.push(format!("{name}, with other bytes than were sent"));
+        } else if rule.may == May::Not && is_merged {
+            result.merged.push(name.to_owned());
+        }
+        match rule.may {
+            May::Merge => {
                 result.mergeable.0 += 1;
-                result.mergeable.1 += u64::from(merged);
+                result.mergeable.1 += u64::from(is_merged);
             }
-            (false, true) => result.merged.push(rule.name.to_owned()),
-            (false, false) => {}
+            May::Not => result.kept_apart += u64::from(!is_merged),
         }
     }
 }
