@@ -1,6 +1,9 @@
 //! Carries out a probe: captures, traffic, crafted frames, counters.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
     checks::{Target, Way},
@@ -9,8 +12,11 @@ use super::{
     traffic::{Between, Pair, checksum_errors, stream},
 };
 use crate::{
-    apply::{ApplyError, world::World},
-    kernel::capture::{Bounds, Capture, Captured, Injector},
+    apply::{ApplyError, features::Loans, world::World},
+    kernel::{
+        capture::{Bounds, Capture, Captured, Injector},
+        napi,
+    },
     packet::{
         Frame, Limits, Tag, VnetHeader, compare,
         craft::{Ends, marked_payload, spoil_checksum},
@@ -30,11 +36,24 @@ const TAGGED: u32 = 3 << 24;
 const EACH: u32 = 12;
 /// How often each pair of segments that may or may not be merged is sent.
 const ROUNDS: u16 = 2;
+/// How long the receiving device waits for more meanwhile: what may be merged is to be merged. Software merges only what
+/// comes in one batch otherwise.
+const WAIT: Duration = Duration::from_millis(10);
+/// Empty polls before it gives up: so many waits may pass.
+const POLLS: u64 = 10;
+/// Segments that are sent at a time, then two waits pass: a device of 256 descriptors holds them all.
+const AT_A_TIME: usize = 64;
 /// VLAN 100 with priority 5.
 const TAG: Tag = Tag { tpid: 0x8100, tci: 5 << 13 | 100 };
 
 /// Carries out an order.
-pub fn probe(world: &World, targets: &[Target], order: &Order, seed: u64) -> Result<Probed, ApplyError> {
+pub fn probe(
+    world: &World,
+    targets: &[Target],
+    order: &Order,
+    seed: u64,
+    loans: &mut Loans,
+) -> Result<Probed, ApplyError> {
     let target = &targets[order.target];
     let way = target.way(order.reversed);
     let places: Vec<usize> = match order.between {
@@ -74,8 +93,32 @@ pub fn probe(world: &World, targets: &[Target], order: &Order, seed: u64) -> Res
     let captured = finish(captures);
     look(target, &way, order, &captured, &|flow| ports.contains(&flow.to.1), &mut probed);
     probed.checksum_errors = checksum_errors(to).saturating_sub(errors);
-    if order.suite.crafted {
-        probed.crafted = Some(crafted(world, &way, order, &captured, &pairs)?);
+    if order.suite.crafted || order.suite.merging {
+        let (outgoing, _) = frames(&way, &captured, 0);
+        let template = |pair: &Pair| {
+            let is_template = |frame: &&Frame| {
+                flow_of(&parse(&frame.bytes)).is_some_and(|flow| flow.protocol == 17 && flow.to.1 == pair.ports().1)
+            };
+            outgoing.iter().find(is_template).and_then(Ends::of)
+        };
+        let (wire, mut result) = (order.between.map_or(way.hops.len() - 1, |(_, wire)| wire), Crafted::default());
+        match pairs.first().map(|pair| (pair, template(pair))) {
+            Some((pair, Some(ends))) => {
+                if order.suite.crafted {
+                    crafted(world, &way, order, (pair, ends), &mut result)?;
+                }
+                if order.suite.merging {
+                    let all: Vec<Ends> = pairs.iter().filter_map(template).collect();
+                    merging(world, &way, wire, &all, loans, &mut result)?;
+                }
+            }
+            Some((_, None)) => {
+                let why = "no datagram was seen on its way out: there is no template for crafted frames";
+                result.failed = Some(why.to_owned());
+            }
+            None => result.failed = Some("no datagram socket could be opened".to_owned()),
+        }
+        probed.crafted = Some(result);
     }
     Ok(probed)
 }
@@ -152,27 +195,14 @@ fn located(target: &Target, way: &Way, (before, behind): (usize, usize), probed:
     probed.place = Some((before.clone(), behind.clone()));
 }
 
-/// Frames of our own making: right and wrong checksums, tags, segments that may and may not be merged.
+/// Frames of our own making: right and wrong checksums, tags.
 fn crafted(
     world: &World,
     way: &Way,
     order: &Order,
-    earlier: &BTreeMap<usize, Captured>,
-    pairs: &[Pair],
-) -> Result<Crafted, ApplyError> {
-    let mut result = Crafted::default();
-    let not = |why: &str| Crafted { failed: Some(why.to_owned()), ..Crafted::default() };
-    let Some(pair) = pairs.first() else { return Ok(not("no datagram socket could be opened")) };
-    let (outgoing, _) = frames(way, earlier, 0);
-    let template = |pair: &Pair| {
-        let is_template = |frame: &&Frame| {
-            flow_of(&parse(&frame.bytes)).is_some_and(|flow| flow.protocol == 17 && flow.to.1 == pair.ports().1)
-        };
-        outgoing.iter().find(is_template).and_then(Ends::of)
-    };
-    let Some(ends) = template(pair) else {
-        return Ok(not("no datagram was seen on its way out: there is no template for crafted frames"));
-    };
+    (pair, ends): (&Pair, Ends),
+    result: &mut Crafted,
+) -> Result<(), ApplyError> {
     let first = &way.hops[0].at;
     let injector = Injector::open(world.get(&first.ns)?, &first.name)?;
     let (hand, wire) = order.between.unwrap_or((0, way.hops.len() - 1));
@@ -190,19 +220,11 @@ fn crafted(
         injector.send(plain, &wrong)?;
         injector.send(plain, &tagged.udp(&marked_payload(TAGGED + number, length)))?;
     }
-    let longest = |ends: &Ends| (way.mtu as usize).clamp(576, 16_000) - if ends.from.is_ipv4() { 40 } else { 60 };
-    let of_family = |ends: Ends| (0..ROUNDS).flat_map(move |round| merging::rules(&ends, round, longest(&ends)));
-    let rules: Vec<Rule> = pairs.iter().filter_map(template).flat_map(of_family).collect();
-    for rule in &rules {
-        for frame in &rule.frames {
-            injector.send(plain, frame)?;
-        }
-    }
     let numbers: BTreeSet<u32> = pair.numbers(EACH as usize).into_iter().collect();
     let count = |from: u32| numbers.range(from..from + EACH).count() as u64;
     (result.good, result.bad) = ((u64::from(EACH), count(GOOD)), (u64::from(EACH), count(BAD)));
     let captured = finish(captures);
-    let (handed, (came, complete)) = (frames(way, &captured, hand).0, frames(way, &captured, wire));
+    let (handed, came) = (frames(way, &captured, hand).0, frames(way, &captured, wire).0);
     let number_of = |frame: &Frame| {
         let layers = parse(&frame.bytes);
         let payload = layers.innermost().transport.as_ref().map(|transport| transport.payload.clone())?;
@@ -223,8 +245,53 @@ fn crafted(
         let limits = Limits { mtu: 65_535, complete: false };
         result.tags = compare(&sent, &got, limits, |_| true).findings;
     }
-    merges(&rules, &came, complete, &mut result);
-    Ok(result)
+    Ok(())
+}
+
+/// Segments that may and must not be merged, while the receiving device waits for more.
+fn merging(
+    world: &World,
+    way: &Way,
+    wire: usize,
+    templates: &[Ends],
+    loans: &mut Loans,
+    result: &mut Crafted,
+) -> Result<(), ApplyError> {
+    let (first, at) = (&way.hops[0].at, &way.hops[wire].at);
+    let longest = |ends: &Ends| (way.mtu as usize).clamp(576, 16_000) - if ends.from.is_ipv4() { 40 } else { 60 };
+    let of_family = |ends: &Ends| (0..ROUNDS).flat_map(|round| merging::rules(ends, round, longest(ends))).collect();
+    let rules: Vec<Rule> = templates.iter().flat_map(|ends| -> Vec<Rule> { of_family(ends) }).collect();
+    let injector = Injector::open(world.get(&first.ns)?, &first.name)?;
+    let mut captures = start(world, &way.hops, &[wire])?;
+    captures.values_mut().for_each(|capture| capture.everything());
+    let asked = [(napi::GRO_FLUSH_TIMEOUT, WAIT.as_nanos() as u64), (napi::DEFER_HARD_IRQS, POLLS)];
+    match loans.wait(world, at, &asked.map(|(key, value)| (key.to_owned(), value)).into()) {
+        Ok(()) => result.waited = true,
+        // A kernel or a container without these, or without root (the kernel asks for CAP_NET_ADMIN of the machine): it
+        // merges what it gets together all the same.
+        Err(ApplyError::Kernel(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let mut sent = 0;
+    let outcome = rules.iter().try_for_each(|rule| {
+        if sent + rule.frames.len() > AT_A_TIME {
+            std::thread::sleep(WAIT * 2);
+            sent = 0;
+        }
+        sent += rule.frames.len();
+        rule.frames.iter().try_for_each(|frame| injector.send(VnetHeader::default(), frame))
+    });
+    std::thread::sleep(WAIT * 2);
+    if result.waited {
+        loans.wait_no_longer(world, at)?;
+    }
+    outcome?;
+    // What it holds comes with the next poll.
+    std::thread::sleep(WAIT * 2);
+    let captured = finish(captures);
+    let (came, complete) = frames(way, &captured, wire);
+    merges(&rules, &came, complete, result);
+    Ok(())
 }
 
 /// What of each rule was kept; some are sent several times.
