@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
+
 use super::{
     checks::{Target, Way},
     judge::{Crafted, Probed},
@@ -14,7 +16,9 @@ use super::{
 use crate::{
     apply::{ApplyError, features::Loans, world::World},
     kernel::{
+        Netns,
         capture::{Bounds, Capture, Captured, Injector},
+        error::Operation,
         napi,
     },
     packet::{
@@ -64,32 +68,7 @@ pub fn probe(
     let (from, to) = (world.get(&way.from)?, world.get(&way.to)?);
     let errors = checksum_errors(to);
     let captures = start(world, &way.hops, &places)?;
-    let mut ports = BTreeSet::new();
-    let mut pairs = Vec::new();
-    let wanted = |family: bool| order.family.is_none_or(|only| (only == 4) == family);
-    for &(source, destination) in way.addresses.iter().filter(|(source, _)| wanted(source.is_ipv4())) {
-        let between = Between { from: (from, source), to: (to, destination) };
-        if order.suite.tcp {
-            let (result, port) = stream(between, STREAM, seed);
-            ports.insert(port);
-            probed.streams.push(result);
-        }
-        if order.suite.datagrams == 0 && !order.suite.segmented {
-            continue;
-        }
-        let Ok(pair) = Pair::open(between) else { continue };
-        ports.insert(pair.ports().1);
-        let longest = (way.mtu as usize).clamp(1280, 16_000) - 48;
-        if order.suite.datagrams > 0 {
-            // The family that the flow is declared in bears the long count.
-            let count = if probed.datagrams.is_empty() { order.suite.datagrams } else { order.suite.datagrams.min(48) };
-            probed.datagrams.push(pair.datagrams(count, longest, 0));
-        }
-        if order.suite.segmented {
-            probed.datagrams.push(pair.segmented(6, (longest - 20).min(1200), 1 << 20));
-        }
-        pairs.push(pair);
-    }
+    let (ports, pairs) = on_one_cpu(|| send(&way, (from, to), order, seed, &mut probed))?;
     let captured = finish(captures);
     look(target, &way, order, &captured, &|flow| ports.contains(&flow.to.1), &mut probed);
     probed.checksum_errors = checksum_errors(to).saturating_sub(errors);
@@ -121,6 +100,58 @@ pub fn probe(
         probed.crafted = Some(result);
     }
     Ok(probed)
+}
+
+/// Does `work` where it, the threads that it starts, and the kernel's work for both are on one CPU. A veth receives on the CPU
+/// that sent (`netif_rx()`): where sender and receiver are on two, data and the data that an acknowledgement releases go by
+/// two backlogs and come in another order than they were sent in, with no device to blame.
+fn on_one_cpu<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ApplyError> {
+    std::thread::scope(|scope| {
+        let pinned = scope.spawn(|| {
+            let mut one = CpuSet::new();
+            one.set(sched_getcpu());
+            sched_setaffinity(None, &one).map(|()| work())
+        });
+        let done = pinned.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok(done.map_err(|error| Operation::plain("keep the traffic of a probe on", "one CPU").io(error))?)
+    })
+}
+
+/// The streams and datagrams of a probe; the ports that they went to, and the sockets that are still open.
+fn send(
+    way: &Way,
+    (from, to): (&Netns, &Netns),
+    order: &Order,
+    seed: u64,
+    probed: &mut Probed,
+) -> (BTreeSet<u16>, Vec<Pair>) {
+    let mut ports = BTreeSet::new();
+    let mut pairs = Vec::new();
+    let wanted = |family: bool| order.family.is_none_or(|only| (only == 4) == family);
+    for &(source, destination) in way.addresses.iter().filter(|(source, _)| wanted(source.is_ipv4())) {
+        let between = Between { from: (from, source), to: (to, destination) };
+        if order.suite.tcp {
+            let (result, port) = stream(between, STREAM, seed);
+            ports.insert(port);
+            probed.streams.push(result);
+        }
+        if order.suite.datagrams == 0 && !order.suite.segmented {
+            continue;
+        }
+        let Ok(pair) = Pair::open(between) else { continue };
+        ports.insert(pair.ports().1);
+        let longest = (way.mtu as usize).clamp(1280, 16_000) - 48;
+        if order.suite.datagrams > 0 {
+            // The family that the flow is declared in bears the long count.
+            let count = if probed.datagrams.is_empty() { order.suite.datagrams } else { order.suite.datagrams.min(48) };
+            probed.datagrams.push(pair.datagrams(count, longest, 0));
+        }
+        if order.suite.segmented {
+            probed.datagrams.push(pair.segmented(6, (longest - 20).min(1200), 1 << 20));
+        }
+        pairs.push(pair);
+    }
+    (ports, pairs)
 }
 
 fn start(world: &World, hops: &[Hop], places: &[usize]) -> Result<BTreeMap<usize, Capture>, ApplyError> {
@@ -273,19 +304,22 @@ fn merging(
         Err(error) => return Err(error),
     }
     let mut sent = 0;
-    let outcome = rules.iter().try_for_each(|rule| {
-        if sent + rule.frames.len() > AT_A_TIME {
-            std::thread::sleep(WAIT * 2);
-            sent = 0;
-        }
-        sent += rule.frames.len();
-        rule.frames.iter().try_for_each(|frame| injector.send(VnetHeader::default(), frame))
+    // From one CPU: another one may send by another queue, and what comes by two is not merged.
+    let outcome = on_one_cpu(|| {
+        rules.iter().try_for_each(|rule| {
+            if sent + rule.frames.len() > AT_A_TIME {
+                std::thread::sleep(WAIT * 2);
+                sent = 0;
+            }
+            sent += rule.frames.len();
+            rule.frames.iter().try_for_each(|frame| injector.send(VnetHeader::default(), frame))
+        })
     });
     std::thread::sleep(WAIT * 2);
     if result.waited {
         loans.wait_no_longer(world, at)?;
     }
-    outcome?;
+    outcome??;
     // What it holds comes with the next poll.
     std::thread::sleep(WAIT * 2);
     let captured = finish(captures);
