@@ -176,7 +176,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from destroy" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from destroy" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from gc" -l json -d 'Print the outcome as JSON'
-complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from gc" -s h -l help -d 'Print help'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from gc" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from gc" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check a topology file offline: all mistakes at once'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from help" -f -a "new" -d 'Print a shipped topology, as a file to edit'

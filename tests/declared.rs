@@ -341,3 +341,48 @@ fn ipvlan_in_every_mode_or_the_option_that_is_missing() {
     lab.netbench(&["topo", "destroy", "ipvlan"]);
     lab.assert_as_before(&before, "ipvlan or its absence");
 }
+
+#[test]
+fn geneve_and_gre_between_bridges_or_the_option_that_is_missing() {
+    let Some(lab) = Lab::new("tunnels") else { return };
+    if std::env::var_os("VMLAB").is_some() {
+        // GRE's modules put devices of their own into every namespace.
+        lab.sh("modprobe -a geneve ip_gre ip6_gre");
+    }
+    let before = lab.settled();
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/vxlan-kernel.toml"));
+    let text = text.expect("shipped").replace("name = \"vxlan-kernel\"", "name = \"t\"");
+    let six = text.replace(
+        "ends = [\"a:wire\", \"b:wire\"]",
+        "ends = [{ at = \"a:wire\", address = \"2001:db8::1/64\" }, { at = \"b:wire\", address = \"2001:db8::2/64\" }]",
+    );
+    let six = six.replace("mtu = 9000\n", "mtu = 9000\nipv6 = true\n");
+    assert!(six.contains("2001:db8::2/64") && six.contains("ipv6"), "the shipped file has changed: {six}");
+    for (kind, option, over_six, over_four) in
+        [("geneve", "CONFIG_GENEVE", "8930", "8950"), ("gre", "GRE (and CONFIG_NET_IPGRE_DEMUX)", "8938", "8958")]
+    {
+        for (text, mtu) in [(&six, over_six), (&text, over_four)] {
+            let file = lab.file("t.toml", &text.replace("kind = \"vxlan\"", &format!("kind = \"{kind}\"")));
+            let done = lab.netbench(&["topo", "apply", &file]);
+            if done.code != Some(0) {
+                done.exits(5).says(option).says("nothing is left");
+                also_in_lab();
+                continue;
+            }
+            done.says(&format!("MTU {mtu} proved"));
+            lab.netbench(&["topo", "verify", "t"]).ok();
+            let args =
+                ["run", &file, "--keep", "--duration", "300ms", "--rounds", "1", "--test", "tcp_stream", "--json"];
+            let path = lab.netbench(&args).ok().json()["flows"][0]["tests"][0]["rounds"][0]["path"].clone();
+            assert_eq!(path["verdict"]["path"], "proved", "{path}");
+            assert!(path["hops"].to_string().contains("\"a/vx0\""), "the device is a hop of it: {path}");
+            lab.netbench(&["topo", "apply", &file]).ok().says("nothing to do");
+            // Somebody else's change of what a living device cannot change back.
+            lab.sh_in("nb-t-a", "ip link set vx0 down; ip link del vx0");
+            lab.netbench(&["topo", "verify", "t"]).exits(1).says("vx0");
+            lab.netbench(&["topo", "apply", &file]).ok().says("proved");
+        }
+        lab.netbench(&["topo", "destroy", "t"]);
+        lab.assert_as_before(&before, kind);
+    }
+}

@@ -161,6 +161,50 @@ fn daemons_that_die_are_named_and_started_again() {
 }
 
 #[test]
+fn daemons_of_a_killed_run_without_root_are_found_by_gc() {
+    let Some(lab) = Lab::with("ovs-deserted", &[PROGRAMS, &["setpriv"]].concat()) else { return };
+    // The path says which daemons are this test's: the run's own `/run` is out of sight.
+    let state = format!("/run/deserted-{}", std::process::id());
+    let as_user = |args: &[&str]| {
+        let mut command =
+            if lab.is_rootless() { std::process::Command::new(lab::NETBENCH) } else { lab.command("setpriv") };
+        if !lab.is_rootless() {
+            command.args([
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "--inh-caps=-all",
+                "--",
+                "/mnt/netbench",
+            ]);
+        }
+        command.args(args).env("NETBENCH_STATE_DIR", &state).env("NETBENCH_STORE", "").env("HOME", "/nonexistent");
+        command
+    };
+    let daemons = || {
+        lab.sh(&format!("grep -lsa -- --[p]idfile={state}/ /proc/[0-9]*/cmdline || true")).matches("cmdline").count()
+    };
+    let run = lab.background(as_user(&["run", "ovs", "--test", "tcp_rr", "--duration", "100s", "--rounds", "1"]));
+    assert!(eventually(Duration::from_secs(30), || daemons() == 2), "it starts: {} run", daemons());
+    // While it lives nobody ends them.
+    let alive = lab.background(as_user(&["topo", "gc"])).wait("gc beside a living run");
+    assert!(alive.code == Some(5) && daemons() == 2, "{alive}");
+    run.signal("-KILL");
+    run.wait("run ovs");
+    let gc = || lab.background(as_user(&["topo", "gc"])).wait("gc");
+    // Its workers end first, a moment later.
+    let mut done = gc();
+    eventually(Duration::from_secs(10), || {
+        if done.code != Some(0) {
+            done = gc();
+        }
+        done.code == Some(0)
+    });
+    done.ok().says("ended 2 daemons of Open vSwitch");
+    assert_eq!(daemons(), 0);
+}
+
+#[test]
 fn a_switch_killed_under_traffic_is_no_result_and_the_next_apply_mends_it() {
     let Some(lab) = Lab::with("ovs-under-traffic", PROGRAMS) else { return };
     let before = lab.settled();

@@ -228,6 +228,14 @@ fn leave_system(topology: &str, known: Option<&Desired>, removed: &mut Removed) 
     }
 }
 
+/// Ends the daemons that runs without root left when they were killed; how many there were.
+///
+/// # Errors
+/// One does not end.
+pub fn end_deserted(root: &StateRoot) -> Result<usize, ApplyError> {
+    Ok(daemon::end_deserted(&root.0)?)
+}
+
 /// Topologies that have an Open vSwitch running, or bridges in the host's own.
 pub fn topologies() -> Vec<String> {
     let root = StateRoot::from_environment().0;

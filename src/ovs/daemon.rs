@@ -200,6 +200,10 @@ fn end(process: &Process) -> Result<()> {
     if asked {
         return Ok(());
     }
+    end_by_signal(process)
+}
+
+fn end_by_signal(process: &Process) -> Result<()> {
     process.signal(Signal::TERM);
     if process.ends_within(ASKED) {
         return Ok(());
@@ -217,6 +221,19 @@ pub fn running_below(root: &Path) -> Vec<PathBuf> {
     folders.sort();
     folders.dedup();
     folders
+}
+
+/// Ends the daemons, below `root`, of runs without root that were killed; how many there were. Their control sockets are
+/// out of reach, and the same path may mean another daemon's here.
+///
+/// # Errors
+/// One does not end, or belongs to another user.
+pub fn end_deserted(root: &Path) -> Result<usize> {
+    let found = process::deserted(root);
+    for process in &found {
+        end_by_signal(process)?;
+    }
+    Ok(found.len())
 }
 
 /// The programs of an installed Open vSwitch.

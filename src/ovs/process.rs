@@ -2,6 +2,7 @@
 //! that the kernel gives to another process meanwhile is never signalled.
 
 use std::{
+    collections::HashSet,
     ffi::OsStr,
     fs,
     os::{fd::OwnedFd, unix::ffi::OsStrExt, unix::fs::MetadataExt},
@@ -58,11 +59,38 @@ pub fn below(root: &Path) -> Vec<Process> {
     all().into_iter().filter(|process| process.folder.starts_with(root) && sees_as_we(process)).collect()
 }
 
+/// The daemons with a run folder below `root` that a run without root left when it was killed: in a user namespace and a
+/// mount namespace of their own, where no process lives but such daemons. Nobody can reach what they hold.
+pub fn deserted(root: &Path) -> Vec<Process> {
+    let apart = |process: Process| {
+        let pid = process.pid.to_string();
+        let is_apart = |kind| Some(namespace(&pid, kind)? != namespace("self", kind)?);
+        let world = namespace(&pid, "mnt")?;
+        (process.folder.starts_with(root) && is_apart("mnt")? && is_apart("user")?).then_some((process, world))
+    };
+    let daemons: Vec<(Process, PathBuf)> = all().into_iter().filter_map(apart).collect();
+    if daemons.is_empty() {
+        return Vec::new();
+    }
+    let is_daemon = |pid: &i32| daemons.iter().any(|(process, _)| process.pid == *pid);
+    let inhabited: HashSet<PathBuf> =
+        pids().filter(|pid| !is_daemon(pid)).filter_map(|pid| namespace(&pid.to_string(), "mnt")).collect();
+    daemons.into_iter().filter(|(_, world)| !inhabited.contains(world)).map(|(process, _)| process).collect()
+}
+
+/// A namespace of a process, as its link in `/proc` names it; `None` where it cannot be seen.
+fn namespace(pid: &str, kind: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
 /// Every daemon that was started with a pid file of the shape that [`super::daemon`] gives.
 fn all() -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut found: Vec<Process> = pids.filter_map(of_pid).collect();
+    let mut found: Vec<Process> = pids().filter_map(of_pid).collect();
     found.sort_by_key(|process| PROGRAMS.iter().position(|program| *program == process.program));
     found
 }
@@ -82,8 +110,7 @@ fn of_pid(pid: i32) -> Option<Process> {
 /// The same path can mean another file to a process in another mount namespace: a second machine, or a test.
 fn sees_as_we(process: &Process) -> bool {
     let pid = process.pid;
-    let namespace = |who: &str| fs::read_link(format!("/proc/{who}/ns/mnt")).ok();
-    if namespace(&pid.to_string()).is_some_and(|theirs| Some(theirs) == namespace("self")) {
+    if namespace(&pid.to_string(), "mnt").is_some_and(|theirs| Some(theirs) == namespace("self", "mnt")) {
         return true;
     }
     let identity = |path: PathBuf| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));

@@ -10,7 +10,7 @@ use super::{
     sriov::{Pf, VfSet},
 };
 use crate::{
-    topology::model::{Flow, IpvlanMode, MacvlanMode, Netem, Shaper},
+    topology::model::{Flow, IpvlanMode, MacvlanMode, Netem, Shaper, TunnelKind},
     units::{IfName, MacAddr},
 };
 
@@ -176,6 +176,8 @@ pub enum LinkKind {
     },
     /// A VXLAN device.
     Vxlan(Vxlan),
+    /// Another tunnel device.
+    Tunnel(Tunnel),
     /// The internal port of a bridge of Open vSwitch (the bridge stands in `Desired::ovs` under the same name).
     OvsInternal,
     /// A virtual function of a NIC (which stands in `Desired::sriov`): moved in and renamed, given back or unmade.
@@ -223,6 +225,34 @@ pub struct Vxlan {
     pub gbp: bool,
     /// Learning; `None` leaves the default.
     pub learning: Option<bool>,
+}
+
+/// A Geneve or GRE device with one remote. It has no lower device: outer packets take the namespace's routes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// Encapsulation.
+    pub kind: TunnelKind,
+    /// VNI, or GRE key.
+    pub key: u32,
+    /// Outer source. The kernel's Geneve device has none: its route decides.
+    pub local: IpAddr,
+    /// Outer destination.
+    pub remote: IpAddr,
+    /// UDP destination port; 0 for GRE, which has none.
+    pub port: u16,
+    /// Outer UDP checksum; `None` leaves the default.
+    pub udp_checksum: Option<bool>,
+}
+
+impl Tunnel {
+    /// `IFLA_INFO_KIND` of its device.
+    pub fn device(&self) -> &'static str {
+        match (self.kind, self.remote.is_ipv4()) {
+            (TunnelKind::Gre, true) => "gretap",
+            (TunnelKind::Gre, false) => "ip6gretap",
+            (kind, _) => kind.word(),
+        }
+    }
 }
 
 /// A root qdisc.

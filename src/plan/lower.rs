@@ -11,8 +11,8 @@ use std::{
 
 use super::{
     desired::{
-        Desired, FdbSpec, FlowPath, Link, LinkKind, LinkRef, NeighbourSpec, Ns, NsId, NsOrigin, Qdisc, RouteSpec, Vf,
-        Vxlan,
+        self, Desired, FdbSpec, FlowPath, Link, LinkKind, LinkRef, NeighbourSpec, Ns, NsId, NsOrigin, Qdisc, RouteSpec,
+        Vf, Vxlan,
     },
     features,
     path::{self, NoPath},
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     topology::model::{
-        Attach, EndAt, Fabric, Nic, Port, PortSettings, Route, Switch, SwitchKind, Topology, Tunnel, Wire,
+        Attach, EndAt, Fabric, Nic, Port, PortSettings, Route, Switch, SwitchKind, Topology, Tunnel, TunnelKind, Wire,
     },
     units::{IfName, MacAddr, stable_hash},
 };
@@ -430,17 +430,27 @@ impl Lowering<'_> {
                 continue;
             }
             let (ns, master) = (switch_ns(self.topology, switch), switch.name.clone());
-            let kind = LinkKind::Vxlan(Vxlan {
-                vni: tunnel.vni,
-                local: end.local,
-                remote: far.local,
-                port: tunnel.port,
-                dev: end.dev.clone(),
-                udp_checksum: tunnel.udp_checksum,
-                udp6_zero_checksum: tunnel.udp6_zero_checksum,
-                gbp: tunnel.gbp,
-                learning: tunnel.learning,
-            });
+            let kind = match tunnel.kind {
+                TunnelKind::Vxlan => LinkKind::Vxlan(Vxlan {
+                    vni: tunnel.vni,
+                    local: end.local,
+                    remote: far.local,
+                    port: tunnel.port,
+                    dev: end.dev.clone(),
+                    udp_checksum: tunnel.udp_checksum,
+                    udp6_zero_checksum: tunnel.udp6_zero_checksum,
+                    gbp: tunnel.gbp,
+                    learning: tunnel.learning,
+                }),
+                TunnelKind::Geneve | TunnelKind::Gre => LinkKind::Tunnel(desired::Tunnel {
+                    kind: tunnel.kind,
+                    key: tunnel.vni,
+                    local: end.local,
+                    remote: far.local,
+                    port: tunnel.port,
+                    udp_checksum: tunnel.udp_checksum,
+                }),
+            };
             self.push(LinkRef { ns, name: end.ifname.clone() }, kind, end.mtu, None).master = Some(master);
         }
         Ok(())

@@ -122,6 +122,21 @@ pub enum LinkDetail {
         /// Mode; `None` for modes netbench does not make.
         mode: Option<IpvlanMode>,
     },
+    /// A Geneve or GRE device.
+    Tunnel {
+        /// VNI, or GRE key of both directions; `None` where they differ or there is none.
+        key: Option<u32>,
+        /// Outer source, of GRE.
+        local: Option<IpAddr>,
+        /// Outer destination.
+        remote: Option<IpAddr>,
+        /// UDP port; 0 of GRE.
+        port: u16,
+        /// Outer UDP checksum over IPv4, of Geneve.
+        udp_checksum: bool,
+        /// Zero checksum sent over IPv6, of Geneve.
+        udp6_zero_checksum: bool,
+    },
     /// A VXLAN device.
     Vxlan {
         /// VNI.

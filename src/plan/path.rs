@@ -246,26 +246,40 @@ impl<'a> Walk<'_, 'a> {
             LinkKind::Macvlan { lower, mode } => self.beside(link, lower, *mode == MacvlanMode::Bridge)?,
             LinkKind::Ipvlan { lower, .. } => self.beside(link, lower, true)?,
             LinkKind::Vf(vf) => self.embedded(link, vf)?,
+            LinkKind::Tunnel(own) => {
+                let far = self.network.desired.links.iter().find(|other| match &other.kind {
+                    LinkKind::Tunnel(t) => t.kind == own.kind && t.key == own.key && t.local == own.remote,
+                    _ => false,
+                });
+                let overhead = own.kind.overhead(own.remote.is_ipv4());
+                self.encapsulated(link, far, own.remote, overhead)?
+            }
             LinkKind::Vxlan(own) => {
                 let far = self.network.desired.links.iter().find(|other| match &other.kind {
                     LinkKind::Vxlan(v) => v.vni == own.vni && v.local == own.remote && v.port == own.port,
                     _ => false,
                 });
-                match far {
-                    Some(far) => {
-                        let outer = self.network.hops(&link.at.ns, own.remote)?;
-                        let overhead = if own.remote.is_ipv4() { 50 } else { 70 };
-                        self.hops.extend(outer.into_iter().map(|hop| Hop { overhead, ..hop }));
-                        self.receive(far)?
-                    }
-                    None => false,
-                }
+                self.encapsulated(link, far, own.remote, if own.remote.is_ipv4() { 50 } else { 70 })?
             }
         };
         if !reached {
             self.hops.truncate(mark);
         }
         Ok(reached)
+    }
+
+    /// A tunnel device sends its outer packets their own way to `far`, the device at the other end.
+    fn encapsulated(
+        &mut self,
+        link: &Link,
+        far: Option<&'a Link>,
+        remote: IpAddr,
+        overhead: u32,
+    ) -> Result<bool, NoPath> {
+        let Some(far) = far else { return Ok(false) };
+        let outer = self.network.hops(&link.at.ns, remote)?;
+        self.hops.extend(outer.into_iter().map(|hop| Hop { overhead, ..hop }));
+        self.receive(far)
     }
 
     /// Real ports whose cables the file does not draw are taken to be joined by one network outside.

@@ -216,6 +216,10 @@ impl fmt::Display for KindText<'_> {
             LinkKind::Vxlan(v) => {
                 write!(f, "vxlan vni {} {} -> {} port {} dev {}", v.vni, v.local, v.remote, v.port, v.dev)
             }
+            LinkKind::Tunnel(v) => {
+                write!(f, "{} key {} {} -> {}", v.device(), v.key, v.local, v.remote)?;
+                if v.port == 0 { Ok(()) } else { write!(f, " port {}", v.port) }
+            }
             LinkKind::OvsInternal => f.write_str("internal port of Open vSwitch"),
             LinkKind::Vf(vf) => write!(f, "virtual function {} of {}", vf.index, vf.pf),
             LinkKind::Borrowed { ifname, .. } => write!(f, "borrowed {ifname}"),
@@ -231,6 +235,7 @@ pub fn kind_word(link: &Link) -> &'static str {
         LinkKind::Macvlan { .. } => "macvlan",
         LinkKind::Ipvlan { .. } => "ipvlan",
         LinkKind::Vxlan(_) => "vxlan",
+        LinkKind::Tunnel(ref tunnel) => tunnel.kind.word(),
         LinkKind::OvsInternal => "ovs internal",
         LinkKind::Vf(_) => "vf",
         LinkKind::Borrowed { .. } => "borrowed",

@@ -263,6 +263,17 @@ impl Model {
                 };
                 near.master = link.master.as_ref().map(|name| self.index(&link.at.ns, name)).transpose()?;
             }
+            LinkKind::Tunnel(t) => {
+                near.detail = LinkDetail::Tunnel {
+                    key: Some(t.key),
+                    local: (t.port == 0).then_some(t.local),
+                    remote: Some(t.remote),
+                    port: t.port,
+                    udp_checksum: t.udp_checksum.unwrap_or(false),
+                    udp6_zero_checksum: t.udp_checksum == Some(false),
+                };
+                near.master = link.master.as_ref().map(|name| self.index(&link.at.ns, name)).transpose()?;
+            }
             LinkKind::OvsInternal => return Err("Open vSwitch makes it".into()),
             LinkKind::Borrowed { .. } | LinkKind::Vf(_) => return Err("the model borrows nothing".into()),
         }
@@ -278,12 +289,13 @@ impl Model {
         if ns.links.contains_key(&link.at.name) {
             return Err("File exists".into());
         }
-        let kind = match link.kind {
+        let kind = match &link.kind {
             LinkKind::Bridge { .. } => "bridge",
             LinkKind::Veth { .. } => "veth",
             LinkKind::Macvlan { .. } => "macvlan",
             LinkKind::Ipvlan { .. } => "ipvlan",
             LinkKind::Vxlan(_) => "vxlan",
+            LinkKind::Tunnel(tunnel) => tunnel.device(),
             LinkKind::OvsInternal => "tun",
             LinkKind::Borrowed { .. } | LinkKind::Vf(_) => "",
         };

@@ -65,13 +65,15 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 pub fn summary(desired: &Desired) -> String {
     let own = desired.namespaces.iter().filter(|ns| ns.origin.is_own()).count();
     let mut parts = vec![plural(own, "namespace")];
-    for kind in ["bridge", "macvlan", "ipvlan", "vxlan", "borrowed", "vf", "veth"] {
+    for kind in ["bridge", "macvlan", "ipvlan", "vxlan", "geneve", "gre", "borrowed", "vf", "veth"] {
         let count = desired.links.iter().filter(|link| kind_word(link) == kind).count();
         match (kind, count) {
             (_, 0) => {}
             ("veth", ends) => parts.push(plural(ends / 2, "veth pair")),
             ("vf", n) => parts.push(plural(n, "virtual function")),
             ("borrowed", n) => parts.push(plural(n, "borrowed NIC")),
+            ("gre", n) => parts.push(plural(n, "GRE device")),
+            ("geneve", n) => parts.push(plural(n, "Geneve device")),
             (kind, n) => parts.push(plural(n, kind)),
         }
     }

@@ -12,11 +12,11 @@ use crate::{
     kernel::{
         Result,
         error::{Error, Operation},
-        netlink::{CREATE, EXCL, Failure},
+        netlink::{CREATE, EXCL, Failure, nla::Writer},
         netns::Netns,
     },
-    plan::desired::{Link, LinkKind, Vxlan},
-    topology::model::{IpvlanMode, MacvlanMode},
+    plan::desired::{Link, LinkKind, Tunnel, Vxlan},
+    topology::model::{IpvlanMode, MacvlanMode, TunnelKind},
 };
 
 /// The kernel's own number that libc does not know (include/linux/errno.h).
@@ -66,6 +66,9 @@ pub fn create(
             (InfoKind::IpVlan, InfoData::IpVlan(vec![InfoIpVlan::Mode(ipvlan_mode(*mode))]))
         }
         LinkKind::Vxlan(vxlan) => (InfoKind::Vxlan, InfoData::Vxlan(vxlan_options(ns, vxlan)?)),
+        LinkKind::Tunnel(tunnel) => {
+            (InfoKind::Other(tunnel.device().to_owned()), InfoData::Other(tunnel_options(tunnel)))
+        }
         LinkKind::OvsInternal => {
             return Err(operation(ns, link).conflict("Open vSwitch makes it"));
         }
@@ -101,6 +104,7 @@ fn operation(ns: &Netns, link: &Link) -> Operation {
         LinkKind::Macvlan { .. } => "macvlan",
         LinkKind::Ipvlan { .. } => "ipvlan",
         LinkKind::Vxlan(_) => "vxlan",
+        LinkKind::Tunnel(tunnel) => tunnel.device(),
         LinkKind::OvsInternal => "internal port of Open vSwitch",
         LinkKind::Borrowed { .. } | LinkKind::Vf(_) => "borrowed device",
     };
@@ -123,6 +127,14 @@ fn refused(ns: &Netns, link: &Link, failure: Failure) -> Error {
         }
         (LinkKind::Ipvlan { .. }, libc::EOPNOTSUPP) => operation.unsupported("CONFIG_IPVLAN", errno),
         (LinkKind::Vxlan(_), libc::EOPNOTSUPP) => operation.unsupported("CONFIG_VXLAN", errno),
+        (LinkKind::Tunnel(tunnel), libc::EOPNOTSUPP) => {
+            let option = match (tunnel.kind, tunnel.remote.is_ipv4()) {
+                (TunnelKind::Gre, true) => "CONFIG_NET_IPGRE (and CONFIG_NET_IPGRE_DEMUX)",
+                (TunnelKind::Gre, false) => "CONFIG_IPV6_GRE (and CONFIG_NET_IPGRE_DEMUX)",
+                _ => "CONFIG_GENEVE",
+            };
+            operation.unsupported(option, errno)
+        }
         _ => operation.failed(failure),
     }
 }
@@ -185,6 +197,38 @@ fn ipvlan_mode(mode: IpvlanMode) -> IpVlanMode {
         IpvlanMode::L3 => IpVlanMode::L3,
         IpvlanMode::L3s => IpVlanMode::L3S,
     }
+}
+
+/// What is inside `IFLA_INFO_DATA`: `IFLA_GENEVE_*` of include/uapi/linux/if_link.h, `IFLA_GRE_*` of if_tunnel.h.
+fn tunnel_options(tunnel: &Tunnel) -> Vec<u8> {
+    /// `GRE_KEY`: the header has the key.
+    const HAS_KEY: [u8; 2] = 0x2000u16.to_be_bytes();
+    /// `IP6_TNL_F_IGN_ENCAP_LIMIT`: no destination options, whose 8 bytes the MTU does not know.
+    const NO_ENCAPSULATION_LIMIT: u32 = 1;
+    let bytes = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let mut options = Writer::after(&[]);
+    if tunnel.kind == TunnelKind::Gre {
+        let key = tunnel.key.to_be_bytes();
+        options.put(2, &HAS_KEY).put(3, &HAS_KEY).put(4, &key).put(5, &key);
+        options.put(6, &bytes(tunnel.local)).put(7, &bytes(tunnel.remote));
+        if !tunnel.remote.is_ipv4() {
+            options.u32(13, NO_ENCAPSULATION_LIMIT);
+        }
+        return options.finish();
+    }
+    options.u32(1, tunnel.key).put(if tunnel.remote.is_ipv4() { 2 } else { 7 }, &bytes(tunnel.remote));
+    options.put(5, &tunnel.port.to_be_bytes());
+    if let Some(checksum) = tunnel.udp_checksum {
+        if tunnel.remote.is_ipv4() {
+            options.u8(8, u8::from(checksum));
+        } else {
+            options.u8(9, u8::from(!checksum)).u8(10, u8::from(!checksum));
+        }
+    }
+    options.finish()
 }
 
 fn vxlan_options(ns: &Netns, vxlan: &Vxlan) -> Result<Vec<InfoVxlan>> {

@@ -174,6 +174,24 @@ fn read_info(value: &[u8], link: &mut ObservedLink) {
             LinkDetail::Ipvlan { mode: find(data, 1).and_then(|value| value.first_chunk()).and_then(ipvlan_mode) }
         }
         "vxlan" => vxlan(data, byte, long),
+        // IFLA_GENEVE_ID, _REMOTE, _REMOTE6, _PORT, _UDP_CSUM, _UDP_ZERO_CSUM6_TX
+        "geneve" => LinkDetail::Tunnel {
+            key: Some(long(1)),
+            local: None,
+            remote: find(data, 2).or_else(|| find(data, 7)).and_then(address),
+            port: find(data, 5).and_then(|value| value.first_chunk()).map_or(0, |port| u16::from_be_bytes(*port)),
+            udp_checksum: byte(8) != 0,
+            udp6_zero_checksum: byte(9) != 0,
+        },
+        // IFLA_GRE_IKEY, _OKEY (big-endian), _LOCAL, _REMOTE
+        "gretap" | "ip6gretap" => LinkDetail::Tunnel {
+            key: (long(4) == long(5)).then(|| u32::from_be(long(4))),
+            local: find(data, 6).and_then(address),
+            remote: find(data, 7).and_then(address),
+            port: 0,
+            udp_checksum: false,
+            udp6_zero_checksum: false,
+        },
         _ => LinkDetail::None,
     };
 }

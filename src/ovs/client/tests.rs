@@ -132,6 +132,20 @@ fn a_socket_that_closes_in_the_middle_of_a_reply() {
 }
 
 #[test]
+fn a_reply_of_ten_megabytes() {
+    let rows: Vec<Value> = (0..20_000).map(|n| json!({"_uuid": ["uuid", n], "name": "x".repeat(500)})).collect();
+    let all = json!([{"rows": rows}]);
+    assert!(all.to_string().len() > 10 << 20);
+    assert_eq!(result(all.clone()).client().transact(&[insert()], PATIENCE * 10).unwrap(), *all.as_array().unwrap());
+    // And one that ends in the middle.
+    let half = all.to_string();
+    let half = format!(r#"{{"id":1,"result":{}"#, &half[..half.len() / 2]);
+    let length = half.len();
+    let error = answers(move |_| half).client().transact(&[insert()], PATIENCE * 10).unwrap_err();
+    assert!(matches!(error, Error::Closed { received, .. } if received == length), "{error}");
+}
+
+#[test]
 fn a_server_that_says_nothing() {
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let fake = Fake::new(move |_stream| {

@@ -189,6 +189,7 @@ fn fresh_set(link: &Link, second_end: bool) -> LinkSet {
         | LinkKind::Macvlan { .. }
         | LinkKind::Ipvlan { .. }
         | LinkKind::Vxlan(_)
+        | LinkKind::Tunnel(_)
         | LinkKind::OvsInternal => {}
     }
     set

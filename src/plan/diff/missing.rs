@@ -54,9 +54,11 @@ impl Diff<'_> {
                     LinkKind::Vxlan(v) => {
                         self.missing.contains(&LinkRef { ns: link.at.ns.clone(), name: v.dev.clone() })
                     }
-                    LinkKind::Bridge { .. } | LinkKind::OvsInternal | LinkKind::Vf(_) | LinkKind::Borrowed { .. } => {
-                        false
-                    }
+                    LinkKind::Bridge { .. }
+                    | LinkKind::Tunnel(_)
+                    | LinkKind::OvsInternal
+                    | LinkKind::Vf(_)
+                    | LinkKind::Borrowed { .. } => false,
                 })
                 .map(|link| &link.at)
                 .collect();
@@ -109,6 +111,18 @@ impl Diff<'_> {
                         && want.udp6_zero_checksum.is_none_or(|want| want == *udp6_zero_checksum)
                         && want.gbp == *gbp
                         && want.learning.is_none_or(|want| want == *learning)
+                }
+                _ => false,
+            },
+            LinkKind::Tunnel(want) => match &seen.detail {
+                LinkDetail::Tunnel { key, local, remote, port, udp_checksum, udp6_zero_checksum } => {
+                    let checksum = if want.remote.is_ipv4() { *udp_checksum } else { !udp6_zero_checksum };
+                    seen.kind == want.device()
+                        && *key == Some(want.key)
+                        && local.is_none_or(|local| local == want.local)
+                        && *remote == Some(want.remote)
+                        && *port == want.port
+                        && want.udp_checksum.is_none_or(|want| want == checksum)
                 }
                 _ => false,
             },

@@ -136,24 +136,25 @@ pub fn tunnel(draft: &mut Draft<'_>, declared: &ast::Tunnel, ends: [usize; 2]) -
         return None;
     }
     let kind = declared.kind.value;
-    if kinds[0] != Kind::Ovs {
-        if kind != TunnelKind::Vxlan {
-            let message = format!("`{}` between bridges is not available in this version", kind.word());
-            let help = "between switches of `kind = \"ovs\"` it is; between bridges, `vxlan`";
-            draft.error(Code::NotAvailable, &declared.kind.span, message).help.push(help.into());
-            return None;
-        }
+    if kinds[0] != Kind::Ovs && kind == TunnelKind::Vxlan {
         return Some(());
     }
     let at = declared.kind.span.clone();
-    let bridge_only = [
+    let what = match kinds[0] {
+        Kind::Ovs => "a tunnel of Open vSwitch".to_owned(),
+        _ => format!("a tunnel of kind `{}`", kind.word()),
+    };
+    let vxlan_only = [
         ("udp6_zero_checksum", declared.udp6_zero_checksum.is_some()),
         ("gbp", declared.gbp.is_some()),
         ("learning", declared.learning.is_some()),
         ("fdb", declared.fdb.as_ref().is_some_and(|fdb| fdb.value == Fdb::Static)),
     ];
-    for (key, _) in bridge_only.iter().filter(|(_, said)| *said) {
-        draft.error(Code::Conflict, &at, format!("`{key}` means nothing to a tunnel of Open vSwitch"));
+    for (key, _) in vxlan_only.iter().filter(|(_, said)| *said) {
+        draft.error(Code::Conflict, &at, format!("`{key}` means nothing to {what}"));
+    }
+    if kinds[0] != Kind::Ovs && kind == TunnelKind::Gre && declared.udp_checksum.is_some() {
+        draft.error(Code::Conflict, &at, format!("`udp_checksum` means nothing to {what}"));
     }
     if let (TunnelKind::Gre, Some(port)) = (kind, &declared.port) {
         draft.error(Code::Conflict, &port.span, "GRE is its own protocol over IP and has no UDP port");

@@ -6,7 +6,10 @@ use ipnet::IpNet;
 
 use super::{Code, Draft, Owner, Thing, routes};
 use crate::{
-    topology::{ast::Kind, model::TunnelKind},
+    topology::{
+        ast::Kind,
+        model::{Datapath, TunnelKind},
+    },
     units::IfName,
 };
 
@@ -92,15 +95,19 @@ fn tunnel(draft: &mut Draft<'_>, owned: &HashMap<Owner, Vec<usize>>, index: usiz
         return None;
     };
     let has_v4 = |iface: usize| draft.ifaces[iface].settings.addresses.iter().any(|net| matches!(net, IpNet::V4(_)));
+    let ipv4 = below.iter().all(|&iface| has_v4(iface));
+    let kernel =
+        |switch: usize| draft.switches[switch].ovs.as_ref().is_some_and(|ovs| ovs.datapath == Datapath::Kernel);
+    if !ipv4 && declared.value.kind.value == TunnelKind::Gre && [*a, *b].into_iter().any(kernel) {
+        // gre_fb_xmit() of net/ipv4/ip_gre.c, behind vport-gre, drops what is not to go over IPv4.
+        let message = "GRE over IPv6 is not available over the kernel's datapath of Open vSwitch";
+        let help = "give the wire IPv4 addresses, or use `vxlan`, `geneve` or `datapath = \"user\"`";
+        draft.error(Code::NotAvailable, &declared.value.kind.span, message).help.push(help.into());
+        return None;
+    }
     let names = [*a, *b].map(|switch| device_name(draft, switch, index));
     let [Some(first), Some(second)] = names else { return None };
-    Some(TunnelParts {
-        kind: declared.value.kind.value,
-        switches: [*a, *b],
-        ipv4: below.iter().all(|&iface| has_v4(iface)),
-        below,
-        names: [first, second],
-    })
+    Some(TunnelParts { kind: declared.value.kind.value, switches: [*a, *b], ipv4, below, names: [first, second] })
 }
 
 /// The kernel refuses a second VXLAN device with the same VNI and port in one namespace (EEXIST).
