@@ -113,6 +113,8 @@ pub struct Group {
 const TCP: Suite = Suite { tcp: true, datagrams: 0, segmented: false, crafted: false, merging: false };
 const CRAFTED: Suite = Suite { tcp: false, datagrams: 8, crafted: true, ..TCP };
 const MERGING: Suite = Suite { datagrams: 8, merging: true, ..TCP };
+/// The first without outer checksums, the second with them.
+const TUNNEL_TSO: &[&str] = &["tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation"];
 const TSO: &[&str] = &["tx-tcp-segmentation", "tx-tcp6-segmentation"];
 
 const fn group(
@@ -144,13 +146,8 @@ pub static GROUPS: &[Group] = &[
         Suite { tcp: false, segmented: true, ..TCP },
         Evidence::Supers,
     ),
-    group(
-        "tunnel-tso",
-        &["tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation"],
-        Direction::Tx,
-        TCP,
-        Evidence::Supers,
-    ),
+    Group { family: Some(4), ..group("tunnel-tso", TUNNEL_TSO, Direction::Tx, TCP, Evidence::Supers) },
+    Group { family: Some(6), ..group("tunnel-tso6", TUNNEL_TSO, Direction::Tx, TCP, Evidence::Supers) },
     Group {
         // `igb_fix_features()`: stripping and inserting are one.
         tied: &["rx-vlan-hw-parse"],

@@ -199,6 +199,10 @@ fn works(probed: &Probed) -> String {
     if seen.handed > 0 {
         parts.push(format!("{} of {} packets compared on the wire", seen.came.min(seen.handed), seen.handed));
     }
+    for around in &seen.around {
+        let sums = if around.sums { "with" } else { "without" };
+        parts.push(format!("in a tunnel over IPv{} {sums} outer checksums", around.family));
+    }
     if let Some(crafted) = &probed.crafted {
         if crafted.bad.0 > 0 {
             parts.push(format!("{} wrong checksums refused", crafted.bad.0 - crafted.bad.1.min(crafted.bad.0)));
