@@ -108,6 +108,8 @@ pub struct Group {
     pub sender_off: &'static [&'static str],
     /// Features that some drivers switch only together with these.
     pub tied: &'static [&'static str],
+    /// Name of the row that says what CPU time it saves, where that is what it is for.
+    pub cpu: Option<&'static str>,
 }
 
 const TCP: Suite = Suite { tcp: true, datagrams: 0, segmented: false, crafted: false, merging: false };
@@ -124,7 +126,7 @@ const fn group(
     suite: Suite,
     evidence: Evidence,
 ) -> Group {
-    Group { name, features, direction, suite, family: None, evidence, sender_off: &[], tied: &[] }
+    Group { name, features, direction, suite, family: None, evidence, sender_off: &[], tied: &[], cpu: None }
 }
 
 /// Every kind, in the order in which it is tried.
@@ -136,9 +138,21 @@ pub static GROUPS: &[Group] = &[
         Suite { datagrams: 48, ..TCP },
         Evidence::Partial,
     ),
-    Group { family: Some(4), ..group("tso", &["tx-tcp-segmentation"], Direction::Tx, TCP, Evidence::Supers) },
-    Group { family: Some(6), ..group("tso6", &["tx-tcp6-segmentation"], Direction::Tx, TCP, Evidence::Supers) },
-    Group { sender_off: TSO, ..group("gso", &["tx-generic-segmentation"], Direction::Tx, TCP, Evidence::Bytes) },
+    Group {
+        cpu: Some("tso-cpu"),
+        family: Some(4),
+        ..group("tso", &["tx-tcp-segmentation"], Direction::Tx, TCP, Evidence::Supers)
+    },
+    Group {
+        cpu: Some("tso6-cpu"),
+        family: Some(6),
+        ..group("tso6", &["tx-tcp6-segmentation"], Direction::Tx, TCP, Evidence::Supers)
+    },
+    Group {
+        cpu: Some("gso-cpu"),
+        sender_off: TSO,
+        ..group("gso", &["tx-generic-segmentation"], Direction::Tx, TCP, Evidence::Bytes)
+    },
     group(
         "uso",
         &["tx-udp-segmentation"],
@@ -146,8 +160,16 @@ pub static GROUPS: &[Group] = &[
         Suite { tcp: false, segmented: true, ..TCP },
         Evidence::Supers,
     ),
-    Group { family: Some(4), ..group("tunnel-tso", TUNNEL_TSO, Direction::Tx, TCP, Evidence::Supers) },
-    Group { family: Some(6), ..group("tunnel-tso6", TUNNEL_TSO, Direction::Tx, TCP, Evidence::Supers) },
+    Group {
+        cpu: Some("tunnel-tso-cpu"),
+        family: Some(4),
+        ..group("tunnel-tso", TUNNEL_TSO, Direction::Tx, TCP, Evidence::Supers)
+    },
+    Group {
+        cpu: Some("tunnel-tso6-cpu"),
+        family: Some(6),
+        ..group("tunnel-tso6", TUNNEL_TSO, Direction::Tx, TCP, Evidence::Supers)
+    },
     Group {
         // `igb_fix_features()`: stripping and inserting are one.
         tied: &["rx-vlan-hw-parse"],
@@ -160,9 +182,21 @@ pub static GROUPS: &[Group] = &[
         )
     },
     group("rx-checksum", &["rx-checksum"], Direction::Rx, CRAFTED, Evidence::Bytes),
-    Group { sender_off: TSO, ..group("gro", &["rx-gro"], Direction::Rx, MERGING, Evidence::Merged) },
-    Group { sender_off: TSO, ..group("lro", &["rx-lro"], Direction::Rx, MERGING, Evidence::Merged) },
-    Group { sender_off: TSO, ..group("gro-hw", &["rx-gro-hw"], Direction::Rx, MERGING, Evidence::Merged) },
+    Group {
+        cpu: Some("gro-cpu"),
+        sender_off: TSO,
+        ..group("gro", &["rx-gro"], Direction::Rx, MERGING, Evidence::Merged)
+    },
+    Group {
+        cpu: Some("lro-cpu"),
+        sender_off: TSO,
+        ..group("lro", &["rx-lro"], Direction::Rx, MERGING, Evidence::Merged)
+    },
+    Group {
+        cpu: Some("gro-hw-cpu"),
+        sender_off: TSO,
+        ..group("gro-hw", &["rx-gro-hw"], Direction::Rx, MERGING, Evidence::Merged)
+    },
     Group {
         tied: &["tx-vlan-hw-insert"],
         ..group("vlan-strip", &["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"], Direction::Rx, CRAFTED, Evidence::Bytes)

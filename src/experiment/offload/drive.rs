@@ -192,6 +192,13 @@ pub fn verify(
                 let done = put_back_one(world, &at, &asked);
                 Sample::Set(done.map(|()| Vec::new()).map_err(|error| error.to_string()))
             }
+            Action::Measure(order) => match suite::cost(world, targets, &order, seed) {
+                Ok(cost) => Sample::Measured(cost),
+                Err(error) => {
+                    outcome = Err(error);
+                    Sample::Interrupted
+                }
+            },
             Action::Probe(order) => match suite::probe(world, targets, &order, seed, &mut loans) {
                 Ok(probed) => Sample::Probed(Box::new(probed)),
                 Err(error) => {

@@ -7,6 +7,7 @@ use crate::{
     packet::{Comparison, Finding, Findings, Kind},
     plan::desired::LinkRef,
     record::{OffloadCheck, OffloadVerdict},
+    stats::{Criterion, Verdict, compare},
 };
 
 /// How a TCP stream went.
@@ -350,6 +351,45 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
         row.verdict = OffloadVerdict::NotActive;
         row.evidence = format!("switching it off changes nothing: {}", row.evidence);
     }
+}
+
+/// What CPU time a feature saves: times a byte with it off and with it on, or why there are none.
+pub fn economy(check: &Check, path: &str, costs: Result<(&[f64], &[f64]), &str>) -> OffloadCheck {
+    let mut row = row(check, path, OffloadVerdict::Inconclusive, String::new());
+    row.check = check.group.cpu.unwrap_or(check.group.name).to_owned();
+    let compared = costs.map(|(off, on)| compare(off, on, Criterion::CPU));
+    let compared = match compared {
+        Ok(Some(compared)) => compared,
+        Ok(None) => {
+            row.evidence = "no CPU time was measured".to_owned();
+            return row;
+        }
+        Err(why) => {
+            row.evidence = format!("CPU time could not be measured: {why}");
+            return row;
+        }
+    };
+    // Percent of what a byte costs with it off: from the least to the most.
+    let percent = |change: f64| format!("{:.0} %", change.abs() * 100.0);
+    let change = compared.change.unwrap_or_default();
+    let within = compared.change_interval.map_or_else(String::new, |interval| {
+        format!(" (95 %: {:.0} to {:.0} %)", -interval.high * 100.0, -interval.low * 100.0)
+    });
+    let figures = format!(
+        "{:.3} ns/B with it on, {:.3} with it off; {} rounds each by turns, p {:.3}",
+        compared.b,
+        compared.a,
+        compared.rounds_a.min(compared.rounds_b),
+        compared.p
+    );
+    (row.verdict, row.evidence) = match compared.verdict {
+        Verdict::Better => (OffloadVerdict::Pass, format!("saves {} of CPU time{within}: {figures}", percent(change))),
+        Verdict::Worse => (OffloadVerdict::Ineffective, format!("costs {} more CPU time: {figures}", percent(change))),
+        Verdict::NoDifference => {
+            (OffloadVerdict::Ineffective, format!("saves no CPU time ({}): {figures}", compared.reason.name()))
+        }
+    };
+    row
 }
 
 /// Whole paths: the bytes, the checksums that the receiver accepts, tags, what may be merged.

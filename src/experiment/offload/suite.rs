@@ -11,7 +11,7 @@ use super::{
     checks::{Target, Way},
     judge::{Crafted, Probed},
     machine::Order,
-    traffic::{Between, Pair, checksum_errors, stream},
+    traffic::{Between, Pair, checksum_errors, cpu_cost, stream},
 };
 use crate::{
     apply::{ApplyError, features::Loans, world::World},
@@ -33,6 +33,8 @@ use crate::{
 
 /// Bytes of a stream: several super-packets.
 const STREAM: u64 = 256 << 10;
+/// Bytes of a measurement of CPU time.
+const MEASURED: u64 = 8 << 20;
 /// Numbers of crafted datagrams; the wrong ones stand behind the right ones, the tagged ones behind both.
 const GOOD: u32 = 1 << 24;
 const BAD: u32 = 2 << 24;
@@ -100,6 +102,21 @@ pub fn probe(
         probed.crafted = Some(result);
     }
     Ok(probed)
+}
+
+/// CPU time a byte, in nanoseconds, of a transfer in the order's direction; why there is none.
+///
+/// # Errors
+/// A namespace is not there.
+pub fn cost(world: &World, targets: &[Target], order: &Order, seed: u64) -> Result<Result<f64, String>, ApplyError> {
+    let way = targets[order.target].way(order.reversed);
+    let (from, to) = (world.get(&way.from)?, world.get(&way.to)?);
+    let wanted = |address: &std::net::IpAddr| order.family.is_none_or(|only| (only == 4) == address.is_ipv4());
+    let Some(&(source, destination)) = way.addresses.iter().find(|(source, _)| wanted(source)) else {
+        return Ok(Err("the path has no address of that family".to_owned()));
+    };
+    let between = Between { from: (from, source), to: (to, destination) };
+    Ok(on_one_cpu(|| cpu_cost(between, MEASURED, seed))?.map_err(|error| error.to_string()))
 }
 
 /// Does `work` where it, the threads that it starts, and the kernel's work for both are on one CPU. A veth receives on the CPU
