@@ -147,6 +147,27 @@ fn the_kernel_merges_by_the_rules() {
     lab.netbench(&["topo", "destroy", "rules"]).ok();
 }
 
+/// Cut by the kernel, the same bytes cost both ends several times the CPU time: even a busy machine shows it, since threads are
+/// charged for what they do themselves. A veth has no receive-side scaling, and that is said.
+#[test]
+fn what_segmentation_saves_is_stated_with_its_interval() {
+    let Some(lab) = Lab::new("offload-cpu") else { return };
+    let mut said = String::new();
+    let stated = lab::eventually(std::time::Duration::from_secs(30), || {
+        let json = record(&lab.netbench(&["offload", "verify", "veth", "--only", "tso", "--json"]).ok());
+        said = format!("{json:#}");
+        let rows = json["checks"].as_array().expect("checks");
+        let row = rows.iter().find(|row| row["check"] == "tso-cpu" && row["device"] == "client/eth0");
+        let row = row.unwrap_or_else(|| panic!("no tso-cpu: {said}"));
+        let evidence = row["evidence"].as_str().unwrap_or_default();
+        row["verdict"] == "PASS" && evidence.starts_with("saves ") && evidence.contains(" % of CPU time (95 %: ")
+    });
+    assert!(stated, "{said}");
+    let json = record(&lab.netbench(&["offload", "verify", "veth", "--only", "rss", "--json"]).ok());
+    assert_eq!(verdicts(&json, "rss"), [("server/eth0", "SKIP"), ("client/eth0", "SKIP")], "{json:#}");
+    assert!(json.to_string().contains("the device has no receive-side scaling"), "{json:#}");
+}
+
 /// A topology with VXLAN over one family, IPv4 and IPv6 within, and outer checksums or none.
 fn vxlan(outer: &str, sums: &str) -> String {
     format!(

@@ -7,9 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::judge::{Datagrams, Stream};
+use super::{
+    judge::{Datagrams, Stream},
+    spread::Seen,
+};
 use crate::{
-    kernel::{Netns, netlink::sys::set_int_option},
+    kernel::{
+        Netns,
+        netlink::sys::{int_option, set_int_option},
+    },
     packet::{
         craft::{fill, marked_payload},
         segments::marked,
@@ -229,6 +235,28 @@ pub fn cpu_cost(between: Between<'_>, bytes: u64, seed: u64) -> io::Result<f64> 
         }
         Ok((sent + received) as f64 / bytes as f64)
     })
+}
+
+/// Opens so many connections one after the other, sends a byte over each, and asks by which queue it came.
+///
+/// # Errors
+/// One of them could not be opened, or its byte did not arrive.
+pub fn connections(between: Between<'_>, count: usize) -> io::Result<Vec<Seen>> {
+    const SO_INCOMING_NAPI_ID: i32 = 56;
+    let listener = inside(between.to.0, || TcpListener::bind((between.to.1, 0)))?;
+    let to = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let mut seen = Vec::new();
+    for _ in 0..count {
+        let mut client = inside(between.from.0, || connect(between.from.1, to))?;
+        let (mut server, from) = accept(&listener)?;
+        server.set_read_timeout(Some(WITHIN))?;
+        client.write_all(&[1])?;
+        server.read_exact(&mut [0])?;
+        let napi = int_option(&server, libc::SOL_SOCKET, SO_INCOMING_NAPI_ID)?;
+        seen.push(Seen { from, to, napi: napi.cast_unsigned() });
+    }
+    Ok(seen)
 }
 
 /// Nanoseconds of CPU time of the calling thread.
