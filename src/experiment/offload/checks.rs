@@ -106,6 +106,8 @@ pub struct Group {
     pub evidence: Evidence,
     /// Features of the sending device that must be off for this one to be seen.
     pub sender_off: &'static [&'static str],
+    /// Features of the device itself that must be off for it.
+    pub own_off: &'static [&'static str],
     /// Features that some drivers switch only together with these.
     pub tied: &'static [&'static str],
     /// Name of the row that says what CPU time it saves, where that is what it is for.
@@ -126,7 +128,18 @@ const fn group(
     suite: Suite,
     evidence: Evidence,
 ) -> Group {
-    Group { name, features, direction, suite, family: None, evidence, sender_off: &[], tied: &[], cpu: None }
+    Group {
+        name,
+        features,
+        direction,
+        suite,
+        family: None,
+        evidence,
+        sender_off: &[],
+        own_off: &[],
+        tied: &[],
+        cpu: None,
+    }
 }
 
 /// Every kind, in the order in which it is tried.
@@ -189,12 +202,12 @@ pub static GROUPS: &[Group] = &[
     },
     Group {
         cpu: Some("lro-cpu"),
-        sender_off: TSO,
+        own_off: &["rx-gro"],
         ..group("lro", &["rx-lro"], Direction::Rx, MERGING, Evidence::Merged)
     },
     Group {
         cpu: Some("gro-hw-cpu"),
-        sender_off: TSO,
+        own_off: &["rx-gro"],
         ..group("gro-hw", &["rx-gro-hw"], Direction::Rx, MERGING, Evidence::Merged)
     },
     Group {
@@ -309,6 +322,7 @@ fn check(
     } else {
         check.quiet.extend(off(&way.hops[hand].at, group.sender_off, features));
     }
+    check.quiet.extend(off(&hop.at, group.own_off, features));
     Some(check)
 }
 

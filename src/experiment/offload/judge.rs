@@ -7,7 +7,7 @@ use crate::{
     packet::{Comparison, Finding, Findings, Kind},
     plan::desired::LinkRef,
     record::{OffloadCheck, OffloadVerdict},
-    stats::{Criterion, Verdict, compare},
+    stats::compare::{Criterion, Verdict, compare},
 };
 
 /// How a TCP stream went.
