@@ -89,6 +89,8 @@ pub struct Probed {
     pub datagrams: Vec<Datagrams>,
     /// Crafted frames.
     pub crafted: Option<Crafted>,
+    /// How much the counters of the devices before and behind rose, of those that count such things.
+    pub counted: BTreeMap<LinkRef, BTreeMap<&'static str, u64>>,
     /// How much the receiver's `InCsumErrors` (TCP and UDP) rose, those by crafted frames left out.
     pub checksum_errors: u64,
 }
@@ -273,7 +275,18 @@ pub fn feature(check: &Check, path: &str, off: &Probed, on: &Probed) -> OffloadC
         (None, None) if row.verdict == OffloadVerdict::Pass => effect(check, off, on, &mut row),
         (None, None) => {}
     }
+    row.evidence += &counters(at, off, on);
     row
+}
+
+/// What the device itself counted, where it counts: with the feature on, and off where that differs.
+fn counters(at: &LinkRef, off: &Probed, on: &Probed) -> String {
+    let (Some(with), without) = (on.counted.get(at), off.counted.get(at)) else { return String::new() };
+    let before = |name: &str| without.and_then(|without| without.get(name)).copied().unwrap_or_default();
+    let told = with.iter().filter(|(name, count)| **count > 0 || before(name) > 0);
+    let text: Vec<String> =
+        told.map(|(name, count)| format!("{name} {count} with it on, {} with it off", before(name))).collect();
+    if text.is_empty() { String::new() } else { format!("; the device counted {}", text.join(", ")) }
 }
 
 /// What a frame shows by itself, whatever else keeps the path from working.

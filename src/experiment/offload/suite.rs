@@ -19,7 +19,7 @@ use crate::{
         Netns,
         capture::{Bounds, Capture, Captured, Injector},
         error::Operation,
-        napi,
+        napi, qstats,
     },
     packet::{
         Frame, Limits, Tag, VnetHeader, compare,
@@ -69,11 +69,17 @@ pub fn probe(
     let mut probed = Probed { complete: true, ..Probed::default() };
     let (from, to) = (world.get(&way.from)?, world.get(&way.to)?);
     let errors = checksum_errors(to);
+    let counted = counters(world, &way, order)?;
     let captures = start(world, &way.hops, &places)?;
     let (ports, pairs) = on_one_cpu(|| send(&way, (from, to), order, seed, &mut probed))?;
     let captured = finish(captures);
     look(target, &way, order, &captured, &|flow| ports.contains(&flow.to.1), &mut probed);
     probed.checksum_errors = checksum_errors(to).saturating_sub(errors);
+    probed.counted = counters(world, &way, order)?;
+    for (at, counters) in &mut probed.counted {
+        let before = |name: &str| counted.get(at).and_then(|before| before.get(name)).copied().unwrap_or_default();
+        counters.iter_mut().for_each(|(name, count)| *count = count.saturating_sub(before(name)));
+    }
     if order.suite.crafted || order.suite.merging {
         let (outgoing, _) = frames(&way, &captured, 0);
         let template = |pair: &Pair| {
@@ -132,6 +138,18 @@ fn on_one_cpu<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ApplyError>
         let done = pinned.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok(done.map_err(|error| Operation::plain("keep the traffic of a probe on", "one CPU").io(error))?)
     })
+}
+
+type Counters = BTreeMap<LinkRef, BTreeMap<&'static str, u64>>;
+
+/// What the two devices of an order count by themselves; nothing of a whole path.
+fn counters(world: &World, way: &Way, order: &Order) -> Result<Counters, ApplyError> {
+    let Some((hand, wire)) = order.between else { return Ok(Counters::new()) };
+    let of = |hop: usize| {
+        let at = &way.hops[hop].at;
+        Ok((at.clone(), qstats::qstats(world.get(&at.ns)?, &at.name)?))
+    };
+    [hand, wire].into_iter().map(of).collect()
 }
 
 /// The streams and datagrams of a probe; the ports that they went to, and the sockets that are still open.
