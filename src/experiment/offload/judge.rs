@@ -7,7 +7,7 @@ use crate::{
     packet::{Comparison, Finding, Findings, Kind},
     plan::desired::LinkRef,
     record::{OffloadCheck, OffloadVerdict},
-    stats::compare::{Criterion, Verdict, compare},
+    stats::compare::{CPU_EFFECT, Criterion, Verdict, compare},
 };
 
 /// How a TCP stream went.
@@ -386,8 +386,11 @@ pub fn economy(check: &Check, path: &str, costs: Result<(&[f64], &[f64]), &str>)
     let percent = |change: f64| format!("{:.0} %", change.abs() * 100.0);
     let change = compared.change.unwrap_or_default();
     let within = compared.change_interval.map_or_else(String::new, |interval| {
-        format!(" (95 %: {:.0} to {:.0} %)", -interval.high * 100.0, -interval.low * 100.0)
+        let most = (-interval.low).min(1.0);
+        format!(" (95 %: {:.0} to {:.0} %)", -interval.high * 100.0, most * 100.0)
     });
+    // May it save as much as matters, for all that is known?
+    let is_open = compared.change_interval.is_none_or(|interval| -interval.low >= CPU_EFFECT);
     let figures = format!(
         "{:.3} ns/B with it on, {:.3} with it off; {} rounds each by turns, p {:.3}",
         compared.b,
@@ -398,6 +401,9 @@ pub fn economy(check: &Check, path: &str, costs: Result<(&[f64], &[f64]), &str>)
     (row.verdict, row.evidence) = match compared.verdict {
         Verdict::Better => (OffloadVerdict::Pass, format!("saves {} of CPU time{within}: {figures}", percent(change))),
         Verdict::Worse => (OffloadVerdict::Ineffective, format!("costs {} more CPU time: {figures}", percent(change))),
+        Verdict::NoDifference if is_open => {
+            (OffloadVerdict::Inconclusive, format!("what it saves is lost in the noise{within}: {figures}"))
+        }
         Verdict::NoDifference => {
             (OffloadVerdict::Ineffective, format!("saves no CPU time ({}): {figures}", compared.reason.name()))
         }
