@@ -521,8 +521,8 @@ fn verdict<'j>(json: &'j Value, device: &str, check: &str) -> (&'j str, String) 
 fn a_port_that_sends_bundles_of_datagrams_as_fragments_is_named() {
     let Some(world) = World::new("sriov-offload") else { return };
     let file = world.file(
-        "name = \"t\"\n[nic.l]\npci = \"PF0\"\ncable = \"r\"\n[nic.r]\npci = \"PF1\"\n\
-         [node.a]\nnic = \"l\"\nchannels = { combined = 2 }\n[node.b]\nnic = \"r\"\nchannels = { combined = 2 }\n",
+        "name = \"t\"\n[nic.l]\npci = \"PF0\"\ncable = \"r\"\nchannels = { combined = 2 }\n\
+         [nic.r]\npci = \"PF1\"\nchannels = { combined = 2 }\n[node.a]\nnic = \"l\"\n[node.b]\nnic = \"r\"\n",
     );
     let json = world.lab.netbench(&["offload", "verify", &file, "--only", "tx-checksum,uso,vlan-insert,rss", "--json"]);
     let json = json.exits(3).json();

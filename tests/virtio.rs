@@ -33,8 +33,22 @@ fn virtio_over_taps_is_right_and_each_offload_is_seen_at_work() {
              [node.a]\nnic = \"l\"\n[node.b]\nnic = \"r\"\n"
         ),
     );
+    let mut wrong = String::new();
+    // What comes of a busy machine is gone at the next try; what stays is one.
+    for _ in 0..2 {
+        wrong = differences(&lab, &file);
+        if wrong.is_empty() {
+            return;
+        }
+        eprintln!("{wrong}");
+    }
+    panic!("{wrong}");
+}
+
+/// Verifies, and says what is not as it should be.
+fn differences(lab: &Lab, file: &str) -> String {
     let only = "tx-checksum,tso,uso,gro,gro-hw,rss";
-    let json = lab.netbench(&["offload", "verify", &file, "--only", only, "--json"]).ok().json();
+    let json = lab.netbench(&["offload", "verify", file, "--only", only, "--json"]).ok().json();
     let row = |device: &str, check: &str| {
         let rows = json["checks"].as_array().into_iter().flatten();
         let is_it =
@@ -42,18 +56,24 @@ fn virtio_over_taps_is_right_and_each_offload_is_seen_at_work() {
         let row = rows.into_iter().find(is_it).unwrap_or_else(|| panic!("{device} {check}: {json:#}"));
         (row["verdict"].as_str().unwrap_or_default(), row["evidence"].as_str().unwrap_or_default())
     };
+    let mut wrong = String::new();
+    let mut expect = |device: &str, check: &str, verdict: &str, text: &str| {
+        let (is, evidence) = row(device, check);
+        if is != verdict || !evidence.contains(text) {
+            wrong += &format!("{device} {check} is {is}, not {verdict} with `{text}`: {evidence}\n");
+        }
+    };
     for check in ["integrity", "rx-verification", "vlan", "merge-rules"] {
-        assert_eq!(row("a -> b", check).0, "PASS", "{json:#}");
+        expect("a -> b", check, "PASS", "");
     }
     for device in ["a/eth0", "b/eth0"] {
-        for check in ["tx-checksum", "tso", "uso", "gro", "gro-hw"] {
-            assert_eq!(row(device, check).0, "PASS", "{device} {check}: {json:#}");
-        }
-        let (_, merges) = row(device, "gro");
-        assert!(merges.contains("merged by 8 of 8 by which they may"), "{merges}");
-        let (_, uncut) = row(device, "gro-hw");
-        assert!(uncut.contains("packets merged on arrival with it on, 0 with it off"), "{uncut}");
-        assert_eq!(row(device, "rss"), ("SKIP", "the device has one receive queue: there is nothing to spread over"));
+        expect(device, "tx-checksum", "PASS", "checksum left to do with it on, 0 with it off");
+        expect(device, "tso", "PASS", "super-packets handed over with it on, 0 with it off");
+        expect(device, "uso", "PASS", "super-packets handed over with it on, 0 with it off");
+        expect(device, "gro", "PASS", "merged by 8 of 8 by which they may");
+        expect(device, "gro-hw", "PASS", "packets merged on arrival with it on, 0 with it off");
+        expect(device, "rss", "SKIP", "the device has one receive queue: there is nothing to spread over");
     }
-    assert_eq!(row("all devices", "state").0, "PASS", "{json:#}");
+    expect("all devices", "state", "PASS", "");
+    wrong
 }

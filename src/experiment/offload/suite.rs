@@ -34,7 +34,7 @@ use crate::{
 /// Bytes of a stream: several super-packets.
 const STREAM: u64 = 256 << 10;
 /// Bytes of a measurement of CPU time.
-const MEASURED: u64 = 8 << 20;
+const MEASURED: u64 = 4 << 20;
 /// Numbers of crafted datagrams; the wrong ones stand behind the right ones, the tagged ones behind both.
 const GOOD: u32 = 1 << 24;
 const BAD: u32 = 2 << 24;
