@@ -30,7 +30,7 @@ pub mod snmp;
 
 pub use error::Error;
 pub use netns::Netns;
-pub use observe::{Wanted, congestion_controls, counters, machine, observe};
+pub use observe::{Wanted, congestion_controls, counters, machine, observe, root_qdisc};
 
 /// Results of this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -223,6 +223,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             record.warnings.extend(rates::check(profile, &flows, &known)?);
         }
         options.rates = known;
+        super::pacing::settle(&mut options.tuning, &world, &flows)?;
         prove::carrier(&world, &loaded.desired)?;
         measure(&mut record, &world, &flows, &options, &mut line, &interrupt)
     });
