@@ -160,7 +160,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from apply" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from apply" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from apply" -s V -l version -d 'Print version'
-complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -l prove -d 'Also prove the MTU of every declared path with packets'
+complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -l prove -d 'Also prove with traffic: the MTU of every declared path, the VLANs of switches, and what NICs were told of their virtual functions; exit 1 on what does not hold'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -l json -d 'Print the outcome as JSON'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand topo; and __fish_seen_subcommand_from verify" -s V -l version -d 'Print version'

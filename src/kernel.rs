@@ -24,6 +24,7 @@ pub mod rootless;
 
 pub mod capture;
 pub mod df_probe;
+pub mod frame_probe;
 pub mod path_probe;
 pub mod quiet;
 pub mod snmp;

@@ -9,6 +9,7 @@ pub mod marks;
 pub mod observed;
 pub mod ovs;
 pub mod path;
+pub mod proof;
 pub mod sriov;
 pub mod step;
 pub mod text;

@@ -30,7 +30,7 @@ pub use self::{
 use crate::{
     facts::{Machine, OvsFacts},
     measured::{Latency, ReceiveMode, Schedule, SendMode, Side, Test, Tuning},
-    plan::ceiling::RateSource,
+    plan::{ceiling::RateSource, proof::SettingProof},
     stats::{
         Spread,
         sequential::{Rule, Stop},
@@ -64,6 +64,9 @@ pub struct RunRecord {
     pub peer: Option<PeerRecord>,
     /// The MTU of every path, proved with packets before the measurement.
     pub proofs: Vec<MtuProof>,
+    /// What switches and NICs were told (VLANs, settings of virtual functions), tried with frames before the measurement.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<SettingProof>,
     /// How long the kernel took to become quiet after the topology was made, milliseconds.
     pub quiet_ms: f64,
     /// Length of the measurement, seconds.
@@ -101,6 +104,7 @@ impl RunRecord {
             machine,
             peer: None,
             proofs: Vec::new(),
+            settings: Vec::new(),
             quiet_ms: 0.0,
             elapsed_s: 0.0,
             flows: Vec::new(),

@@ -295,14 +295,18 @@ fn a_tunnel_with_static_forwarding_does_not_learn() {
 fn vlans_on_a_bridge_or_the_option_that_is_missing() {
     let Some(lab) = Lab::new("vlan") else { return };
     let before = lab.settled();
-    let text = bridge("vlan", "", ", vlan = 7", ", vlan = 7")
-        .replace("kind = \"bridge\"", "kind = \"bridge\"\nvlan_filtering = true");
+    let text = bridge("vlan", "[node.stranger]\n", ", vlan = 7", ", vlan = 7")
+        .replace("kind = \"bridge\"", "kind = \"bridge\"\nvlan_filtering = true")
+        .replace("ports = [", "ports = [{ node = \"stranger\", vlan = 8 }, ");
+    let text = text + "[[flow]]\nfrom = \"client\"\nto = \"server\"\n";
     let file = lab.file("t.toml", &text);
     let done = lab.netbench(&["topo", "apply", &file]);
     if done.code == Some(0) {
         let shown = lab.json_in("nb-vlan-fabric", "bridge -j vlan show dev client-0");
         assert_eq!(shown[0]["vlans"][0]["vlan"], 7, "{shown}");
-        lab.netbench(&["topo", "verify", "vlan"]).ok();
+        let proved = lab.netbench(&["topo", "verify", "vlan", "--prove", "--json"]).ok().json();
+        let outcomes: Vec<_> = proved["settings"].as_array().expect("settings").iter().map(|s| &s["outcome"]).collect();
+        assert_eq!(outcomes, ["not_tested", "enforced", "enforced"], "the stranger is alone in its VLAN: {proved}");
         lab.netbench(&["topo", "destroy", "vlan"]).ok();
     } else {
         done.exits(5).says("CONFIG_BRIDGE_VLAN_FILTERING");

@@ -89,6 +89,41 @@ fn a_row_that_somebody_changed_is_named_and_mended() {
 }
 
 #[test]
+fn vlans_are_tried_with_frames_and_a_leak_is_a_finding() {
+    let Some(lab) = Lab::with("ovs-leak", PROGRAMS) else { return };
+    lab.netbench(&["topo", "apply", "ovs-vlan"]).ok();
+    let proved = lab.netbench(&["topo", "verify", "ovs-vlan", "--prove", "--json"]).ok().json();
+    let settings = proved["settings"].as_array().expect("settings").clone();
+    assert_eq!(settings.len(), 4, "{proved}");
+    for setting in &settings {
+        assert_eq!(setting["outcome"], "enforced", "{setting}");
+        // What must arrive did, at the other end in the VLAN and nowhere else.
+        let frames: Vec<u64> = (setting["probes"].as_array().expect("probes").iter())
+            .map(|probe| probe["sent"].as_u64().unwrap_or(0))
+            .collect();
+        assert_eq!(frames, [10, 10, 10, 10], "{setting}");
+    }
+    // Every row is as declared, and yet one port's frames go to another VLAN as well.
+    let bridge = "unix:/run/netbench/ovs-vlan/ovs-fabric/br1.mgmt";
+    lab.sh(&format!("ovs-ofctl add-flow {bridge} 'priority=9,in_port=red-a-0,actions=output:blue-a-0,normal'"));
+    lab.netbench(&["topo", "verify", "ovs-vlan"]).ok();
+    let leak = lab.netbench(&["topo", "verify", "ovs-vlan", "--prove"]).exits(1);
+    assert!(
+        leak.stdout.contains(
+            "red-a/eth0: vlan 100 accepted, NOT enforced: its frames leave the VLAN: 10 of 10 arrived at blue-a/eth0"
+        ),
+        "{leak}"
+    );
+    // The figure may be refused (4): a hop of the other flow counts as well.
+    let done = lab.netbench(&["run", "ovs-vlan", "--duration", "300ms", "--rounds", "1", "--test", "tcp_rr", "--json"]);
+    assert!(matches!(done.code, Some(0 | 4)), "{done}");
+    let record = done.json();
+    assert!(record["warnings"].to_string().contains("red-a/eth0: vlan 100 accepted, NOT enforced"), "{record}");
+    assert_eq!(record["settings"][0]["outcome"], "not_enforced", "{record}");
+    lab.netbench(&["topo", "destroy", "ovs-vlan"]).ok();
+}
+
+#[test]
 fn an_edit_changes_the_switch_and_leaves_nothing_behind() {
     let Some(lab) = Lab::with("ovs-edit", PROGRAMS) else { return };
     let before = lab.settled();

@@ -1,4 +1,9 @@
-//! After apply: the MTU of every declared path is proved with packets, and the quiet point is awaited.
+//! After apply: the MTU of every declared path is proved with packets, what switches and NICs were told with frames, and the
+//! quiet point is awaited.
+
+mod settings;
+mod spots;
+mod vlans;
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +14,10 @@ use crate::{
         observe::{Wanted, observe},
         quiet,
     },
-    plan::desired::{Desired, FlowPath, LinkKind, LinkRef, NsId},
+    plan::{
+        desired::{Desired, FlowPath, LinkKind, LinkRef, NsId},
+        proof::SettingProof,
+    },
     topology::model::VfLinkState,
 };
 
@@ -65,6 +73,17 @@ impl MtuProof {
 pub fn mtu(world: &World, desired: &Desired) -> Result<Vec<MtuProof>, ApplyError> {
     carrier(world, desired)?;
     paths(world, &desired.flows)
+}
+
+/// Tries with frames what switches and NICs were told: the VLANs of ports, the settings of virtual functions. Nothing where
+/// none is declared. Sends frames of an EtherType for experiments, those of functions also out on the wire.
+///
+/// # Errors
+/// A namespace or an interface is not there, packet sockets fail, or Ctrl-C.
+pub fn enforcement(world: &World, desired: &Desired) -> Result<Vec<SettingProof>, ApplyError> {
+    let mut proofs = vlans::vlans(world, desired)?;
+    proofs.extend(settings::settings(world, desired)?);
+    Ok(proofs)
 }
 
 /// Waits until the ports on the declared paths have a carrier: a NIC that has made virtual functions was reset, and the

@@ -32,7 +32,7 @@ pub fn observe(world: &World, desired: &Desired) -> Result<BTreeMap<String, Obse
 }
 
 /// Where the NIC's interface is: where it was put, or at home.
-fn holder<'a>(
+pub(super) fn holder<'a>(
     world: &'a World,
     place: &NsId,
     pci: &str,

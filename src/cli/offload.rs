@@ -16,6 +16,7 @@ use crate::{
         features::Loans,
         interrupt,
         journal::{StateRoot, Store},
+        prove,
         world::World,
     },
     experiment::{
@@ -100,6 +101,8 @@ impl Session {
                 return Err(ApplyError::NoNamespace { ns: ns.id.clone() }.into());
             }
         }
+        line.say("waiting for the ports");
+        prove::carrier(&world, &loaded.desired)?;
         let store = root.lock(&loaded.desired.topology)?;
         Ok(Ok(Self { loaded, targets, world, store, line, interrupt, rootless, was_up, root }))
     }

@@ -27,7 +27,10 @@ use crate::{
     },
     kernel::{self, rootless},
     measured::{ReceiveMode, SendMode, Test},
-    plan::desired::{FlowPath, LinkRef, NsId},
+    plan::{
+        desired::{FlowPath, LinkRef, NsId},
+        proof::SettingProof,
+    },
     record::{MtuProof, RunRecord, TopologyRef},
     report,
     stats::sequential::Rule,
@@ -225,6 +228,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         options.rates = known;
         super::pacing::settle(&mut options.tuning, &world, &flows)?;
         prove::carrier(&world, &loaded.desired)?;
+        line.say("proving what switches and NICs were told");
+        record.settings = prove::enforcement(&world, &loaded.desired)?;
+        record.warnings.extend(record.settings.iter().filter(|proof| proof.is_finding()).map(SettingProof::text));
         measure(&mut record, &world, &flows, &options, &mut line, &interrupt)
     });
     line.clear();

@@ -24,7 +24,10 @@ use crate::{
         options::Options,
     },
     kernel::{self, rootless},
-    plan::desired::{FlowPath, NsId},
+    plan::{
+        desired::{FlowPath, NsId},
+        proof::SettingProof,
+    },
     record::{
         self, RoundRecord, RunRecord, TopologyRef,
         manifest::Manifest,
@@ -180,6 +183,11 @@ impl Bench {
             if !proof.holds() {
                 self.warnings.push(format!("{}: {}", variant.label, proof.text()));
             }
+        }
+        // What is applied in turn is made again each round; a NIC does not change its mind.
+        if variant.record.manifest.is_none() {
+            let findings = prove::enforcement(&world, desired)?.into_iter().filter(SettingProof::is_finding);
+            self.warnings.extend(findings.map(|proof| format!("{}: {}", variant.label, proof.text())));
         }
         let quiet = prove::quiet_point(&world)?;
         if !quiet.reached {

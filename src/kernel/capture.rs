@@ -75,6 +75,8 @@ impl Captured {
 pub struct Capture {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Captured>>,
+    socket: Arc<OwnedFd>,
+    index: u32,
 }
 
 impl Capture {
@@ -85,14 +87,20 @@ impl Capture {
     pub fn start(ns: &Netns, name: &IfName, bounds: Bounds) -> Result<Self> {
         let operation = || Operation::on("capture frames", name, ns.label());
         let index = link::index(ns, name.as_str())?;
-        let socket = ns.within(|| bound(index, true))?.map_err(|error| operation().io(error))?;
+        let socket = Arc::new(ns.within(|| bound(index, true))?.map_err(|error| operation().io(error))?);
         let stop = Arc::new(AtomicBool::new(false));
-        let told = stop.clone();
+        let (told, read_from) = (stop.clone(), socket.clone());
         let thread = std::thread::Builder::new()
             .name("capture".into())
-            .spawn(move || read(&socket, bounds, &told))
+            .spawn(move || read(&read_from, bounds, &told))
             .map_err(|error| operation().io(error))?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, thread: Some(thread), socket, index })
+    }
+
+    /// Makes the port promiscuous until the capture ends: it takes frames that it would filter. A port that may not be
+    /// (a virtual function that is not trusted) stays as it is.
+    pub fn everything(&mut self) {
+        let _ = packet::promiscuous(&self.socket, self.index);
     }
 
     /// Takes what waits in the socket and ends.

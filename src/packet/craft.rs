@@ -24,7 +24,7 @@ pub struct Ends {
     pub tag: Option<Tag>,
 }
 
-/// TCP fields of a crafted segment.
+/// Fields of a crafted TCP segment and of the packet around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpFields {
     /// Sequence number.
@@ -37,6 +37,24 @@ pub struct TcpFields {
     pub tos: u8,
     /// IPv4 identification.
     pub id: u16,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// IPv4's flags and fragment offset, as they stand: 0x4000 is DF, 0x2000 MF.
+    pub fragment: u16,
+    /// IPv6 flow label, 20 bits.
+    pub label: u32,
+    /// TCP options, a multiple of 4 bytes.
+    pub options: &'static [u8],
+    /// IPv4 options, a multiple of 4 bytes; IPv6 has none of them.
+    pub ip_options: &'static [u8],
+}
+
+impl Default for TcpFields {
+    /// An ACK that may not be fragmented.
+    fn default() -> Self {
+        let (options, ip_options): (&[u8], &[u8]) = (&[], &[]);
+        Self { seq: 1, ack: 1, flags: 0x10, tos: 0, id: 0, ttl: 64, fragment: 0x4000, label: 0, options, ip_options }
+    }
 }
 
 impl Ends {
@@ -62,22 +80,25 @@ impl Ends {
         datagram.extend(length.to_be_bytes());
         datagram.extend([0, 0]);
         datagram.extend(payload);
-        self.packet(17, 0, 0, datagram, 6)
+        self.packet(17, TcpFields::default(), datagram, 6)
     }
 
-    /// A TCP segment without options.
+    /// A TCP segment.
     pub fn tcp(&self, fields: TcpFields, payload: &[u8]) -> Vec<u8> {
         let mut segment = Vec::with_capacity(20 + payload.len());
         segment.extend(self.from.port().to_be_bytes());
         segment.extend(self.to.port().to_be_bytes());
         segment.extend(fields.seq.to_be_bytes());
         segment.extend(fields.ack.to_be_bytes());
-        segment.extend([0x50, fields.flags, 0x40, 0, 0, 0, 0, 0]);
+        let words = 5 + fields.options.len() as u8 / 4;
+        segment.extend([words << 4, fields.flags, 0x40, 0, 0, 0, 0, 0]);
+        segment.extend(fields.options);
         segment.extend(payload);
-        self.packet(6, fields.tos, fields.id, segment, 16)
+        self.packet(6, fields, segment, 16)
     }
 
-    fn packet(&self, protocol: u8, tos: u8, id: u16, mut transport: Vec<u8>, checksum_at: usize) -> Vec<u8> {
+    fn packet(&self, protocol: u8, fields: TcpFields, mut transport: Vec<u8>, checksum_at: usize) -> Vec<u8> {
+        let TcpFields { tos, id, ttl, fragment, label, ip_options, .. } = fields;
         let mut frame = Vec::with_capacity(64 + transport.len());
         frame.extend(self.to_mac);
         frame.extend(self.from_mac);
@@ -89,20 +110,24 @@ impl Ends {
         match (self.from.ip(), self.to.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 frame.extend([0x08, 0x00]);
-                let mut header = vec![0x45, tos];
-                header.extend(((20 + length) as u16).to_be_bytes());
+                let mut header = vec![0x45 + ip_options.len() as u8 / 4, tos];
+                header.extend(((20 + ip_options.len() + length) as u16).to_be_bytes());
                 header.extend(id.to_be_bytes());
-                header.extend([0x40, 0, 64, protocol, 0, 0]);
+                header.extend(fragment.to_be_bytes());
+                header.extend([ttl, protocol, 0, 0]);
                 header.extend(from.octets());
                 header.extend(to.octets());
+                header.extend(ip_options);
                 let checksum = !fold(sum(&header));
                 header[10..12].copy_from_slice(&checksum.to_be_bytes());
                 frame.extend(header);
             }
             (from, to) => {
-                frame.extend([0x86, 0xdd, 0x60 | tos >> 4, tos << 4, 0, 0]);
+                let first = 6 << 28 | u32::from(tos) << 20 | label & 0xf_ffff;
+                frame.extend([0x86, 0xdd]);
+                frame.extend(first.to_be_bytes());
                 frame.extend((length as u16).to_be_bytes());
-                frame.extend([protocol, 64]);
+                frame.extend([protocol, ttl]);
                 for address in [from, to] {
                     match address {
                         IpAddr::V4(address) => frame.extend(address.to_ipv6_mapped().octets()),
@@ -114,6 +139,7 @@ impl Ends {
         let start = frame.len();
         frame.append(&mut transport);
         if let Some(network) = parse(&frame).network {
+            // Over the whole of the transport part, also where it is called a fragment.
             let checksum = !fold(pseudo(&network, protocol, length) + sum(&frame[start..]));
             let checksum = if checksum == 0 && protocol == 17 { 0xffff } else { checksum };
             frame[start + checksum_at..start + checksum_at + 2].copy_from_slice(&checksum.to_be_bytes());

@@ -74,7 +74,11 @@ fn of_frame(frame: &Frame, at: usize, wanted: &impl Fn(&Flow) -> bool, segments:
     let inner = layers.innermost();
     let (Some(network), Some(transport)) = (&inner.network, &inner.transport) else { return };
     let payload = &frame.bytes[transport.payload.clone()];
-    let tags: Vec<Tag> = frame.stripped.into_iter().chain(layers.tags.iter().copied()).collect();
+    // Of a packet in a tunnel its own: those around the tunnel belong to another wire.
+    let tags: Vec<Tag> = match &layers.inner {
+        Some(_) => inner.tags.clone(),
+        None => frame.stripped.into_iter().chain(layers.tags.iter().copied()).collect(),
+    };
     let ip_length = match layers.network.as_ref() {
         Some(outer) if !frame.vnet.is_super() => outer.end - outer.start,
         _ => 0,

@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use netbench::{
-    kernel::{self, Wanted, ethtool, link, nic, qdisc},
+    kernel::{
+        self, Wanted,
+        capture::{Bounds, Capture, Injector},
+        ethtool, link, nic, qdisc,
+    },
+    packet::VnetHeader,
     plan::{desired::Qdisc, observed::ObservedNs, step::NicState},
     topology::model::{Netem, Shaper, ShaperKind},
     units::IfName,
@@ -216,4 +221,26 @@ fn a_borrowed_port_returns_to_its_bridge_and_may_stay_in_its_namespace() {
     );
     assert_eq!(nic::by_pci("ffff:ff:ff.7"), None);
     assert_eq!(nic::by_pci("../../.."), None);
+}
+
+/// A port filters frames that are not for it. A capture that asks for everything has it promiscuous, and no longer than it lasts.
+#[test]
+fn a_capture_of_everything_ends_with_the_capture() {
+    if !isolated() {
+        return;
+    }
+    let (a, b) = (namespace("a"), namespace("b"));
+    veth((&a, "eth0"), (&b, "eth0"), 1500);
+    let promiscuity = || run(&b, "ip -d link show dev eth0").contains(" promiscuity 1 ");
+    let mut capture = Capture::start(&b, &name("eth0"), Bounds::default()).unwrap();
+    assert!(!promiscuity());
+    capture.everything();
+    assert!(promiscuity());
+    let injector = Injector::open(&a, &name("eth0")).unwrap();
+    let frame = [&[2, 0, 0, 0, 0, 0x99, 2, 0, 0, 0, 0, 1, 0x88, 0xb5][..], &[7; 50]].concat();
+    injector.send(VnetHeader::default(), &frame).unwrap();
+    let captured = capture.finish();
+    assert!(captured.is_complete());
+    assert_eq!(captured.frames.iter().filter(|seen| seen.bytes == frame && !seen.outgoing).count(), 1);
+    assert!(!promiscuity());
 }

@@ -7,6 +7,7 @@ use crate::{
     apply::{destroy::Removed, prove::MtuProof, world::netns_path},
     plan::{
         desired::{Desired, NsOrigin},
+        proof::SettingProof,
         step::Step,
         text::kind_word,
     },
@@ -150,6 +151,8 @@ pub struct Verify {
     pub drift: Vec<String>,
     /// With `--prove`: the MTU of every declared path.
     pub proofs: Vec<Proof>,
+    /// With `--prove`: what switches and NICs were told (VLANs, settings of virtual functions), tried with frames.
+    pub settings: Vec<SettingProof>,
 }
 
 /// An element of `topo list --json`

@@ -5,14 +5,18 @@ use super::{
     apply::plural,
     output,
 };
-use crate::apply::{self, journal::StateRoot, prove, world::World};
+use crate::{
+    apply::{self, journal::StateRoot, prove, world::World},
+    plan::proof::SettingProof,
+};
 
 /// Compare what is there with what is declared, field by field; exit 1 on drift.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The name of a topology that is up, or a topology file.
     topology: String,
-    /// Also prove the MTU of every declared path with packets.
+    /// Also prove with traffic: the MTU of every declared path, the VLANs of switches, and what NICs were told of their
+    /// virtual functions; exit 1 on what does not hold.
     #[arg(long)]
     prove: bool,
     /// Print the outcome as JSON.
@@ -29,19 +33,23 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let drift = apply::verify(&desired, &root)?;
-    let mut proofs = Vec::new();
+    let (mut proofs, mut settings) = (Vec::new(), Vec::new());
     if args.prove && drift.is_empty() {
         let mut world = World::new(&desired.topology);
         world.observe(&desired, None)?;
         proofs = prove::mtu(&world, &desired)?;
+        settings = prove::enforcement(&world, &desired)?;
     }
-    let holds = proofs.iter().all(prove::MtuProof::holds);
+    let holds = proofs.iter().all(prove::MtuProof::holds) && !settings.iter().any(SettingProof::is_finding);
     if args.json {
         let proofs = proofs.iter().map(output::Proof::from).collect();
-        data(&output::Verify { topology: desired.topology.clone(), drift: drift.clone(), proofs })?;
+        data(&output::Verify { topology: desired.topology.clone(), drift: drift.clone(), proofs, settings })?;
     } else if drift.is_empty() {
         talk(&format!("{}: all is as declared", desired.topology));
         proofs.iter().for_each(|proof| talk(&proof.text()));
+        let (findings, others): (Vec<_>, Vec<_>) = settings.iter().partition(|proof| proof.is_finding());
+        others.into_iter().for_each(|proof| talk(&proof.text()));
+        print(&findings.into_iter().map(|proof| proof.text() + "\n").collect::<String>())?;
     } else {
         print(&(drift.join("\n") + "\n"))?;
         let differences = plural(drift.len(), "difference");

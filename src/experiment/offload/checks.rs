@@ -104,6 +104,8 @@ pub struct Group {
     pub evidence: Evidence,
     /// Features of the sending device that must be off for this one to be seen.
     pub sender_off: &'static [&'static str],
+    /// Features that some drivers switch only together with these.
+    pub tied: &'static [&'static str],
 }
 
 const TCP: Suite = Suite { tcp: true, datagrams: 0, segmented: false, crafted: false };
@@ -117,7 +119,7 @@ const fn group(
     suite: Suite,
     evidence: Evidence,
 ) -> Group {
-    Group { name, features, direction, suite, family: None, evidence, sender_off: &[] }
+    Group { name, features, direction, suite, family: None, evidence, sender_off: &[], tied: &[] }
 }
 
 /// Every kind, in the order in which it is tried.
@@ -146,7 +148,17 @@ pub static GROUPS: &[Group] = &[
         TCP,
         Evidence::Supers,
     ),
-    group("vlan-insert", &["tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"], Direction::Tx, CRAFTED, Evidence::Bytes),
+    Group {
+        // `igb_fix_features()`: stripping and inserting are one.
+        tied: &["rx-vlan-hw-parse"],
+        ..group(
+            "vlan-insert",
+            &["tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"],
+            Direction::Tx,
+            CRAFTED,
+            Evidence::Bytes,
+        )
+    },
     group("rx-checksum", &["rx-checksum"], Direction::Rx, CRAFTED, Evidence::Bytes),
     Group {
         sender_off: TSO,
@@ -160,7 +172,10 @@ pub static GROUPS: &[Group] = &[
         sender_off: TSO,
         ..group("gro-hw", &["rx-gro-hw"], Direction::Rx, Suite { crafted: true, datagrams: 8, ..TCP }, Evidence::Merged)
     },
-    group("vlan-strip", &["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"], Direction::Rx, CRAFTED, Evidence::Bytes),
+    Group {
+        tied: &["tx-vlan-hw-insert"],
+        ..group("vlan-strip", &["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"], Direction::Rx, CRAFTED, Evidence::Bytes)
+    },
     group("tunnel-rx", &["rx-udp_tunnel-port-offload"], Direction::Rx, TCP, Evidence::Bytes),
 ];
 
@@ -173,6 +188,8 @@ pub struct Check {
     pub group: &'static Group,
     /// Features to switch, with what they are asked to be now.
     pub features: BTreeMap<String, bool>,
+    /// Features to switch along where the driver refuses otherwise, likewise.
+    pub tied: BTreeMap<String, bool>,
     /// Number of the target.
     pub target: usize,
     /// Against the flow's direction?
@@ -220,11 +237,12 @@ fn check(
     }
     let there: Vec<(&str, &Feature)> =
         group.features.iter().filter_map(|name| Some((*name, known.get(*name)?))).collect();
-    let changeable: BTreeMap<String, bool> = there
-        .iter()
-        .filter(|(_, feature)| feature.changeable)
-        .map(|(name, feature)| ((*name).to_owned(), feature.wanted))
-        .collect();
+    let switchable = |names: &[&str]| {
+        let there = names.iter().filter_map(|name| Some((*name, known.get(*name)?)));
+        let changeable = there.filter(|(_, feature)| feature.changeable);
+        changeable.map(|(name, feature)| (name.to_owned(), feature.wanted)).collect::<BTreeMap<String, bool>>()
+    };
+    let changeable = switchable(group.features);
     let in_force = there.iter().any(|(_, feature)| feature.active);
     if changeable.is_empty() && !in_force {
         return None; // The device does not have it.
@@ -240,6 +258,7 @@ fn check(
         at: hop.at.clone(),
         group,
         features: changeable,
+        tied: switchable(group.tied),
         target: number,
         reversed,
         hand,

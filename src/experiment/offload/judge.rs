@@ -107,12 +107,15 @@ fn verdict_of(finding: &Finding, probed: &Probed) -> OffloadVerdict {
 
 /// All that is wrong, on the wire and at the ends, the worst first.
 fn faults(probed: &Probed) -> Vec<Fault> {
-    let mut faults: Vec<Fault> = probed
-        .comparison
-        .findings
-        .iter()
-        .map(|finding| Fault { verdict: verdict_of(finding, probed), text: finding.to_string() })
-        .collect();
+    let seen = &probed.comparison.findings;
+    let mut faults: Vec<Fault> =
+        seen.iter().map(|finding| Fault { verdict: verdict_of(finding, probed), text: finding.to_string() }).collect();
+    if let Some(at) = seen.iter().position(|finding| finding.kind == Kind::Fragmented)
+        && seen.worst().is_some_and(|worst| !of_the_frame(worst.kind))
+    {
+        // What did not come came in fragments.
+        faults[..=at].rotate_right(1);
+    }
     let mut add = |verdict, text| faults.push(Fault { verdict, text });
     for stream in &probed.streams {
         let family = stream.family;
@@ -256,11 +259,42 @@ pub fn feature(check: &Check, path: &str, off: &Probed, on: &Probed) -> OffloadC
         (Some(fault), Some(_)) => {
             row.verdict = OffloadVerdict::Inconclusive;
             row.evidence = format!("the path is as broken with it off: {}", fault.text);
+            either_way(check, off, on, &mut row);
         }
         (None, None) if row.verdict == OffloadVerdict::Pass => effect(check, off, on, &mut row),
         (None, None) => {}
     }
     row
+}
+
+/// What a frame shows by itself, whatever else keeps the path from working.
+fn of_the_frame(kind: Kind) -> bool {
+    !matches!(kind, Kind::Lost | Kind::MissingSegment | Kind::Reordered | Kind::Duplicated)
+}
+
+/// The path is broken with the feature off as well, as it is where both ends are: what the wire shows in one case and not
+/// in the other is the feature's all the same, where frames came in both.
+fn either_way(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
+    if off.comparison.came == 0 || on.comparison.came == 0 {
+        return;
+    }
+    let only = |these: &Probed, others: &Probed| {
+        let (these, others) = (findings(these), findings(others));
+        let new =
+            |finding: &Finding| of_the_frame(finding.kind) && others.iter().all(|other| other.kind != finding.kind);
+        these.into_iter().filter(new).collect::<Vec<_>>()
+    };
+    let (with, without) = (only(on, off), only(off, on));
+    let (new, probed, is_on) = match (with.first(), without.first()) {
+        (Some(_), _) => (with, on, true),
+        (None, Some(_)) => (without, off, false),
+        (None, None) => return,
+    };
+    row.verdict = verdict_of(&new[0], probed);
+    let state = if is_on { "on" } else { "off" };
+    row.evidence = format!("only with it {state}: {}; the path does not work either way", new[0]);
+    row.cure = Some(format!("{}{}", switch(&check.at, &check.features, !is_on), place_text(probed)));
+    row.findings = new;
 }
 
 /// Right either way: does it do anything?
@@ -326,6 +360,12 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
     if let Some((from, to)) = &wire.place {
         integrity.evidence += &format!("; first seen between {from} and {to}");
     }
+    if let Some(senders) = wire.place.as_ref().filter(|_| undone(&wire)).map(|(from, _)| from) {
+        integrity.cure = Some(format!(
+            "have the kernel do the checksums, at both ends of that wire: in {}: `ethtool -K {} tx off`",
+            senders.ns, senders.name
+        ));
+    }
     rows.push(integrity);
     let Some(crafted) = &probed.crafted else { return rows };
     if let Some(why) = &crafted.failed {
@@ -375,6 +415,12 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
         rows.push(row);
     }
     rows
+}
+
+/// Checksums were left to a device that is no switch, and not done.
+fn undone(probed: &Probed) -> bool {
+    let seen = &probed.comparison.findings;
+    !probed.place_is_ovs && seen.worst().is_some_and(|worst| worst.kind == Kind::PartialChecksum)
 }
 
 fn whole_cure(probed: &Probed) -> String {

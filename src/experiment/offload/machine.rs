@@ -171,6 +171,14 @@ impl Verifier {
     }
 
     fn refused(&mut self, why: &str) {
+        if self.phase == Phase::Off
+            && let Some(check) = self.checks.front_mut()
+            && !check.tied.is_empty()
+        {
+            // Once more, with what some drivers have tied to it.
+            check.features.append(&mut check.tied);
+            return;
+        }
         if let Some(check) = self.checks.front() {
             let row = judge::refused(check, self.text(), self.phase == Phase::On, why);
             self.rows.push(row);

@@ -1,4 +1,4 @@
-//! The unsafe calls of AF_PACKET: `bind` to an interface, `recvmsg` with auxiliary data, `sendto`.
+//! The unsafe calls of AF_PACKET: `bind` to an interface, `recvmsg` with auxiliary data, `sendto`, memberships.
 
 use std::{
     io, mem,
@@ -99,6 +99,27 @@ pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Receiv
     Ok(Received { bytes: bytes.min(buffer.len()), auxdata, outgoing: from.sll_pkttype == 4 })
 }
 
+/// `PACKET_MR_PROMISC` on an interface for as long as the socket lives.
+pub(crate) fn promiscuous(socket: impl AsFd, index: u32) -> io::Result<()> {
+    let request = libc::packet_mreq {
+        mr_ifindex: index as i32,
+        mr_type: libc::PACKET_MR_PROMISC as u16,
+        mr_alen: 0,
+        mr_address: [0; 8],
+    };
+    // SAFETY: pointer and length describe `request`, which lives through the call.
+    result(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const request).cast(),
+            size_of::<libc::packet_mreq>() as libc::socklen_t,
+        )
+    })?;
+    Ok(())
+}
+
 /// Sends what the buffer holds by the interface that the socket is bound to.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length describe `bytes`, which the kernel only reads.
@@ -123,4 +144,42 @@ pub(crate) fn statistics(socket: impl AsFd) -> io::Result<(u32, u32)> {
         )
     })?;
     Ok((stats.tp_packets, stats.tp_drops))
+}
+
+/// What an interface lets in besides frames to itself, for as long as the socket is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Membership {
+    /// Everything (`PACKET_MR_PROMISC`).
+    Promiscuous,
+    /// Every group (`PACKET_MR_ALLMULTI`).
+    AllMulticast,
+    /// Another unicast address of its own (`PACKET_MR_UNICAST`).
+    Address([u8; 6]),
+}
+
+/// Joins; the kernel leaves when the socket is closed, also by the death of the process (`packet_flush_mclist()`).
+pub(crate) fn join(socket: impl AsFd, index: u32, membership: Membership) -> io::Result<()> {
+    // SAFETY: an all-zero packet_mreq is valid.
+    let mut request: libc::packet_mreq = unsafe { mem::zeroed() };
+    request.mr_ifindex = index as i32;
+    request.mr_type = match membership {
+        Membership::Promiscuous => libc::PACKET_MR_PROMISC,
+        Membership::AllMulticast => libc::PACKET_MR_ALLMULTI,
+        Membership::Address(address) => {
+            request.mr_alen = 6;
+            request.mr_address[..6].copy_from_slice(&address);
+            libc::PACKET_MR_UNICAST
+        }
+    } as u16;
+    // SAFETY: pointer and length describe `request`, which lives through the call; the descriptor is borrowed.
+    result(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_ADD_MEMBERSHIP,
+            (&raw const request).cast(),
+            size_of::<libc::packet_mreq>() as libc::socklen_t,
+        )
+    })?;
+    Ok(())
 }

@@ -18,7 +18,7 @@ fn frame(bytes: Vec<u8>) -> Frame {
 }
 
 fn tcp(number: u16, seq: u32, flags: u8, payload: &[u8]) -> Frame {
-    frame(ends(false).tcp(TcpFields { seq, ack: 1, flags, tos: 0, id: 100 + number }, payload))
+    frame(ends(false).tcp(TcpFields { seq, flags, id: 100 + number, ..TcpFields::default() }, payload))
 }
 
 /// A super-packet of five segments, and what a device ought to make of it.
@@ -205,7 +205,7 @@ fn tunnelled(inner: &[u8], outer_sum: bool) -> Frame {
 
 #[test]
 fn inner_and_outer_checksums_are_told_apart() {
-    let inner = ends(true).tcp(TcpFields { seq: 1, ack: 1, flags: 16, tos: 0, id: 0 }, &[7; 100]);
+    let inner = ends(true).tcp(TcpFields::default(), &[7; 100]);
     let mut spoiled = inner.clone();
     spoil_checksum(&mut spoiled);
     for with in [true, false] {
@@ -215,6 +215,35 @@ fn inner_and_outer_checksums_are_told_apart() {
     let mut outer = tunnelled(&inner, true);
     outer.bytes[41] ^= 0x10;
     assert_eq!(kinds(&[tunnelled(&inner, true)], &[outer]), [Kind::WrongOuterChecksum]);
+}
+
+/// The emulated 82576 sums where the frame lies: it knows nothing of tunnels, leaves the inner sum undone, and makes the outer
+/// one right for what is there. The sender's capture shares these bytes.
+#[test]
+fn an_outer_sum_that_the_device_wrote_over_the_senders_is_judged_where_it_arrives() {
+    let mut inner = ends(false).udp(&[7; 100]);
+    let layers = parse(&inner);
+    let (network, transport) = (layers.network.as_ref().unwrap(), layers.transport.as_ref().unwrap());
+    let left = checksum::fold(checksum::pseudo(network, 17, inner.len() - transport.start));
+    let at = transport.checksum_at;
+    inner[at..at + 2].copy_from_slice(&left.to_be_bytes());
+    let mut sent = tunnelled(&inner, true);
+    sent.vnet = VnetHeader { flags: NEEDS_CSUM, csum_start: 84, csum_offset: 6, ..VnetHeader::default() };
+    sent.outgoing = true;
+    let outer: Vec<Kind> = kinds(&[], &[sent.clone()]);
+    assert_eq!(outer, [], "on the way out");
+    let came = Frame { vnet: VnetHeader::default(), outgoing: false, ..sent.clone() };
+    assert_eq!(kinds(&[], &[came]), [Kind::PartialChecksum], "where it arrives");
+    let at = sent.bytes.len() - inner.len() - 10;
+    sent.bytes[at] ^= 0x55;
+    assert_eq!(kinds(&[], &[sent.clone()]), [Kind::WrongOuterChecksum], "right neither way");
+    // The outer sum alone was left to it, and is done.
+    let mut outer = tunnelled(&ends(false).udp(&[7; 100]), true);
+    outer.vnet = VnetHeader { flags: NEEDS_CSUM, csum_start: 34, csum_offset: 6, ..VnetHeader::default() };
+    outer.outgoing = true;
+    assert_eq!(kinds(&[], &[outer.clone()]), [], "done on the way out");
+    outer.bytes[40] ^= 0x55;
+    assert_eq!(kinds(&[], &[outer]), [Kind::WrongOuterChecksum], "neither left nor done");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::experiment::offload::checks::GROUPS;
 
 fn streams(right: u64, failed: Option<&str>) -> Probed {
     let stream = Stream { family: 4, sent: 100, right, failed: failed.map(str::to_owned), ..Stream::default() };
@@ -40,4 +41,48 @@ fn a_partial_checksum_behind_open_vswitch_names_it_and_its_cure() {
 fn nothing_arriving_is_a_drop() {
     let row = &whole("a -> b", &streams(0, Some("connection timed out")))[0];
     assert_eq!(row.verdict, OffloadVerdict::Drop);
+}
+
+fn check() -> Check {
+    let group = GROUPS.iter().find(|group| group.name == "tx-checksum").unwrap();
+    Check {
+        at: LinkRef { ns: crate::plan::desired::NsId("a".into()), name: "eth0".parse().unwrap() },
+        group,
+        features: [("tx-checksum-ip-generic".to_owned(), true)].into(),
+        tied: BTreeMap::new(),
+        target: 0,
+        reversed: false,
+        hand: 0,
+        wire: 1,
+        quiet: Vec::new(),
+        skip: None,
+    }
+}
+
+/// Both ends' devices are broken: with either of them mended nothing gets through.
+#[test]
+fn what_single_frames_show_is_charged_though_the_path_does_not_work_either_way() {
+    let dead = |kinds: &[Kind], came: u64| {
+        let mut probed = streams(0, Some("connection timed out"));
+        kinds.iter().for_each(|kind| probed.comparison.findings.add(*kind, || "TCP seq 1".to_owned()));
+        probed.comparison.came = came;
+        probed
+    };
+    let row = feature(&check(), "a -> b", &dead(&[], 9), &dead(&[Kind::PartialChecksum], 9));
+    assert_eq!(row.verdict, OffloadVerdict::Leak, "{row:?}");
+    assert!(row.evidence.starts_with("only with it on: partial checksum leaked"), "{row:?}");
+    assert!(row.evidence.ends_with("the path does not work either way"), "{row:?}");
+    assert!(row.cure.as_ref().unwrap().contains("ethtool -K eth0 tx-checksum-ip-generic off"), "{row:?}");
+    let row = feature(&check(), "a -> b", &dead(&[Kind::WrongChecksum], 9), &dead(&[], 9));
+    assert_eq!(row.verdict, OffloadVerdict::Corrupt);
+    assert!(row.cure.as_ref().unwrap().contains("tx-checksum-ip-generic on"), "{row:?}");
+    // Not: what shows either way, what the broken path itself makes, and what nothing came to be compared with.
+    for (off, on) in [
+        (dead(&[Kind::PartialChecksum], 9), dead(&[Kind::PartialChecksum], 9)),
+        (dead(&[], 9), dead(&[Kind::Lost, Kind::MissingSegment], 9)),
+        (dead(&[], 0), dead(&[Kind::PartialChecksum], 9)),
+    ] {
+        let row = feature(&check(), "a -> b", &off, &on);
+        assert_eq!((row.verdict, row.cure), (OffloadVerdict::Inconclusive, None), "{}", row.evidence);
+    }
 }

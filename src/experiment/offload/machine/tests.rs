@@ -45,6 +45,8 @@ fn features() -> Features {
         ("tx-tcp6-segmentation", on),
         ("rx-gro", off),
         ("rx-checksum", fixed),
+        ("tx-vlan-hw-insert", on),
+        ("rx-vlan-hw-parse", on),
     ];
     let of: BTreeMap<String, Feature> = of.map(|(name, feature)| (name.to_owned(), feature)).into();
     [(link("client"), of.clone()), (link("server"), of)].into()
@@ -55,6 +57,8 @@ struct Model {
     now: BTreeMap<LinkRef, BTreeMap<String, bool>>,
     faulty: Option<(LinkRef, &'static str, Kind)>,
     refuse: Option<&'static str>,
+    /// Features that the driver switches only together.
+    tied: [&'static str; 2],
     gaps: u32,
     probes: u32,
     time: u64,
@@ -64,13 +68,17 @@ impl Model {
     fn new() -> Self {
         let wanted = |known: &BTreeMap<String, Feature>| known.iter().map(|(n, f)| (n.clone(), f.wanted)).collect();
         let now = features().iter().map(|(at, known)| (at.clone(), wanted(known))).collect();
-        Self { now, faulty: None, refuse: None, gaps: 0, probes: 0, time: 0 }
+        Self { now, faulty: None, refuse: None, tied: [""; 2], gaps: 0, probes: 0, time: 0 }
     }
 
     fn set(&mut self, at: &LinkRef, asked: &BTreeMap<String, bool>) -> Sample {
         self.time += 1;
         if self.refuse.is_some_and(|name| asked.get(name) == Some(&false)) {
             return Sample::Set(Err("the driver refused".to_owned()));
+        }
+        let [one, other] = self.tied.map(|name| asked.get(name));
+        if one != other {
+            return Sample::Set(Err("asked for on, stays off".to_owned()));
         }
         self.now.get_mut(at).unwrap().extend(asked.clone());
         Sample::Set(Ok(Vec::new()))
@@ -173,6 +181,29 @@ fn a_refused_switch_is_not_active_and_gaps_are_tried_again() {
     let mut model = Model { gaps: 2, ..Model::new() };
     let rows = model.run(None);
     assert_eq!((model.probes, rows[0].verdict), (without + 2, OffloadVerdict::Pass));
+}
+
+/// `igb_fix_features()`: inserting follows stripping.
+#[test]
+fn features_that_a_driver_ties_are_switched_together() {
+    let vlan = ["tx-vlan-hw-insert", "rx-vlan-hw-parse"];
+    let features = |rows: &[OffloadCheck], check: &str| {
+        rows.iter().find(|row| row.check == check).map(|row| row.features.clone()).unwrap()
+    };
+    let rows = Model::new().run(None);
+    assert_eq!(features(&rows, "vlan-insert"), ["tx-vlan-hw-insert"], "apart where that can be");
+    let rows = Model { tied: vlan, ..Model::new() }.run(None);
+    for check in ["vlan-insert", "vlan-strip"] {
+        let device = if check == "vlan-insert" { "client/eth0" } else { "server/eth0" };
+        assert_ne!(verdict(&rows, device, check), OffloadVerdict::NotActive, "{rows:?}");
+        assert_eq!(features(&rows, check), ["rx-vlan-hw-parse", "tx-vlan-hw-insert"]);
+    }
+    // Tied to something else still: said, and not asked for without end.
+    let rows = Model { tied: ["tx-vlan-hw-insert", "rx-gro"], ..Model::new() }.run(None);
+    assert_eq!(verdict(&rows, "client/eth0", "vlan-insert"), OffloadVerdict::NotActive);
+    for step in 0..60 {
+        Model { tied: vlan, ..Model::new() }.run(Some(step));
+    }
 }
 
 #[test]
