@@ -64,7 +64,7 @@ pub struct Paced {
     pub p99_ns: u64,
     /// Largest.
     pub max_ns: u64,
-    /// Most datagrams that went one after the other less than half a gap apart.
+    /// The smallest bucket, in datagrams, with which a policer at the rate asked for passes all that was sent.
     pub largest_burst: u64,
     /// Most datagrams that a late sender makes up for.
     pub burst_limit: u64,

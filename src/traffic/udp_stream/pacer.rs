@@ -85,7 +85,7 @@ impl Choice {
             p50_ns: at(0.5),
             p99_ns: at(0.99),
             max_ns: gaps.max,
-            largest_burst: gaps.largest,
+            largest_burst: gaps.largest_burst(),
             burst_limit: pace.most(),
             missed: pace.missed(),
         })
@@ -160,8 +160,10 @@ impl Pacer {
 struct Gaps {
     asked: u64,
     last: Option<u64>,
-    run: u64,
-    largest: u64,
+    /// When a bucket that fills at the rate asked for would be full again.
+    full: u64,
+    /// Most that was taken out of it, nanoseconds of the rate.
+    taken: u64,
     max: u64,
     histogram: Option<Histogram<u64>>,
 }
@@ -170,7 +172,7 @@ impl Gaps {
     fn new(asked: u64) -> Self {
         // Two digits: it stays in the first-level cache.
         let histogram = Histogram::new_with_bounds(1, LONGEST, 2).ok();
-        Self { asked, last: None, run: 0, largest: 0, max: 0, histogram }
+        Self { asked, last: None, full: 0, taken: 0, max: 0, histogram }
     }
 
     fn note(&mut self, at: u64, count: u64) {
@@ -178,8 +180,8 @@ impl Gaps {
             return;
         }
         let gap = self.last.map(|last| at.saturating_sub(last));
-        self.run = if gap.is_some_and(|gap| gap < self.asked / 2) { self.run + count } else { count };
-        self.largest = self.largest.max(self.run);
+        self.full = self.full.max(at).saturating_add(count.saturating_mul(self.asked));
+        self.taken = self.taken.max(self.full - at);
         self.max = self.max.max(gap.unwrap_or(0));
         self.last = Some(at);
         if let Some(histogram) = &mut self.histogram {
@@ -188,6 +190,11 @@ impl Gaps {
             }
             histogram.saturating_record_n(0, count - 1);
         }
+    }
+
+    /// The smallest bucket of datagrams with which a policer at the rate asked for passes all of them.
+    fn largest_burst(&self) -> u64 {
+        (self.taken + self.asked / 2) / self.asked.max(1)
     }
 }
 
@@ -202,10 +209,28 @@ mod tests {
         for (at, count) in [(0, 1), (1000, 1), (2000, 1), (3000, 5), (3400, 2), (3900, 0), (9000, 1)] {
             gaps.note(at, count);
         }
-        assert_eq!((gaps.largest, gaps.max), (7, 5600));
+        assert_eq!((gaps.largest_burst(), gaps.max), (7, 5600));
         let histogram = gaps.histogram.unwrap();
         assert_eq!(histogram.len(), 10, "one fewer than datagrams");
         assert_eq!(histogram.value_at_quantile(0.5), 0, "five of ten are 0");
+    }
+
+    /// One at a time, as fast as a slow host can: each call less late than the one before, and never a burst beyond the limit.
+    #[test]
+    fn a_burst_is_within_the_limit_however_slowly_it_is_handed_over() {
+        for step in [1, 100, 400, 499, 501, 700, 999] {
+            let mut pace = Pace::bounded(8, 8_000_000, 0, (8_000, 1));
+            let mut gaps = Gaps::new(pace.gap_ns());
+            let mut now = 50_000;
+            for _ in 0..200 {
+                if pace.due(now) > 0 {
+                    pace.sent(1);
+                    gaps.note(now, 1);
+                }
+                now += step;
+            }
+            assert!(gaps.largest_burst() <= pace.most() + 1, "{step}: {}", gaps.largest_burst());
+        }
     }
 
     #[test]
