@@ -5,6 +5,8 @@ use std::{
     net::SocketAddr,
 };
 
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
+
 use super::{
     checks::{Target, Way},
     judge::{Crafted, Probed},
@@ -13,7 +15,11 @@ use super::{
 };
 use crate::{
     apply::{ApplyError, world::World},
-    kernel::capture::{Bounds, Capture, Captured, Injector},
+    kernel::{
+        Netns,
+        capture::{Bounds, Capture, Captured, Injector},
+        error::Operation,
+    },
     packet::{
         Frame, Limits, Tag, VnetHeader, compare,
         craft::{Ends, TcpFields, marked_payload, spoil_checksum},
@@ -45,6 +51,39 @@ pub fn probe(world: &World, targets: &[Target], order: &Order, seed: u64) -> Res
     let (from, to) = (world.get(&way.from)?, world.get(&way.to)?);
     let errors = checksum_errors(to);
     let captures = start(world, &way.hops, &places)?;
+    let (ports, pairs) = on_one_cpu(|| send(&way, (from, to), order, seed, &mut probed))?;
+    let captured = finish(captures);
+    look(target, &way, order, &captured, &|flow| ports.contains(&flow.to.1), &mut probed);
+    probed.checksum_errors = checksum_errors(to).saturating_sub(errors);
+    if order.suite.crafted {
+        probed.crafted = Some(crafted(world, &way, order, &captured, &pairs)?);
+    }
+    Ok(probed)
+}
+
+/// Does `work` where it, the threads that it starts, and the kernel's work for both are on one CPU. A veth receives on the CPU
+/// that sent (`netif_rx()`): where sender and receiver are on two, data and the data that an acknowledgement releases go by
+/// two backlogs and come in another order than they were sent in, with no device to blame.
+fn on_one_cpu<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ApplyError> {
+    std::thread::scope(|scope| {
+        let pinned = scope.spawn(|| {
+            let mut one = CpuSet::new();
+            one.set(sched_getcpu());
+            sched_setaffinity(None, &one).map(|()| work())
+        });
+        let done = pinned.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok(done.map_err(|error| Operation::plain("keep the traffic of a probe on", "one CPU").io(error))?)
+    })
+}
+
+/// The streams and datagrams of a probe; the ports that they went to, and the sockets that are still open.
+fn send(
+    way: &Way,
+    (from, to): (&Netns, &Netns),
+    order: &Order,
+    seed: u64,
+    probed: &mut Probed,
+) -> (BTreeSet<u16>, Vec<Pair>) {
     let mut ports = BTreeSet::new();
     let mut pairs = Vec::new();
     let wanted = |family: bool| order.family.is_none_or(|only| (only == 4) == family);
@@ -71,13 +110,7 @@ pub fn probe(world: &World, targets: &[Target], order: &Order, seed: u64) -> Res
         }
         pairs.push(pair);
     }
-    let captured = finish(captures);
-    look(target, &way, order, &captured, &|flow| ports.contains(&flow.to.1), &mut probed);
-    probed.checksum_errors = checksum_errors(to).saturating_sub(errors);
-    if order.suite.crafted {
-        probed.crafted = Some(crafted(world, &way, order, &captured, &pairs)?);
-    }
-    Ok(probed)
+    (ports, pairs)
 }
 
 fn start(world: &World, hops: &[Hop], places: &[usize]) -> Result<BTreeMap<usize, Capture>, ApplyError> {
