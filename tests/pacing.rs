@@ -157,10 +157,10 @@ fn fq_spaces_what_the_sender_hands_over() {
         assert_eq!(paced.by, Some(Pacing::Fq), "{way}: {paced:?}");
         check(stream, paced);
         let throttled = lab.sh(&format!("tc -n {client} -s qdisc show dev eth0"));
+        // The last of a name is the sum: `(inactive 1 throttled 0)` is of now.
         let count = |word: &str| -> u64 {
-            let mut words = throttled.split_whitespace();
-            words.find(|w| w.trim_start_matches('(') == word).unwrap();
-            words.next().unwrap().trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+            let after = throttled.rsplit(&format!("{word} ")).next().unwrap();
+            after.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
         };
         assert!(count("throttled") > 0, "fq held nothing back: {throttled}");
         assert_eq!(count("dropped"), 0, "{throttled}");
