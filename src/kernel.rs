@@ -12,6 +12,7 @@ pub mod link;
 pub mod napi;
 pub mod netns;
 pub mod observe;
+pub mod openvswitch;
 pub mod qdisc;
 
 pub mod cpus;

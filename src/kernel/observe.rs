@@ -21,7 +21,7 @@ use crate::{
 
 pub(super) use links::rows;
 pub use links::{LinkRow, counters, group_members};
-pub(super) use tables::{addresses, routes};
+pub(super) use tables::{addresses, learned_neighbours, routes};
 
 /// What to read. Links are always read.
 #[derive(Debug, Clone, PartialEq, Eq)]
