@@ -195,8 +195,10 @@ fn run(case: &Case) -> Result<Option<String>, String> {
             "integrity" | "vlan" | "rx-verification" | "merge-rules" => &["tx-checksum"],
             check => &[check],
         };
+        let began = std::time::Instant::now();
         let checks = verify(&wired, only);
         seen = show(&checks);
+        eprintln!("{}: {:.1} s", case.name, began.elapsed().as_secs_f64());
         let is_right = |check: &&OffloadCheck| {
             check.check == case.check
                 && check.verdict == case.verdict
