@@ -66,6 +66,12 @@ impl Wanted {
     }
 }
 
+/// Kind of the root queueing discipline of an interface, such as `fq` or `noqueue`; none where there is no such interface.
+pub fn root_qdisc(ns: &Netns, name: &IfName) -> Result<Option<String>> {
+    let failed = |failure| Operation::of("read", "links", ns.label()).failed(failure);
+    Ok(rows(ns).map_err(failed)?.into_iter().find(|row| row.name == *name).map(|row| row.qdisc))
+}
+
 /// Reads a namespace. Tables that cannot hold anything (forwarding entries without a VXLAN device, say) are not read.
 pub fn observe(ns: &Netns, wanted: &Wanted) -> Result<ObservedNs> {
     let failed = |what: &'static str| move |failure| Operation::of("read", what, ns.label()).failed(failure);
