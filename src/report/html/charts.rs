@@ -203,7 +203,7 @@ pub fn time(html: &mut Html, flow: &FlowRecord, test: &TestRecord) {
             round.path.hops.iter().map(|hop| hop.dropped + hop.qdisc_dropped).sum::<u64>().to_string(),
             percent(&round.client),
             percent(&round.server),
-            round.bottleneck.as_ref().map_or("–".to_owned(), |b| format!("{}: {}", b.limit.name(), b.evidence)),
+            round.bottleneck.as_ref().map_or("–".to_owned(), |b| format!("{}: {}", b.limit.name(), b.text())),
         ]
     });
     let header =
