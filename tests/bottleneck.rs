@@ -14,7 +14,7 @@ use cables::Lab;
 use netbench::{
     experiment::{Options, options::Asked, run},
     facts::Machine,
-    measured::{ReceiveMode, SendMode, Side, Test},
+    measured::{ReceiveMode, SendMode, Test},
     plan::{
         ceiling::{LinkRate, RateSource},
         desired::{LinkRef, NsId},
