@@ -12,6 +12,7 @@ pub mod link;
 pub mod napi;
 pub mod netns;
 pub mod observe;
+pub mod openvswitch;
 pub mod qdisc;
 
 pub mod cpus;
@@ -27,12 +28,13 @@ pub mod capture;
 pub mod df_probe;
 pub mod frame_probe;
 pub mod path_probe;
+pub mod qstats;
 pub mod quiet;
 pub mod snmp;
 
 pub use error::Error;
 pub use netns::Netns;
-pub use observe::{Wanted, congestion_controls, counters, machine, observe};
+pub use observe::{Wanted, congestion_controls, counters, machine, observe, root_qdisc};
 
 /// Results of this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
