@@ -20,8 +20,10 @@ use crate::units::IfName;
 const QSTATS_GET: u8 = 12;
 /// `NETDEV_A_QSTATS_IFINDEX`
 const IFINDEX: u16 = 1;
-/// Those that say what became of checksums and segments, by the names of the kernel's netdev.yaml.
-const COUNTERS: [(&str, u16); 14] = [
+/// Packets, and what became of checksums and segments, by the names of the kernel's netdev.yaml.
+const COUNTERS: [(&str, u16); 16] = [
+    ("rx-packets", 8),
+    ("tx-packets", 10),
     ("rx-hw-drops", 13),
     ("rx-hw-drop-overruns", 14),
     ("rx-csum-complete", 15),
@@ -91,7 +93,10 @@ mod tests {
     #[test]
     fn numbers_of_both_widths_are_read_and_others_left_out() {
         let mut writer = Writer::after(&[]);
-        let bytes = writer.u32(IFINDEX, 7).u32(8, 99).u32(27, 12).u64(28, 5 << 32).finish();
-        assert_eq!(read(&bytes), BTreeMap::from([("tx-needs-csum", 12), ("tx-hw-gso-packets", 5 << 32)]));
+        let bytes = writer.u32(IFINDEX, 7).u32(8, 99).u32(9, 5).u32(27, 12).u64(28, 5 << 32).finish();
+        assert_eq!(
+            read(&bytes),
+            BTreeMap::from([("rx-packets", 99), ("tx-needs-csum", 12), ("tx-hw-gso-packets", 5 << 32)])
+        );
     }
 }
