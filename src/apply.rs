@@ -7,6 +7,7 @@ pub mod features;
 pub mod interrupt;
 pub mod journal;
 pub mod ovs;
+pub mod owner;
 pub mod prove;
 pub mod sriov;
 pub mod world;
@@ -21,6 +22,7 @@ pub use interrupt::interrupted;
 use self::{
     execute::Executor,
     journal::{History, JournalError, Record, StateRoot, Store},
+    owner::Owner,
     world::World,
 };
 use crate::{
@@ -127,6 +129,10 @@ impl ApplyError {
 pub struct Applied {
     /// Steps carried out; empty when there was nothing to do.
     pub steps: Vec<Step>,
+    /// Does it stay when this process ends? A temporary one that was up already does.
+    pub stays: bool,
+    /// Was something removed first that a killed command had made for its own time?
+    pub collected: bool,
     /// From lock to verified.
     pub elapsed: Duration,
 }
@@ -140,6 +146,9 @@ pub struct Declared<'a> {
     pub source: &'a str,
     /// Its text.
     pub text: &'a str,
+    /// Shall it live and die with this process, unless it is up already? Whoever says so destroys it or hands it over
+    /// ([`hand_over`]); after SIGKILL `topo gc` or the next apply removes it.
+    pub temporary: bool,
 }
 
 /// The steps that an apply would take now; nothing is changed and nothing is locked.
@@ -167,7 +176,7 @@ pub fn apply(declared: Declared<'_>, root: &StateRoot) -> Result<(World, Applied
     let started = Instant::now();
     let store = root.lock(&declared.desired.topology)?;
     match apply_locked(declared, &store) {
-        Ok((world, steps)) => Ok((world, Applied { steps, elapsed: started.elapsed() })),
+        Ok((world, applied)) => Ok((world, Applied { elapsed: started.elapsed(), ..applied })),
         Err(error) => {
             // Where nothing was ever announced, nothing was made: the folder need not stay.
             if store.history().is_ok_and(|history| history.intents.is_empty()) {
@@ -178,9 +187,12 @@ pub fn apply(declared: Declared<'_>, root: &StateRoot) -> Result<(World, Applied
     }
 }
 
-fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Vec<Step>), ApplyError> {
+fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Applied), ApplyError> {
     let desired = declared.desired;
+    store.refuse_others(&desired.topology)?;
+    let collected = destroy::collect_abandoned(&desired.topology, store)?;
     let history = store.history()?;
+    let temporary = declared.temporary && !history.is_up();
     let before = history.known();
     let mut world = World::new(&desired.topology);
     put_features_back(&mut world, store, before.as_ref())?;
@@ -193,14 +205,19 @@ fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Vec<Ste
         }
     }
     let unchanged = history.committed.as_ref() == Some(desired) && !history.unfinished;
-    if steps.is_empty() && unchanged {
-        return Ok((world, steps));
+    let applied = |steps| Applied { steps, stays: !temporary, collected, elapsed: Duration::ZERO };
+    if steps.is_empty() && unchanged && history.temporary == temporary {
+        return Ok((world, applied(steps)));
+    }
+    if temporary && store.owner()? != Owner::This {
+        owner::take(store.folder())?;
     }
     store.append(&Record::Intent {
         version: journal::VERSION,
         source: declared.source.to_owned(),
         desired: Box::new(desired.clone()),
         steps: steps.clone(),
+        temporary,
     })?;
     fault::point("intent on disk");
     store.keep_source(declared.text)?;
@@ -227,8 +244,23 @@ fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Vec<Ste
     store.append(&Record::Commit)?;
     fault::point("committed");
     let foreign = foreign_steps(&history, &steps, desired);
-    store.compact(declared.source, desired, foreign)?;
-    Ok((world, steps))
+    store.compact(declared.source, desired, foreign, temporary)?;
+    Ok((world, applied(steps)))
+}
+
+/// Makes a temporary topology of this process one that stays.
+///
+/// # Errors
+/// Another netbench works on it, or its state folder cannot be written.
+pub fn hand_over(topology: &str, root: &StateRoot) -> Result<(), ApplyError> {
+    let store = root.lock(topology)?;
+    store.refuse_others(topology)?;
+    let history = store.history()?;
+    if let Some(committed) = &history.committed {
+        store.compact(&history.source, committed, history.steps().cloned().collect(), false)?;
+    }
+    owner::release(store.folder());
+    Ok(())
 }
 
 /// Takes up what `offload verify` left when it was killed.

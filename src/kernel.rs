@@ -9,6 +9,7 @@ pub mod netlink;
 
 pub mod ethtool;
 pub mod link;
+pub mod napi;
 pub mod netns;
 pub mod observe;
 pub mod qdisc;

@@ -136,7 +136,7 @@ fn datagrams_and_frames_go_and_come_many_at_a_call() {
     let blocks: usize = 20_000;
     for (args, sender, waits) in [
         (&["--test", "udp_stream", "--length", "1400"][..], "sendmmsg", false),
-        (&["--test", "frame_stream"], "sendmmsg", true),
+        (&["--test", "frame_stream", "--send", "mmsg"], "sendmmsg", true),
         (&["--test", "frame_stream", "--send", "ring"], "sendto", true),
     ] {
         let what = args.join(" ");

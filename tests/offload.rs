@@ -5,9 +5,10 @@ mod schema;
 
 use lab::{Done, Lab};
 
-/// Features of every interface of every namespace of a topology, as ethtool says.
+/// Features of every interface of every namespace of a topology, as ethtool says, and how long it waits.
 fn features(lab: &Lab, topology: &str) -> String {
-    let script = "for f in /sys/class/net/*; do ethtool -k ${f##*/} 2>/dev/null; done";
+    let script = "for f in /sys/class/net/*; do ethtool -k ${f##*/} 2>/dev/null
+                  cat $f/gro_flush_timeout $f/napi_defer_hard_irqs; done";
     let own = lab.namespaces().into_iter().filter(|name| name.starts_with(&format!("nb-{topology}-")));
     own.map(|name| format!("{name}\n{}", lab.sh_in(&name, &format!("mount -t sysfs none /sys; {script}")))).collect()
 }
@@ -109,6 +110,41 @@ fn interrupted_everything_is_put_back() {
     assert!(matches!(done.code, Some(130 | 0)), "{done}");
     assert_eq!(features(&lab, "veth"), before);
     lab.netbench(&["topo", "destroy", "veth"]).ok();
+}
+
+/// While segments are on their way that may be merged and must not be, the receiving device waits for more: the kernel's own
+/// merging follows the table of rules to the letter. It merges all that may be merged, which shows that the check sees
+/// merges, and nothing else. Switched off, nothing is merged and nothing is proved.
+#[test]
+fn the_kernel_merges_by_the_rules() {
+    let Some(lab) = Lab::with("offload-rules", &["ethtool"]) else { return };
+    let text =
+        "name = \"rules\"\nipv6 = true\n[node.client]\n[node.server]\n[[link]]\nends = [\"client\", \"server\"]\n";
+    let file = lab.file("rules.toml", text);
+    lab.netbench(&["topo", "apply", &file]).ok();
+    let before = features(&lab, "rules");
+    let mut said = String::new();
+    let all = lab::eventually(std::time::Duration::from_secs(30), || {
+        let json = record(&lab.netbench(&["offload", "verify", &file, "--only", "gro", "--json"]));
+        let row = |check: &str| {
+            let rows = json["checks"].as_array().into_iter().flatten();
+            let is_it = |row: &&serde_json::Value| {
+                row["check"] == check && (row["device"].is_null() || row["device"] == "server/eth0")
+            };
+            let row = rows.into_iter().find(is_it).unwrap_or_else(|| panic!("no {check}: {json:#}"));
+            (row["verdict"].as_str().unwrap_or_default(), row["evidence"].as_str().unwrap_or_default())
+        };
+        let (verdict, evidence) = row("merge-rules");
+        assert_eq!(verdict, "SKIP", "a veth merges nothing as it is: {json:#}");
+        assert!(evidence.starts_with("nothing is merged on this path as it is: "), "{evidence}");
+        let (verdict, evidence) = row("gro");
+        assert_eq!(verdict, "PASS", "{json:#}");
+        said = evidence.to_owned();
+        said.starts_with("43 rules kept by which segments stay apart; merged by 13 of 13 by which they may")
+    });
+    assert!(all, "{said}");
+    assert_eq!(features(&lab, "rules"), before);
+    lab.netbench(&["topo", "destroy", "rules"]).ok();
 }
 
 const OVS: &str = r#"

@@ -8,8 +8,10 @@ use crate::{
         ApplyError,
         execute::{Executor, remove_ns},
         fault,
-        journal::{History, JournalError, StateRoot},
-        ovs, own_roles, sriov,
+        journal::{History, JournalError, StateRoot, Store},
+        ovs, own_roles,
+        owner::Owner,
+        sriov,
         world::{NETNS_FOLDER, World, netns_path},
     },
     kernel::{
@@ -38,6 +40,8 @@ pub struct Removed {
     pub pinned: Vec<(String, u32, String)>,
     /// What could not be done.
     pub problems: Vec<String>,
+    /// The process that works on it, for which it was left alone.
+    pub in_use: Option<String>,
 }
 
 /// Removes a topology by name; `None` when nothing of it is there.
@@ -49,9 +53,27 @@ pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, Appl
         Err(JournalError::Io { .. }) if !root.0.join(topology).exists() => return by_marks(topology),
         Err(error) => return Err(error.into()),
     };
+    store.refuse_others(topology)?;
+    let removed = remove_locked(topology, &store)?;
+    store.remove()?;
+    Ok(removed)
+}
+
+/// Removes what a process that has ended had made for its own time; was there something?
+pub(super) fn collect_abandoned(topology: &str, store: &Store) -> Result<bool, ApplyError> {
+    if !store.history()?.temporary || store.owner()? != Owner::Nobody {
+        return Ok(false);
+    }
+    remove_locked(topology, store)?;
+    store.clear()?;
+    Ok(true)
+}
+
+/// Removes all of a topology but its state folder.
+fn remove_locked(topology: &str, store: &Store) -> Result<Option<Removed>, ApplyError> {
     let history = store.history()?;
     // A borrowed device goes home with the features it came with.
-    let features = super::put_features_back(&mut World::new(topology), &store, history.known().as_ref());
+    let features = super::put_features_back(&mut World::new(topology), store, history.known().as_ref());
     let mut removed = remove_all(&history);
     if let (Some(removed), Err(error)) = (&mut removed, features) {
         removed.problems.push(error.to_string());
@@ -73,7 +95,6 @@ pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, Appl
     {
         return Err(ApplyError::CleanupIncomplete(std::mem::take(&mut removed.problems)));
     }
-    store.remove()?;
     Ok(removed)
 }
 
@@ -81,9 +102,12 @@ pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, Appl
 pub fn collect(topology: &str, root: &StateRoot) -> Result<Option<Removed>, ApplyError> {
     match destroy(topology, root) {
         // Not left behind, but being worked on.
-        Err(ApplyError::Journal(JournalError::Locked { .. })) => Ok(None),
+        Err(ApplyError::Journal(JournalError::Locked { holder, .. })) => {
+            Ok(Some(Removed { in_use: Some(holder), ..Removed::default() }))
+        }
         Err(ApplyError::Journal(JournalError::Corrupt { .. })) => {
             let store = root.lock(topology)?;
+            store.refuse_others(topology)?;
             let removed = by_marks(topology)?;
             store.remove()?;
             Ok(removed)
@@ -275,7 +299,8 @@ fn give_back_by_alias(ns: &Netns, state: &ObservedNs, topology: &str, removed: &
     Ok(())
 }
 
-/// Topologies that left marks but no usable state, or state of an apply that never ended.
+/// Topologies that left marks but no usable state, state of an apply that never ended, or of a process that did. What a
+/// living process made for itself is none.
 pub fn orphans(root: &StateRoot) -> Result<Vec<String>, ApplyError> {
     let mut found = BTreeSet::new();
     for named in netns::list(NETNS_FOLDER.as_ref())? {
@@ -299,8 +324,9 @@ pub fn orphans(root: &StateRoot) -> Result<Vec<String>, ApplyError> {
     found.extend(root.topologies()?);
     found.extend(ovs::topologies());
     let is_orphan = |topology: &String| match root.read(topology) {
-        Ok(Some(history)) => history.committed.is_none() || history.unfinished,
+        Ok(Some(history)) => history.committed.is_none() || history.unfinished || history.temporary,
         Ok(None) | Err(_) => true,
     };
-    Ok(found.into_iter().filter(is_orphan).collect())
+    let is_owned = |topology: &String| matches!(root.owner(topology), Ok(Owner::This | Owner::Other(_)));
+    Ok(found.into_iter().filter(|name| is_orphan(name) && !is_owned(name)).collect())
 }

@@ -1,5 +1,5 @@
-//! Features that are switched for a while: their values are on disk before the kernel hears of it, so that they can be put
-//! back after SIGKILL at any instant.
+//! Features that are switched for a while, and how long a device waits for more: their values are on disk before the kernel
+//! hears of it, so that they can be put back after SIGKILL at any instant.
 //!
 //! `<root>/<topology>/features.jsonl` has a line for each feature when it is switched for the first time, with what was
 //! asked for before (`wanted`, not `active`: what it depends on may be off for a reason of its own).
@@ -19,7 +19,7 @@ use super::{
     world::World,
 };
 use crate::{
-    kernel::{self, ethtool},
+    kernel::{self, ethtool, napi},
     plan::desired::LinkRef,
 };
 
@@ -30,14 +30,24 @@ pub const FILE: &str = "features.jsonl";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Noted {
     at: LinkRef,
+    #[serde(flatten)]
+    before: Before,
+}
+
+/// Values of before.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct Before {
     features: BTreeMap<String, bool>,
+    /// [`napi::waits`]
+    #[serde(default)]
+    waits: BTreeMap<String, u64>,
 }
 
 /// What is switched for a while.
 #[derive(Debug)]
 pub struct Loans {
     path: PathBuf,
-    noted: BTreeMap<LinkRef, BTreeMap<String, bool>>,
+    noted: BTreeMap<LinkRef, Before>,
 }
 
 impl Loans {
@@ -61,12 +71,13 @@ impl Loans {
         let known = self.noted.get(at);
         let new: BTreeMap<String, bool> = asked
             .keys()
-            .filter(|name| known.is_none_or(|known| !known.contains_key(*name)))
+            .filter(|name| known.is_none_or(|known| !known.features.contains_key(*name)))
             .filter_map(|name| Some((name.clone(), before.get(name)?.wanted)))
             .collect();
         if !new.is_empty() {
-            self.note(&Noted { at: at.clone(), features: new.clone() })?;
-            self.noted.entry(at.clone()).or_default().extend(new);
+            let before = Before { features: new.clone(), ..Before::default() };
+            self.note(&Noted { at: at.clone(), before })?;
+            self.noted.entry(at.clone()).or_default().features.extend(new);
         }
         fault::point("features noted");
         let outcome = ethtool::set_features(ns, &at.name, asked);
@@ -80,6 +91,32 @@ impl Loans {
             format!("{name} {}", if feature.active { "on" } else { "off" })
         };
         Ok(now.iter().filter(other).map(text).collect())
+    }
+
+    /// Has a device wait for more packets before it hands up what it has, the values before on disk first.
+    ///
+    /// # Errors
+    /// As [`Loans::set`].
+    pub fn wait(&mut self, world: &World, at: &LinkRef, asked: &BTreeMap<String, u64>) -> Result<(), ApplyError> {
+        let ns = world.get(&at.ns)?;
+        if self.noted.get(at).is_none_or(|known| known.waits.is_empty()) {
+            let before = Before { waits: napi::waits(ns, &at.name)?, ..Before::default() };
+            self.note(&Noted { at: at.clone(), before: before.clone() })?;
+            self.noted.entry(at.clone()).or_default().waits = before.waits;
+        }
+        fault::point("waits noted");
+        let outcome = napi::set_waits(ns, &at.name, asked);
+        fault::point("waits set");
+        Ok(outcome?)
+    }
+
+    /// The end of [`Loans::wait`].
+    ///
+    /// # Errors
+    /// The device does not do it.
+    pub fn wait_no_longer(&self, world: &World, at: &LinkRef) -> Result<(), ApplyError> {
+        let before = self.noted.get(at).map(|known| &known.waits).filter(|waits| !waits.is_empty());
+        before.map_or(Ok(()), |waits| Ok(napi::set_waits(world.get(&at.ns)?, &at.name, waits)?))
     }
 
     fn note(&self, noted: &Noted) -> Result<(), JournalError> {
@@ -113,13 +150,17 @@ pub fn give_back(store: &Store, world: &World) -> Result<Vec<String>, JournalErr
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(io_error("read", &path)(error)),
     };
-    let mut noted: BTreeMap<LinkRef, BTreeMap<String, bool>> = BTreeMap::new();
+    let mut noted: BTreeMap<LinkRef, Before> = BTreeMap::new();
     // A torn last line was never followed by a switch.
     for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-        let Ok(Noted { at, features }) = serde_json::from_str(line) else { continue };
+        let Ok(Noted { at, before }) = serde_json::from_str(line) else { continue };
         let known = noted.entry(at).or_default();
-        for (name, on) in features {
-            known.entry(name).or_insert(on); // the oldest is the one of before
+        // The oldest is the one of before.
+        for (name, on) in before.features {
+            known.features.entry(name).or_insert(on);
+        }
+        for (name, value) in before.waits {
+            known.waits.entry(name).or_insert(value);
         }
     }
     let left = put_back(world, &noted);
@@ -134,18 +175,28 @@ pub fn are_noted(store: &Store) -> bool {
     store.folder().join(FILE).exists()
 }
 
-fn put_back(world: &World, noted: &BTreeMap<LinkRef, BTreeMap<String, bool>>) -> Vec<String> {
+fn put_back(world: &World, noted: &BTreeMap<LinkRef, Before>) -> Vec<String> {
     let mut left = Vec::new();
-    for (at, features) in noted {
+    for (at, before) in noted {
         // A namespace that is gone took its devices along.
         let Ok(ns) = world.get(&at.ns) else { continue };
-        match restore(ns, at, features) {
-            Ok(()) => {}
-            Err(error) if error.errno() == Some(libc::ENODEV) => {}
-            Err(error) => left.push(format!("{at}: {error}")),
+        for outcome in [restore(ns, at, &before.features), restore_waits(ns, at, &before.waits)] {
+            match outcome {
+                Ok(()) => {}
+                Err(error) if error.errno() == Some(libc::ENODEV) => {}
+                Err(error) => left.push(format!("{at}: {error}")),
+            }
         }
     }
     left
+}
+
+fn restore_waits(ns: &kernel::Netns, at: &LinkRef, before: &BTreeMap<String, u64>) -> kernel::Result<()> {
+    if before.is_empty() || napi::waits(ns, &at.name)? == *before {
+        return Ok(());
+    }
+    let outcome = napi::set_waits(ns, &at.name, before);
+    if napi::waits(ns, &at.name)? == *before { Ok(()) } else { outcome }
 }
 
 /// Asks for the values of before; what counts is what is asked for, since that is what was noted.

@@ -16,7 +16,10 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::fault;
+use super::{
+    fault,
+    owner::{self, Owner},
+};
 use crate::plan::{
     desired::{Desired, LinkRef},
     step::{NicState, Step},
@@ -76,6 +79,9 @@ pub enum Record {
         desired: Box<Desired>,
         /// The steps to it.
         steps: Vec<Step>,
+        /// Does it live and die with the process that made it ([`super::owner`])?
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        temporary: bool,
     },
     /// The steps of the last intent were carried out and verified.
     Commit,
@@ -94,9 +100,16 @@ pub struct History {
     pub unfinished: bool,
     /// The file of the last intent.
     pub source: String,
+    /// Does it live and die with the process that made it?
+    pub temporary: bool,
 }
 
 impl History {
+    /// Was it made to stay, and is it there? What a command made for its own time is not.
+    pub fn is_up(&self) -> bool {
+        self.committed.is_some() && !self.temporary
+    }
+
     /// All that was ever declared and may still be there: every intent merged, the latest word on each thing.
     pub fn known(&self) -> Option<Desired> {
         let mut intents = self.intents.iter().map(|(desired, _)| desired);
@@ -173,6 +186,11 @@ impl StateRoot {
         read(&self.0.join(topology).join("journal.jsonl"))
     }
 
+    /// Whose a topology is at the moment; asked without a lock, the answer is of a moment ago.
+    pub fn owner(&self, topology: &str) -> Result<Owner, JournalError> {
+        owner::of(&self.0.join(topology))
+    }
+
     /// The text of the file that a topology was last applied from, where it was kept.
     pub fn text(&self, topology: &str) -> Option<String> {
         fs::read_to_string(self.0.join(topology).join("topology.toml")).ok()
@@ -239,13 +257,14 @@ fn read(path: &Path) -> Result<Option<History>, JournalError> {
         }
         let corrupt = |why: String| JournalError::Corrupt { path: path.to_owned(), line: index + 1, why };
         match serde_json::from_str(line).map_err(|error| corrupt(error.to_string()))? {
-            Record::Intent { version, source, desired, steps } => {
+            Record::Intent { version, source, desired, steps, temporary } => {
                 if version != VERSION {
                     return Err(corrupt(format!("written by record version {version}, this is {VERSION}")));
                 }
                 history.intents.push((*desired, steps));
                 history.unfinished = true;
                 history.source = source;
+                history.temporary = temporary;
             }
             Record::Commit => {
                 history.committed = history.intents.last().map(|(desired, _)| desired.clone());
@@ -272,6 +291,19 @@ impl Store {
 
     fn journal(&self) -> PathBuf {
         self.folder.join("journal.jsonl")
+    }
+
+    /// Whose the topology is at the moment.
+    pub fn owner(&self) -> Result<Owner, JournalError> {
+        owner::of(&self.folder)
+    }
+
+    /// Refuses what a living process made for itself.
+    pub fn refuse_others(&self, topology: &str) -> Result<(), JournalError> {
+        match owner::of(&self.folder)? {
+            Owner::Other(holder) => Err(JournalError::Locked { topology: topology.to_owned(), holder }),
+            Owner::Nobody | Owner::This => Ok(()),
+        }
     }
 
     /// What happened so far; empty where nothing did.
@@ -311,10 +343,16 @@ impl Store {
 
     /// Replaces the history by one committed intent, atomically: what was done long ago in somebody else's
     /// namespaces must stay undoable, what is ours is described by the desired state.
-    pub fn compact(&self, source: &str, desired: &Desired, steps: Vec<Step>) -> Result<(), JournalError> {
+    pub fn compact(
+        &self,
+        source: &str,
+        desired: &Desired,
+        steps: Vec<Step>,
+        temporary: bool,
+    ) -> Result<(), JournalError> {
         let (path, fresh) = (self.journal(), self.folder.join("journal.new"));
-        let intent =
-            Record::Intent { version: VERSION, source: source.to_owned(), desired: Box::new(desired.clone()), steps };
+        let (desired, source) = (Box::new(desired.clone()), source.to_owned());
+        let intent = Record::Intent { version: VERSION, source, desired, steps, temporary };
         let encode = |record: &Record| serde_json::to_string(record).map_err(|e| io_error("encode", &path)(e.into()));
         let text = format!("{}\n{}\n", encode(&intent)?, encode(&Record::Commit)?);
         let mut file = File::create(&fresh).map_err(io_error("create", &fresh))?;
@@ -340,13 +378,15 @@ impl Store {
 
     /// Removes the folder: the last act of a destroy.
     pub fn remove(self) -> Result<(), JournalError> {
-        for name in ["journal.new", "features.jsonl", "topology.toml", "journal.jsonl", "lock"] {
+        // The owner's lock goes with the process or here, after the last thing that it stands for.
+        for name in ["journal.new", "features.jsonl", "topology.toml", "journal.jsonl", owner::FILE, "lock"] {
             let path = self.folder.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &path)(error)),
                 _ => fault::point("state file removed"),
             }
         }
+        owner::release(&self.folder);
         match fs::remove_dir(&self.folder) {
             // Somebody else has made the folder again, or put something in it.
             Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTEMPTY)) => {

@@ -4,7 +4,7 @@ use anyhow::Context;
 
 use super::Exit;
 use crate::{
-    apply::journal::StateRoot,
+    apply::{Declared, journal::StateRoot},
     kernel,
     plan::{desired::Desired, lower::lower, step::NicState},
     topology,
@@ -20,6 +20,18 @@ pub struct Loaded {
     pub source: String,
     /// The text of the file.
     pub text: String,
+}
+
+impl Loaded {
+    /// To be applied for the time of this process.
+    pub fn for_now(&self) -> Declared<'_> {
+        Declared { desired: &self.desired, source: &self.source, text: &self.text, temporary: true }
+    }
+}
+
+/// What readers are told where an apply found what another process should have removed.
+pub fn collected(topology: &str) -> String {
+    format!("{topology}: a command that was killed had left its network; it was removed first")
 }
 
 /// Reads a file or shipped topology; its mistakes go to stderr and end with exit code 2.

@@ -12,7 +12,7 @@ use rustix::thread::CapabilitySet;
 use super::{Exit, declared, declared::Loaded, keep::KeepArgs, outcome::CannotHere, pairs, run, talk};
 use crate::{
     apply::{
-        self, ApplyError, Declared, destroy,
+        self, ApplyError, destroy,
         features::Loans,
         interrupt,
         journal::{StateRoot, Store},
@@ -85,7 +85,7 @@ impl Session {
         }
         let targets = drive::targets(&loaded.desired, &flows);
         let root = StateRoot::from_environment();
-        let was_up = root.read(&loaded.desired.topology)?.is_some_and(|history| history.committed.is_some());
+        let was_up = root.read(&loaded.desired.topology)?.is_some_and(|history| history.is_up());
         let mut line = ProgressLine::default();
         line.say(&format!("applying {}", loaded.desired.topology));
         // What is up is verified as it is: an apply would mend what somebody wants to know about.
@@ -93,8 +93,11 @@ impl Session {
             apply::restore_features(&loaded.desired.topology, &root)?;
             World::new(&loaded.desired.topology)
         } else {
-            let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
-            apply::apply(declared, &root)?.0
+            let (world, applied) = apply::apply(loaded.for_now(), &root)?;
+            if applied.collected {
+                talk(&declared::collected(&loaded.desired.topology));
+            }
+            world
         };
         for ns in &loaded.desired.namespaces {
             if !world.open(ns)? {

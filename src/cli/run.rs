@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     agent::Workers,
-    apply::{self, ApplyError, Declared, destroy, interrupt, journal::StateRoot, prove, world::World},
+    apply::{self, ApplyError, destroy, interrupt, journal::StateRoot, prove, world::World},
     experiment::{
         self,
         evidence::Counters,
@@ -203,7 +203,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         options.check(std::slice::from_ref(&path.flow))?;
     }
     let root = StateRoot::from_environment();
-    let was_up = root.read(&loaded.desired.topology)?.is_some_and(|history| history.committed.is_some());
+    let was_up = root.read(&loaded.desired.topology)?.is_some_and(|history| history.is_up());
     if let Some(profile) = args.rates.profile.filter(|_| args.rates.emulate) {
         if was_up || args.keep {
             bail!(
@@ -215,9 +215,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     let mut line = if args.live { Display::live(super::signals()) } else { Display::default() };
     line.say(&format!("applying {}", loaded.desired.topology));
-    let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
-    let (world, applied) = apply::apply(declared, &root)?;
+    let (world, applied) = apply::apply(loaded.for_now(), &root)?;
     let mut record = new_record(&loaded, is_rootless);
+    if applied.collected {
+        record.warnings.push(declared::collected(&record.topology.name));
+    }
     record.manifest =
         Some(experiment::manifest::read(&world, &loaded.desired, &flows, &loaded.text, &record.command, &options.cpus));
     let tunnelled = apply::ovs::tunnels(&world, &loaded.desired);
@@ -239,7 +241,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         format!("the Open vSwitch in {ns} ended while this was measured: the figures say nothing; `netbench topo apply` starts it again")
     }));
     drop(world);
-    let cleaned = if args.keep || was_up { Ok(None) } else { destroy::destroy(&loaded.desired.topology, &root) };
+    let cleaned = match (applied.stays, args.keep) {
+        (true, _) => Ok(()),
+        (false, true) => apply::hand_over(&loaded.desired.topology, &root),
+        (false, false) => destroy::destroy(&loaded.desired.topology, &root).map(drop),
+    };
     if measured.is_ok() || record.flows.iter().any(|flow| flow.tests.iter().any(|test| !test.rounds.is_empty())) {
         let kept = keeper.keep(&record);
         ui::text::quiet_when_closed(|mut out| match format {
@@ -251,7 +257,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             talk(&kept);
         }
     }
-    if format == Format::Text && (args.keep || was_up) {
+    if format == Format::Text && (args.keep || applied.stays) {
         talk(&format!(
             "{} stays up ({} steps were needed); `netbench topo destroy {0}` removes it",
             loaded.desired.topology,

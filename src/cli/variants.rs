@@ -17,7 +17,7 @@ use rustix::thread::CapabilitySet;
 use super::{declared::Loaded, rates, run};
 use crate::{
     agent::Workers,
-    apply::{self, ApplyError, Declared, destroy, interrupt, journal::StateRoot, prove, world::World},
+    apply::{self, ApplyError, destroy, interrupt, journal::StateRoot, prove, world::World},
     experiment::{
         self,
         interleave::{Action, Interleave, Sample},
@@ -147,7 +147,7 @@ impl Bench {
                 run::refuse_foreign(&variant.loaded.topology)?;
             }
             let name = &variant.loaded.desired.topology;
-            if bench.root.read(name)?.is_some_and(|history| history.committed.is_some()) {
+            if bench.root.read(name)?.is_some_and(|history| history.is_up()) {
                 bail!(
                     "a topology named {name} is up, and this would change and remove it: `netbench topo destroy {name}` first"
                 );
@@ -175,9 +175,12 @@ impl Bench {
         let variant = &mut self.variants[at];
         self.line.say(&format!("applying {}", variant.label));
         let began = Instant::now();
-        let Loaded { desired, source, text, .. } = &variant.loaded;
-        let (world, _) =
-            apply::apply(Declared { desired, source, text }, &self.root).with_context(|| variant.label.clone())?;
+        let Loaded { desired, text, .. } = &variant.loaded;
+        let (world, applied) =
+            apply::apply(variant.loaded.for_now(), &self.root).with_context(|| variant.label.clone())?;
+        if applied.collected {
+            self.warnings.push(super::declared::collected(&desired.topology));
+        }
         variant.options.rates = rates::known(&world, desired)?;
         for proof in prove::paths(&world, &variant.flows)? {
             if !proof.holds() {

@@ -126,7 +126,7 @@ fn stages(test: Test, fixed: Fixed) -> Vec<Vec<Change>> {
         ],
     };
     let mut send: Vec<Change> = match test {
-        Test::FrameStream => vec![|t| IoTry { send: SendMode::Mmsg, ..t }, |t| IoTry { send: SendMode::Ring, ..t }],
+        Test::FrameStream => vec![|t| IoTry { send: SendMode::Ring, ..t }, |t| IoTry { send: SendMode::Mmsg, ..t }],
         Test::UdpStream => vec![|t| IoTry { send: SendMode::Gso, ..t }, |t| IoTry { send: SendMode::Mmsg, ..t }],
         _ => vec![
             |t| IoTry { send: SendMode::Write, ..t },

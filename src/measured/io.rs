@@ -72,7 +72,7 @@ impl SendMode {
     pub fn usual(test: Test) -> Self {
         match test {
             Test::UdpStream => Self::Gso,
-            Test::FrameStream => Self::Mmsg,
+            Test::FrameStream => Self::Ring,
             Test::TcpSendfile => Self::Sendfile,
             _ => Self::Write,
         }

@@ -41,7 +41,10 @@ done
 echo "%file"
 find /run -mindepth 1 -xdev -printf '%P %y %m %U:%G %s\n'
 echo "%mount"
-sed 's/ - / /' /proc/self/mountinfo | cut -d' ' -f4,5
+# Only what can be seen, on top of the last /run: what lies under it is the machine's, and comes and goes with its work.
+awk '{ id[NR] = $1; parent[NR] = $2; line[NR] = $4 " " $5 } $5 == "/run" { run = $1 }
+    END { seen[run] = 1; do { more = 0; for (i = 1; i <= NR; i++) if (!(id[i] in seen) && parent[i] in seen) { seen[id[i]] = 1; print line[i]; more = 1 } } while (more) }' \
+    /proc/self/mountinfo
 echo "%sriov"
 for file in /sys/bus/pci/devices/*/sriov_numvfs; do
     [ -e "$file" ] || continue

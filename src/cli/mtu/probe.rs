@@ -15,7 +15,12 @@ use super::super::{
     talk,
 };
 use crate::{
-    apply::{self, ApplyError, Declared, destroy, interrupt, journal::StateRoot, world::World},
+    apply::{
+        self, ApplyError, destroy, interrupt,
+        journal::{History, StateRoot},
+        owner::Owner,
+        world::World,
+    },
     experiment::{
         self,
         mtu_probe::drive::{self, ProbeError},
@@ -106,15 +111,17 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     let flows = flows(&args.flow, &loaded.desired)?;
     let name = &loaded.desired.topology;
-    if root.read(name)?.is_some_and(|history| history.committed.is_some()) {
+    if root.read(name)?.is_some_and(|history| history.is_up()) {
         return match probe_up((&loaded.desired, &loaded.text), &flows, &mut line, &interrupt) {
             Ok(found) => finish(args, &started, found, keeper),
             Err(error) => failed(error),
         };
     }
     line.say(&format!("applying {name}"));
-    let declared = Declared { desired: &loaded.desired, source: &loaded.source, text: &loaded.text };
-    let (world, _) = apply::apply(declared, &root)?;
+    let (world, applied) = apply::apply(loaded.for_now(), &root)?;
+    if applied.collected {
+        talk(&declared::collected(name));
+    }
     let probed = probe_flows(&world, (&loaded.desired, &loaded.text), &flows, &mut line, &interrupt);
     line.clear();
     drop(world);
@@ -135,7 +142,10 @@ fn target(argument: &str, root: &StateRoot) -> anyhow::Result<Target> {
         return Ok(Target::File);
     }
     let can_be_a_name = argument.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if can_be_a_name && let Some(desired) = root.read(argument)?.and_then(|history| history.committed) {
+    // What a killed command left is not up: it is removed, and its file applied again.
+    let is_there = |history: &History| !history.temporary || !matches!(root.owner(argument), Ok(Owner::Nobody));
+    let up = if can_be_a_name { root.read(argument)?.filter(is_there) } else { None };
+    if let Some(desired) = up.and_then(|history| history.committed) {
         return Ok(Target::Up(Box::new(desired)));
     }
     if topology::shipped::find(argument).is_some() || std::path::Path::new(argument).is_file() {

@@ -31,8 +31,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let desired = &loaded.desired;
-    let declared = Declared { desired, source: &loaded.source, text: &loaded.text };
+    let declared = Declared { desired, source: &loaded.source, text: &loaded.text, temporary: false };
     let (world, applied) = apply::apply(declared, &StateRoot::from_environment())?;
+    if applied.collected {
+        talk(&super::super::declared::collected(&desired.topology));
+    }
     let proofs = if args.no_prove { Vec::new() } else { prove::mtu(&world, desired)? };
     let proved = proofs.iter().all(prove::MtuProof::holds);
     let elapsed_ms = applied.elapsed.as_secs_f64() * 1e3;

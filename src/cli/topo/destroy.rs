@@ -90,6 +90,10 @@ fn say(name: &str, removed: Option<&Removed>) {
         talk(&format!("{name}: nothing of it is here"));
         return;
     };
+    if let Some(holder) = &removed.in_use {
+        talk(&format!("{name}: left alone, netbench process {holder} uses it"));
+        return;
+    }
     let (namespaces, links) = (plural(removed.namespaces.len(), "namespace"), plural(removed.links, "link"));
     talk(&format!("{name}: removed {namespaces}, {links} deleted first"));
     for (namespace, pid, command) in &removed.pinned {

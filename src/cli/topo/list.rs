@@ -4,7 +4,7 @@ use super::{
     super::{Exit, data, print, table, talk},
     output,
 };
-use crate::apply::journal::StateRoot;
+use crate::apply::{journal::StateRoot, owner::Owner};
 
 /// List the topologies that are up, and those that an interrupted command left.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,12 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     for name in root.topologies()? {
         let row = match root.read(&name) {
             Ok(Some(history)) => {
-                let state = if history.unfinished { "unfinished" } else { "up" };
+                let state = match (history.temporary, root.owner(&name)?) {
+                    (true, Owner::Nobody) => "abandoned",
+                    (true, _) => "in use",
+                    (false, _) if history.unfinished => "unfinished",
+                    (false, _) => "up",
+                };
                 let desired = history.committed.as_ref().or(history.intents.last().map(|(desired, _)| desired));
                 let what = desired.map(super::apply::summary).unwrap_or_default();
                 [name, state.to_owned(), what, history.source]

@@ -160,7 +160,7 @@ pub struct Verify {
 pub struct Listed {
     /// Name of the topology.
     pub name: String,
-    /// `up`, `unfinished` or `unreadable`.
+    /// `up`; `in use` by a command that will remove it; `abandoned` by one that was killed; `unfinished` or `unreadable`.
     pub state: String,
     /// What it consists of.
     pub what: String,
@@ -181,6 +181,8 @@ pub struct Destroyed {
     pub pinned: Vec<Pinned>,
     /// Why it is incomplete.
     pub error: Option<String>,
+    /// Process id of a netbench that uses it, for which it was left alone.
+    pub in_use: Option<String>,
 }
 
 /// A namespace that lives on after its removal.
@@ -254,6 +256,7 @@ impl Destroyed {
             links: removed.links,
             pinned: pinned.collect(),
             error: None,
+            in_use: removed.in_use,
         }
     }
 }

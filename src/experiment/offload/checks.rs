@@ -70,8 +70,10 @@ pub struct Suite {
     pub datagrams: u32,
     /// Datagrams by `UDP_SEGMENT`.
     pub segmented: bool,
-    /// Crafted frames: wrong checksums, tags, segments that must not be merged.
+    /// Crafted frames: wrong checksums, tags.
     pub crafted: bool,
+    /// Crafted segments that may and must not be merged.
+    pub merging: bool,
 }
 
 /// What is looked for, and by which evidence a feature is known to work.
@@ -108,8 +110,9 @@ pub struct Group {
     pub tied: &'static [&'static str],
 }
 
-const TCP: Suite = Suite { tcp: true, datagrams: 0, segmented: false, crafted: false };
-const CRAFTED: Suite = Suite { tcp: false, datagrams: 8, segmented: false, crafted: true };
+const TCP: Suite = Suite { tcp: true, datagrams: 0, segmented: false, crafted: false, merging: false };
+const CRAFTED: Suite = Suite { tcp: false, datagrams: 8, crafted: true, ..TCP };
+const MERGING: Suite = Suite { datagrams: 8, merging: true, ..TCP };
 const TSO: &[&str] = &["tx-tcp-segmentation", "tx-tcp6-segmentation"];
 
 const fn group(
@@ -160,18 +163,9 @@ pub static GROUPS: &[Group] = &[
         )
     },
     group("rx-checksum", &["rx-checksum"], Direction::Rx, CRAFTED, Evidence::Bytes),
-    Group {
-        sender_off: TSO,
-        ..group("gro", &["rx-gro"], Direction::Rx, Suite { crafted: true, datagrams: 8, ..TCP }, Evidence::Merged)
-    },
-    Group {
-        sender_off: TSO,
-        ..group("lro", &["rx-lro"], Direction::Rx, Suite { crafted: true, datagrams: 8, ..TCP }, Evidence::Merged)
-    },
-    Group {
-        sender_off: TSO,
-        ..group("gro-hw", &["rx-gro-hw"], Direction::Rx, Suite { crafted: true, datagrams: 8, ..TCP }, Evidence::Merged)
-    },
+    Group { sender_off: TSO, ..group("gro", &["rx-gro"], Direction::Rx, MERGING, Evidence::Merged) },
+    Group { sender_off: TSO, ..group("lro", &["rx-lro"], Direction::Rx, MERGING, Evidence::Merged) },
+    Group { sender_off: TSO, ..group("gro-hw", &["rx-gro-hw"], Direction::Rx, MERGING, Evidence::Merged) },
     Group {
         tied: &["tx-vlan-hw-insert"],
         ..group("vlan-strip", &["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"], Direction::Rx, CRAFTED, Evidence::Bytes)

@@ -20,7 +20,7 @@ use crate::{
         features::{Loans, put_back_one},
         world::World,
     },
-    kernel::ethtool,
+    kernel::{ethtool, napi},
     plan::desired::{Desired, FlowPath, LinkRef, NsId},
     record::{OffloadCheck, OffloadVerdict},
     topology::model::Datapath,
@@ -89,6 +89,40 @@ fn wanted(features: &Features) -> BTreeMap<LinkRef, BTreeMap<String, bool>> {
     features.iter().map(|(at, known)| (at.clone(), of(known))).collect()
 }
 
+/// Rings, channels, coalescing and how long a device waits, of every device of the targets: a driver may change them along
+/// with a feature.
+fn parameters(world: &World, targets: &[Target]) -> Result<BTreeMap<LinkRef, BTreeMap<String, u64>>, ApplyError> {
+    let mut all = BTreeMap::new();
+    for hop in targets.iter().flat_map(|target| &target.path.hops) {
+        if !all.contains_key(&hop.at) {
+            let ns = world.get(&hop.at.ns)?;
+            let mut values = napi::waits(ns, &hop.at.name)?;
+            let others = ethtool::parameters(ns, &hop.at.name)?;
+            values.extend(others.into_iter().map(|(name, value)| (name, u64::from(value))));
+            all.insert(hop.at.clone(), values);
+        }
+    }
+    Ok(all)
+}
+
+/// What differs between two such, one sentence each.
+fn differences(
+    before: &BTreeMap<LinkRef, BTreeMap<String, u64>>,
+    now: &BTreeMap<LinkRef, BTreeMap<String, u64>>,
+) -> Vec<String> {
+    let mut left = Vec::new();
+    for (at, values) in before {
+        for (name, was) in values {
+            match now.get(at).and_then(|now| now.get(name)) {
+                Some(is) if is == was => {}
+                Some(is) => left.push(format!("{at}: {name} was {was}, is {is} now")),
+                None => left.push(format!("{at}: {name} was {was}, is not there now")),
+            }
+        }
+    }
+    left
+}
+
 /// What differs from before, one sentence each.
 fn residue(world: &World, targets: &[Target], before: &Features) -> Vec<String> {
     let now = match features(world, targets) {
@@ -122,6 +156,7 @@ pub fn verify(
     say: &mut dyn FnMut(&str),
 ) -> Result<Verified, ApplyError> {
     let before = features(world, targets)?;
+    let parameters_before = parameters(world, targets)?;
     let mut orders = Vec::new();
     for (number, target) in targets.iter().enumerate() {
         for reversed in [false, true] {
@@ -130,6 +165,7 @@ pub fn verify(
                 datagrams: if reversed { 48 } else { COUNTED },
                 segmented: true,
                 crafted: !reversed,
+                merging: !reversed,
             };
             let order = Order { target: number, reversed, suite, between: None, family: None };
             orders.push((order, target.way(reversed).text));
@@ -156,7 +192,7 @@ pub fn verify(
                 let done = put_back_one(world, &at, &asked);
                 Sample::Set(done.map(|()| Vec::new()).map_err(|error| error.to_string()))
             }
-            Action::Probe(order) => match suite::probe(world, targets, &order, seed) {
+            Action::Probe(order) => match suite::probe(world, targets, &order, seed, &mut loans) {
                 Ok(probed) => Sample::Probed(Box::new(probed)),
                 Err(error) => {
                     // Everything is put back before the error is told.
@@ -168,6 +204,10 @@ pub fn verify(
     }
     let mut left = loans.end(world);
     left.extend(residue(world, targets, &before));
+    match parameters(world, targets) {
+        Ok(now) => left.extend(differences(&parameters_before, &now)),
+        Err(error) => left.push(error.to_string()),
+    }
     let mut checks = machine.into_rows();
     outcome?;
     if !interrupted {
@@ -179,7 +219,12 @@ pub fn verify(
             features: Vec::new(),
             verdict: if clean { OffloadVerdict::Pass } else { OffloadVerdict::NotActive },
             evidence: if clean {
-                format!("every feature of {} devices is as it was before", before.len())
+                let values: usize = parameters_before.values().map(BTreeMap::len).sum();
+                format!(
+                    "every feature of {} devices is as it was before, and so are {values} values of rings, channels, \
+                     coalescing and waiting",
+                    before.len()
+                )
             } else {
                 left.join("; ")
             },
@@ -268,4 +313,22 @@ fn measure(world: &World, target: &Target, seed: u64) -> Result<f64, ApplyError>
     let (source, destination) = way.addresses[0];
     let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
     Ok(goodput(between, MEASURE, seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_that_changed_along_is_named() {
+        let at = LinkRef { ns: NsId("a".into()), name: "eth0".parse().unwrap() };
+        let of = |values: &[(&str, u64)]| {
+            let values = values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+            BTreeMap::from([(at.clone(), values)])
+        };
+        let before = of(&[("rings.rx", 256), ("coalesce.rx-usecs", 3), ("channels.combined", 2)]);
+        assert!(differences(&before, &before).is_empty());
+        let left = differences(&before, &of(&[("rings.rx", 512), ("coalesce.rx-usecs", 3)]));
+        assert_eq!(left, ["a/eth0: channels.combined was 2, is not there now", "a/eth0: rings.rx was 256, is 512 now"]);
+    }
 }

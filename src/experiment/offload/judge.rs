@@ -61,8 +61,12 @@ pub struct Crafted {
     pub tags: Findings,
     /// Segments that were merged and must not be: which rule.
     pub merged: Vec<String>,
-    /// Pairs that may be merged, and those that were.
+    /// Rules by which segments may be merged, and those by which some were.
     pub mergeable: (u64, u64),
+    /// Rules by which segments must not be merged, and were not.
+    pub kept_apart: u64,
+    /// The receiving device waited for more, so that what may be merged is merged by whoever merges at all.
+    pub waited: bool,
     /// Why nothing was sent.
     pub failed: Option<String>,
 }
@@ -321,12 +325,23 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
     }
     let (Some((with, what)), Some((without, _))) = (count(on), count(off)) else { return };
     row.evidence = format!("{with} {what} with it on, {without} with it off; {}", row.evidence);
+    let crafted = on.crafted.as_ref().filter(|crafted| crafted.mergeable.0 > 0);
+    let merging = check.group.evidence == Evidence::Merged;
+    if let Some(crafted) = crafted.filter(|_| merging) {
+        row.evidence = format!("{}; {}", by_the_rules(crafted), row.evidence);
+        if crafted.mergeable.1 > 0 {
+            return; // The positive control: it does merge, and only what it may.
+        }
+        if with == 0 && crafted.waited && check.features.values().any(|wanted| *wanted) {
+            row.verdict = OffloadVerdict::Ineffective;
+            return;
+        }
+    }
     if with == 0 && !check.features.values().any(|wanted| *wanted) {
         // It is off as found: that it does nothing when on harms nobody.
         row.verdict = OffloadVerdict::Inconclusive;
     } else if with == 0 {
-        let merges = check.group.evidence == Evidence::Merged;
-        row.verdict = if merges { OffloadVerdict::Inconclusive } else { OffloadVerdict::Ineffective };
+        row.verdict = if merging { OffloadVerdict::Inconclusive } else { OffloadVerdict::Ineffective };
     } else if without >= with && check.group.evidence == Evidence::Supers {
         row.verdict = OffloadVerdict::NotActive;
         row.evidence = format!("switching it off changes nothing: {}", row.evidence);
@@ -396,7 +411,7 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
         (
             "merge-rules",
             alone(super::judge::Crafted { merged: crafted.merged.clone(), ..Default::default() }),
-            format!("no forbidden merge; {} of {} allowed ones were made", crafted.mergeable.1, crafted.mergeable.0),
+            by_the_rules(crafted),
             "switch merging off at the receiving device: `ethtool -K DEVICE lro off rx-gro-hw off gro off`",
         ),
     ];
@@ -408,6 +423,13 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
             row.cure = Some(cure.to_owned());
         } else if name == "vlan" && crafted.tagged == 0 {
             (row.verdict, row.evidence) = (OffloadVerdict::Skip, "tagged frames do not pass this path".to_owned());
+        } else if name == "merge-rules" && crafted.kept_apart + crafted.mergeable.0 == 0 {
+            (row.verdict, row.evidence) =
+                (OffloadVerdict::Inconclusive, "crafted segments do not pass this path".to_owned());
+        } else if name == "merge-rules" && crafted.mergeable.1 == 0 {
+            // Where nothing is merged at all, nothing is merged that must not be: no proof of anything.
+            row.verdict = OffloadVerdict::Skip;
+            row.evidence = format!("nothing is merged on this path as it is: {}", row.evidence);
         } else if name == "rx-verification" && good.0 > 0 && good.1 == 0 && crafted.bad_seen == 0 {
             (row.verdict, row.evidence) =
                 (OffloadVerdict::Inconclusive, "crafted frames do not pass this path".to_owned());
@@ -415,6 +437,13 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
         rows.push(row);
     }
     rows
+}
+
+fn by_the_rules(crafted: &Crafted) -> String {
+    format!(
+        "{} rules kept by which segments stay apart; merged by {} of {} by which they may",
+        crafted.kept_apart, crafted.mergeable.1, crafted.mergeable.0
+    )
 }
 
 /// Checksums were left to a device that is no switch, and not done.

@@ -2,8 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    time::Duration,
 };
+
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
 use super::{
     checks::{Target, Way},
@@ -12,11 +14,17 @@ use super::{
     traffic::{Between, Pair, checksum_errors, stream},
 };
 use crate::{
-    apply::{ApplyError, world::World},
-    kernel::capture::{Bounds, Capture, Captured, Injector},
+    apply::{ApplyError, features::Loans, world::World},
+    kernel::{
+        Netns,
+        capture::{Bounds, Capture, Captured, Injector},
+        error::Operation,
+        napi,
+    },
     packet::{
         Frame, Limits, Tag, VnetHeader, compare,
-        craft::{Ends, TcpFields, marked_payload, spoil_checksum},
+        craft::{Ends, marked_payload, spoil_checksum},
+        merging::{self, May, Outcome, Rule, outcome},
         parse,
         segments::{Flow, flow_of, marked},
     },
@@ -30,11 +38,26 @@ const GOOD: u32 = 1 << 24;
 const BAD: u32 = 2 << 24;
 const TAGGED: u32 = 3 << 24;
 const EACH: u32 = 12;
+/// How often each pair of segments that may or may not be merged is sent.
+const ROUNDS: u16 = 2;
+/// How long the receiving device waits for more meanwhile: what may be merged is to be merged. Software merges only what
+/// comes in one batch otherwise.
+const WAIT: Duration = Duration::from_millis(10);
+/// Empty polls before it gives up: so many waits may pass.
+const POLLS: u64 = 10;
+/// Segments that are sent at a time, then two waits pass: a device of 256 descriptors holds them all.
+const AT_A_TIME: usize = 64;
 /// VLAN 100 with priority 5.
 const TAG: Tag = Tag { tpid: 0x8100, tci: 5 << 13 | 100 };
 
 /// Carries out an order.
-pub fn probe(world: &World, targets: &[Target], order: &Order, seed: u64) -> Result<Probed, ApplyError> {
+pub fn probe(
+    world: &World,
+    targets: &[Target],
+    order: &Order,
+    seed: u64,
+    loans: &mut Loans,
+) -> Result<Probed, ApplyError> {
     let target = &targets[order.target];
     let way = target.way(order.reversed);
     let places: Vec<usize> = match order.between {
@@ -45,6 +68,63 @@ pub fn probe(world: &World, targets: &[Target], order: &Order, seed: u64) -> Res
     let (from, to) = (world.get(&way.from)?, world.get(&way.to)?);
     let errors = checksum_errors(to);
     let captures = start(world, &way.hops, &places)?;
+    let (ports, pairs) = on_one_cpu(|| send(&way, (from, to), order, seed, &mut probed))?;
+    let captured = finish(captures);
+    look(target, &way, order, &captured, &|flow| ports.contains(&flow.to.1), &mut probed);
+    probed.checksum_errors = checksum_errors(to).saturating_sub(errors);
+    if order.suite.crafted || order.suite.merging {
+        let (outgoing, _) = frames(&way, &captured, 0);
+        let template = |pair: &Pair| {
+            let is_template = |frame: &&Frame| {
+                flow_of(&parse(&frame.bytes)).is_some_and(|flow| flow.protocol == 17 && flow.to.1 == pair.ports().1)
+            };
+            outgoing.iter().find(is_template).and_then(Ends::of)
+        };
+        let (wire, mut result) = (order.between.map_or(way.hops.len() - 1, |(_, wire)| wire), Crafted::default());
+        match pairs.first().map(|pair| (pair, template(pair))) {
+            Some((pair, Some(ends))) => {
+                if order.suite.crafted {
+                    crafted(world, &way, order, (pair, ends), &mut result)?;
+                }
+                if order.suite.merging {
+                    let all: Vec<Ends> = pairs.iter().filter_map(template).collect();
+                    merging(world, &way, wire, &all, loans, &mut result)?;
+                }
+            }
+            Some((_, None)) => {
+                let why = "no datagram was seen on its way out: there is no template for crafted frames";
+                result.failed = Some(why.to_owned());
+            }
+            None => result.failed = Some("no datagram socket could be opened".to_owned()),
+        }
+        probed.crafted = Some(result);
+    }
+    Ok(probed)
+}
+
+/// Does `work` where it, the threads that it starts, and the kernel's work for both are on one CPU. A veth receives on the CPU
+/// that sent (`netif_rx()`): where sender and receiver are on two, data and the data that an acknowledgement releases go by
+/// two backlogs and come in another order than they were sent in, with no device to blame.
+fn on_one_cpu<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ApplyError> {
+    std::thread::scope(|scope| {
+        let pinned = scope.spawn(|| {
+            let mut one = CpuSet::new();
+            one.set(sched_getcpu());
+            sched_setaffinity(None, &one).map(|()| work())
+        });
+        let done = pinned.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok(done.map_err(|error| Operation::plain("keep the traffic of a probe on", "one CPU").io(error))?)
+    })
+}
+
+/// The streams and datagrams of a probe; the ports that they went to, and the sockets that are still open.
+fn send(
+    way: &Way,
+    (from, to): (&Netns, &Netns),
+    order: &Order,
+    seed: u64,
+    probed: &mut Probed,
+) -> (BTreeSet<u16>, Vec<Pair>) {
     let mut ports = BTreeSet::new();
     let mut pairs = Vec::new();
     let wanted = |family: bool| order.family.is_none_or(|only| (only == 4) == family);
@@ -71,13 +151,7 @@ pub fn probe(world: &World, targets: &[Target], order: &Order, seed: u64) -> Res
         }
         pairs.push(pair);
     }
-    let captured = finish(captures);
-    look(target, &way, order, &captured, &|flow| ports.contains(&flow.to.1), &mut probed);
-    probed.checksum_errors = checksum_errors(to).saturating_sub(errors);
-    if order.suite.crafted {
-        probed.crafted = Some(crafted(world, &way, order, &captured, &pairs)?);
-    }
-    Ok(probed)
+    (ports, pairs)
 }
 
 fn start(world: &World, hops: &[Hop], places: &[usize]) -> Result<BTreeMap<usize, Capture>, ApplyError> {
@@ -152,24 +226,14 @@ fn located(target: &Target, way: &Way, (before, behind): (usize, usize), probed:
     probed.place = Some((before.clone(), behind.clone()));
 }
 
-/// Frames of our own making: right and wrong checksums, tags, segments that may and may not be merged.
+/// Frames of our own making: right and wrong checksums, tags.
 fn crafted(
     world: &World,
     way: &Way,
     order: &Order,
-    earlier: &BTreeMap<usize, Captured>,
-    pairs: &[Pair],
-) -> Result<Crafted, ApplyError> {
-    let mut result = Crafted::default();
-    let not = |why: &str| Crafted { failed: Some(why.to_owned()), ..Crafted::default() };
-    let Some(pair) = pairs.first() else { return Ok(not("no datagram socket could be opened")) };
-    let (outgoing, _) = frames(way, earlier, 0);
-    let is_template = |frame: &&Frame| {
-        flow_of(&parse(&frame.bytes)).is_some_and(|flow| flow.protocol == 17 && flow.to.1 == pair.ports().1)
-    };
-    let Some(ends) = outgoing.iter().find(is_template).and_then(Ends::of) else {
-        return Ok(not("no datagram was seen on its way out: there is no template for crafted frames"));
-    };
+    (pair, ends): (&Pair, Ends),
+    result: &mut Crafted,
+) -> Result<(), ApplyError> {
     let first = &way.hops[0].at;
     let injector = Injector::open(world.get(&first.ns)?, &first.name)?;
     let (hand, wire) = order.between.unwrap_or((0, way.hops.len() - 1));
@@ -186,12 +250,6 @@ fn crafted(
         spoil_checksum(&mut wrong);
         injector.send(plain, &wrong)?;
         injector.send(plain, &tagged.udp(&marked_payload(TAGGED + number, length)))?;
-    }
-    let rules = rules(&ends);
-    for rule in &rules {
-        for frame in &rule.frames {
-            injector.send(plain, frame)?;
-        }
     }
     let numbers: BTreeSet<u32> = pair.numbers(EACH as usize).into_iter().collect();
     let count = |from: u32| numbers.range(from..from + EACH).count() as u64;
@@ -218,64 +276,84 @@ fn crafted(
         let limits = Limits { mtu: 65_535, complete: false };
         result.tags = compare(&sent, &got, limits, |_| true).findings;
     }
-    merges(&rules, &came, &mut result);
-    Ok(result)
+    Ok(())
 }
 
-/// Two segments of a connection that does not exist, and whether they may become one.
-struct Rule {
-    name: &'static str,
-    may: bool,
-    port: u16,
-    seq: u32,
-    frames: Vec<Vec<u8>>,
-}
-
-/// What `gro_receive` of TCP and IP keeps apart, and one pair that it may merge.
-fn rules(ends: &Ends) -> Vec<Rule> {
-    const LENGTH: usize = 200;
-    let base = TcpFields { seq: 70_000, id: 500, ..TcpFields::default() };
-    let next = TcpFields { seq: base.seq + LENGTH as u32, id: 501, ..base };
-    let cases: [(&str, bool, TcpFields, TcpFields); 6] = [
-        ("two segments in sequence", true, base, next),
-        ("a gap in the sequence numbers", false, base, TcpFields { seq: next.seq + 100, ..next }),
-        ("another acknowledgment number", false, base, TcpFields { ack: 2, ..next }),
-        ("another traffic class", false, base, TcpFields { tos: 0x28, ..next }),
-        ("an ECN mark on one of them", false, TcpFields { tos: 2, ..base }, TcpFields { tos: 3, ..next }),
-        ("PSH on the first", false, TcpFields { flags: 0x18, ..base }, next),
-    ];
-    let port = |at: usize| 50_100 + at as u16;
-    let rule = |(at, (name, may, one, two)): (usize, (&'static str, bool, TcpFields, TcpFields))| {
-        let ends = Ends {
-            from: SocketAddr::new(ends.from.ip(), port(at)),
-            to: SocketAddr::new(ends.to.ip(), 50_099),
-            ..*ends
-        };
-        let frames = vec![ends.tcp(one, &[0x5a; LENGTH]), ends.tcp(two, &[0xa5; LENGTH])];
-        Rule { name, may, port: port(at), seq: one.seq, frames }
-    };
-    cases.into_iter().enumerate().map(rule).collect()
-}
-
-fn merges(rules: &[Rule], came: &[Frame], result: &mut Crafted) {
-    for rule in rules {
-        let is_merged = came.iter().any(|frame| {
-            let layers = parse(&frame.bytes);
-            let inner = layers.innermost();
-            inner.transport.as_ref().is_some_and(|transport| {
-                transport.is_tcp()
-                    && transport.from == rule.port
-                    && transport.seq == rule.seq
-                    && transport.payload.len() > 200
-            })
-        });
-        match (rule.may, is_merged) {
-            (true, merged) => {
-                result.mergeable.0 += 1;
-                result.mergeable.1 += u64::from(merged);
+/// Segments that may and must not be merged, while the receiving device waits for more.
+fn merging(
+    world: &World,
+    way: &Way,
+    wire: usize,
+    templates: &[Ends],
+    loans: &mut Loans,
+    result: &mut Crafted,
+) -> Result<(), ApplyError> {
+    let (first, at) = (&way.hops[0].at, &way.hops[wire].at);
+    let longest = |ends: &Ends| (way.mtu as usize).clamp(576, 16_000) - if ends.from.is_ipv4() { 40 } else { 60 };
+    let of_family = |ends: &Ends| (0..ROUNDS).flat_map(|round| merging::rules(ends, round, longest(ends))).collect();
+    let rules: Vec<Rule> = templates.iter().flat_map(|ends| -> Vec<Rule> { of_family(ends) }).collect();
+    let injector = Injector::open(world.get(&first.ns)?, &first.name)?;
+    let mut captures = start(world, &way.hops, &[wire])?;
+    captures.values_mut().for_each(|capture| capture.everything());
+    let asked = [(napi::GRO_FLUSH_TIMEOUT, WAIT.as_nanos() as u64), (napi::DEFER_HARD_IRQS, POLLS)];
+    match loans.wait(world, at, &asked.map(|(key, value)| (key.to_owned(), value)).into()) {
+        Ok(()) => result.waited = true,
+        // A kernel or a container without these, or without root (the kernel asks for CAP_NET_ADMIN of the machine): it
+        // merges what it gets together all the same.
+        Err(ApplyError::Kernel(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let mut sent = 0;
+    // From one CPU: another one may send by another queue, and what comes by two is not merged.
+    let outcome = on_one_cpu(|| {
+        rules.iter().try_for_each(|rule| {
+            if sent + rule.frames.len() > AT_A_TIME {
+                std::thread::sleep(WAIT * 2);
+                sent = 0;
             }
-            (false, true) => result.merged.push(rule.name.to_owned()),
-            (false, false) => {}
+            sent += rule.frames.len();
+            rule.frames.iter().try_for_each(|frame| injector.send(VnetHeader::default(), frame))
+        })
+    });
+    std::thread::sleep(WAIT * 2);
+    if result.waited {
+        loans.wait_no_longer(world, at)?;
+    }
+    outcome??;
+    // What it holds comes with the next poll.
+    std::thread::sleep(WAIT * 2);
+    let captured = finish(captures);
+    let (came, complete) = frames(way, &captured, wire);
+    merges(&rules, &came, complete, result);
+    Ok(())
+}
+
+/// What of each rule was kept; some are sent several times.
+fn merges(rules: &[Rule], came: &[Frame], complete: bool, result: &mut Crafted) {
+    let mut outcomes: BTreeMap<&str, Vec<(&Rule, Outcome)>> = BTreeMap::new();
+    for rule in rules {
+        outcomes.entry(&rule.name).or_default().push((rule, outcome(rule, came, complete)));
+    }
+    for (name, seen) in outcomes {
+        let was = |wanted: Outcome| seen.iter().filter(move |(_, outcome)| *outcome == wanted).count();
+        let (rule, merged) = (seen[0].0, was(Outcome::Merged));
+        if was(Outcome::Nothing) == seen.len() {
+            continue;
+        }
+        // An ACK that is gone may have been lost: once says nothing.
+        let bare = rule.payloads.iter().any(Vec::is_empty);
+        let is_merged = if bare { merged == seen.len() } else { merged > 0 };
+        if was(Outcome::Spoiled) > 0 {
+            result.merged.push(format!("{name}, with other bytes than were sent"));
+        } else if rule.may == May::Not && is_merged {
+            result.merged.push(name.to_owned());
+        }
+        match rule.may {
+            May::Merge => {
+                result.mergeable.0 += 1;
+                result.mergeable.1 += u64::from(is_merged);
+            }
+            May::Not => result.kept_apart += u64::from(!is_merged),
         }
     }
 }

@@ -14,11 +14,20 @@ fn accepted_corruption_is_named_and_refused_corruption_is_right() {
         bad_seen: 12,
         bad_verified: verified,
         tagged: 12,
+        kept_apart: 40,
+        mergeable: (7, 7),
+        waited: true,
         ..Crafted::default()
     };
     let with = |crafted| Probed { crafted: Some(crafted), ..streams(100, None) };
     let rows = whole("a -> b", &with(crafted(0, 0)));
     assert!(rows.iter().all(|row| row.verdict == OffloadVerdict::Pass), "{rows:?}");
+    let rows = whole("a -> b", &with(Crafted { kept_apart: 0, mergeable: (0, 0), ..crafted(0, 0) }));
+    let row = rows.iter().find(|row| row.check == "merge-rules").unwrap();
+    assert_eq!(row.verdict, OffloadVerdict::Inconclusive, "no segment was seen: {row:?}");
+    let rows = whole("a -> b", &with(Crafted { mergeable: (7, 0), ..crafted(0, 0) }));
+    let row = rows.iter().find(|row| row.check == "merge-rules").unwrap();
+    assert_eq!(row.verdict, OffloadVerdict::Skip, "what merges nothing proves nothing: {row:?}");
     for (delivered, verified) in [(3, 0), (0, 3)] {
         let rows = whole("a -> b", &with(crafted(delivered, verified)));
         let row = rows.iter().find(|row| row.check == "rx-verification").unwrap();
