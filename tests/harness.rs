@@ -95,7 +95,7 @@ fn the_lab_machine_gives_output_status_and_a_prompt() {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("timeout starts")
     };
-    let done = vmlab("200", &["run", "sh", "-c", "echo in the lab; uname -r; ls /sys/class/net; exit 3"]);
+    let done = vmlab("200", &["run", "sh", "-c", "echo in the lab; uname -r; ls -1 /sys/class/net; exit 3"]);
     let done = done.wait_with_output().expect("its output");
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     assert_eq!(done.status.code(), Some(3), "{done:?}");
