@@ -149,7 +149,9 @@ fn head(model: &Model, width: usize, paint: Paint) -> Vec<Line<'static>> {
 fn streams(model: &Model, width: usize, paint: Paint) -> Vec<Line<'static>> {
     let Some(round) = model.round.as_ref().filter(|_| !model.rows.is_empty()) else { return Vec::new() };
     let several = round.pairs > 1;
-    let mut lines = vec![Line::styled(fit("stream       throughput  rtt  cwnd  retransmits", width), paint.quiet())];
+    let titles =
+        if width >= 60 { "stream       throughput  rtt  cwnd  retransmits" } else { "stream    throughput  retr  rtt" };
+    let mut lines = vec![Line::styled(fit(titles, width), paint.quiet())];
     for ((_, number), row) in &model.rows {
         let name = if several { format!("{} → {} {number}", row.nodes.0, row.nodes.1) } else { number.to_string() };
         lines.push(stream(&name, row, round.test.is_rr(), width, paint));
@@ -163,18 +165,15 @@ fn stream(name: &str, row: &Row, is_rr: bool, width: usize, paint: Paint) -> Lin
         Some((_, units)) if is_rr => format!("{units:.0} trans/s"),
         Some((bits, _)) => rate(bits),
     };
-    let mut spans = vec![Span::raw(format!("{:<6} {fast:>16}", fit(name, (width / 3).max(6))))];
-    if let Some(tcp) = row.tcp {
-        if let Some(rtt) = tcp.rtt_us {
-            spans.push(Span::raw(format!("  rtt {}", micros(rtt))));
-        }
-        if let Some(cwnd) = tcp.cwnd.filter(|_| width >= 60) {
-            spans.push(Span::raw(format!("  cwnd {cwnd}")));
-        }
-    }
-    if let Some(again) = row.retransmits {
-        spans.push(Span::styled(format!("  retr {again}"), paint.count(again)));
-    }
+    let wide = width >= 60;
+    let room = if wide { 16 } else { 13 };
+    let mut spans = vec![Span::raw(format!("{:<6} {fast:>room$}", fit(name, (width / 3).max(6))))];
+    let tcp = row.tcp.unwrap_or_default();
+    let rtt = tcp.rtt_us.map(|rtt| Span::raw(format!("  rtt {}", micros(rtt))));
+    let cwnd = tcp.cwnd.filter(|_| wide).map(|cwnd| Span::raw(format!("  cwnd {cwnd}")));
+    let again = row.retransmits.map(|again| Span::styled(format!("  retr {again}"), paint.count(again)));
+    // What does not fit is cut from the right: the round trips, before the retransmits.
+    spans.extend(if wide { [rtt, cwnd, again] } else { [again, rtt, None] }.into_iter().flatten());
     Line::from(spans)
 }
 
