@@ -2,12 +2,6 @@
 
 mod lab;
 
-use std::{
-    io::{Read, Write},
-    path::Path,
-    process::{Command, Stdio},
-};
-
 use lab::{Done, Lab};
 
 #[test]
@@ -78,43 +72,4 @@ fn what_changes_by_itself_is_left_out_of_the_dump_and_the_rest_kept() {
     assert_ne!(one, lines(&text.replace("\"a\"", "\"c\"")));
     assert!(lines("@fdb\n[{\"mac\":\"02:00:00:00:00:01\",\"ifname\":\"vx0\",\"state\":\"\"}]\n").is_empty());
     assert_eq!(lines("@fdb\n[{\"mac\":\"02:00:00:00:00:01\",\"state\":\"permanent\"}]\n").len(), 1);
-}
-
-/// `scripts/vmlab` as its users see it: output and exit status of a command, a prompt, an end in time.
-#[test]
-fn the_lab_machine_gives_output_status_and_a_prompt() {
-    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    if !folder.join(target).join("vmlab/initrd").exists() {
-        lab::skip("the lab's machine is not there: scripts/vmlab fetch");
-        return;
-    }
-    let vmlab = |seconds: &str, args: &[&str]| {
-        let mut command = Command::new("timeout");
-        command.args(["300", "scripts/vmlab"]).args(args).current_dir(folder).env("VMLAB_SECONDS", seconds);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().expect("timeout starts")
-    };
-    let done = vmlab("200", &["run", "sh", "-c", "echo in the lab; uname -r; ls -1 /sys/class/net; exit 3"]);
-    let done = done.wait_with_output().expect("its output");
-    let text = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert_eq!(done.status.code(), Some(3), "{done:?}");
-    assert!(text.starts_with("in the lab\n") && text.ends_with("eth0\neth1\nlo\n"), "{text}");
-    // The guest's kernel, and not this machine's.
-    let own = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's release");
-    assert_ne!(text.lines().nth(1), Some(own.trim()), "{text}");
-    let done = vmlab("8", &["run", "sleep", "250"]).wait_with_output().expect("its output");
-    assert_eq!(done.status.code(), Some(97), "{done:?}");
-    // A prompt ends in `# `; what is typed before it is there goes nowhere.
-    let mut shell = vmlab("200", &["shell"]);
-    let (mut seen, mut byte) = (Vec::new(), [0]);
-    let mut output = shell.stdout.take().expect("piped");
-    while !seen.ends_with(b"# ") && output.read(&mut byte).is_ok_and(|read| read == 1) {
-        seen.push(byte[0]);
-    }
-    shell.stdin.as_mut().expect("piped").write_all(b"echo $((6 * 7)); exit 4\n").expect("the shell reads");
-    output.read_to_end(&mut seen).expect("its output");
-    let text = String::from_utf8_lossy(&seen).into_owned();
-    assert!(text.lines().any(|line| line.trim() == "42"), "{text}");
-    assert_eq!(shell.wait().expect("its status").code(), Some(4), "{text}");
 }

@@ -4,6 +4,7 @@
 //! wrongly.
 
 mod parameters;
+mod rss;
 mod short;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 };
 
 pub use parameters::{parameters, set_parameters};
+pub use rss::{Rss, rss};
 pub use short::{applicable, expand};
 
 use super::{

@@ -31,6 +31,17 @@ pub(crate) fn set_int_option(socket: impl AsFd, level: c_int, option: c_int, val
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// `getsockopt` of a C int, for options that no safe crate has.
+pub(crate) fn int_option(socket: impl AsFd, level: c_int, option: c_int) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    let mut length = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: the pointers describe `value` and `length`, which live through the call; the descriptor is borrowed.
+    let result = unsafe {
+        libc::getsockopt(socket.as_fd().as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut length)
+    };
+    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Driver and firmware of a link in the calling thread's namespace (`SIOCETHTOOL` with `ETHTOOL_GDRVINFO`).
 pub(crate) fn driver_info(name: &str) -> io::Result<(String, String)> {
     const ETHTOOL_GDRVINFO: u32 = 3;
