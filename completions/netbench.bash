@@ -1442,7 +1442,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__run)
-            opts="-n -k -M -C -h -V --test --duration --bytes --blocks --transactions --rounds --budget --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --cpus --numa --placement --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --flow --pairs --all-pairs --store --no-store --keep --live --json --format --help --version"
+            opts="-n -k -M -C -h -V --test --duration --bytes --blocks --transactions --rounds --budget --omit --streams --length --response --rate --socket-buffer --send --recv --io --profile --emulate --cpus --numa --placement --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --pacing --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --flow --pairs --all-pairs --store --no-store --keep --live --json --format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1577,6 +1577,10 @@ _netbench() {
                     return 0
                     ;;
                 --pacing-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pacing)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1770,7 +1774,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__stream)
-            opts="-p -4 -6 -t -n -k -O -P -l -b -w -M -C -u -R -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --bytes --blocks --transactions --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --cpus --live --store --no-store --json --format --iperf3 --udp --reverse --bidir --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
+            opts="-p -4 -6 -t -n -k -O -P -l -b -w -M -C -u -R -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --bytes --blocks --transactions --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --pacing --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --cpus --live --store --no-store --json --format --iperf3 --udp --reverse --bidir --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1917,6 +1921,10 @@ _netbench() {
                     return 0
                     ;;
                 --pacing-rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pacing)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

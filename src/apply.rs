@@ -233,10 +233,13 @@ fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Applied
         let (number, total) = (begun, steps.len());
         return Err(ApplyError::Step { number, total, step, cause: Box::new(cause), left });
     }
-    let drift = match difference(&mut world, desired, &store.history()?) {
+    let mut drift: Vec<String> = match difference(&mut world, desired, &store.history()?) {
         Ok(rest) => rest.iter().map(Step::drift).collect(),
         Err(error) => vec![error.to_string()],
     };
+    if drift.is_empty() && history.committed.is_some() {
+        drift.extend(forget_neighbours(&world, desired).err().map(|error| error.to_string()));
+    }
     if !drift.is_empty() {
         let left = roll_back(world, store, &history, &steps);
         return Err(ApplyError::NotAsDeclared { drift, left });
@@ -260,6 +263,14 @@ pub fn hand_over(topology: &str, root: &StateRoot) -> Result<(), ApplyError> {
         store.compact(&history.source, committed, history.steps().cloned().collect(), false)?;
     }
     owner::release(store.folder());
+    Ok(())
+}
+
+/// What stays may have learned the MACs of what was changed, and would believe them for half a minute.
+fn forget_neighbours(world: &World, desired: &Desired) -> Result<(), ApplyError> {
+    for ns in desired.namespaces.iter().filter(|ns| ns.origin.is_own()) {
+        kernel::link::forget_neighbours(world.get(&ns.id)?)?;
+    }
     Ok(())
 }
 

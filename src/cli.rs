@@ -17,6 +17,7 @@ mod nic;
 mod offload;
 mod outcome;
 mod overhead;
+mod pacing;
 mod pairs;
 mod placement;
 mod rates;

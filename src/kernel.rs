@@ -12,6 +12,7 @@ pub mod link;
 pub mod napi;
 pub mod netns;
 pub mod observe;
+pub mod openvswitch;
 pub mod qdisc;
 
 pub mod cpus;
@@ -32,7 +33,7 @@ pub mod snmp;
 
 pub use error::Error;
 pub use netns::Netns;
-pub use observe::{Wanted, congestion_controls, counters, machine, observe};
+pub use observe::{Wanted, congestion_controls, counters, machine, observe, root_qdisc};
 
 /// Results of this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -4,6 +4,7 @@
 
 mod interval;
 mod io;
+mod pacing;
 mod verify;
 
 use std::{fmt, str::FromStr};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     interval::{StreamInterval, TcpInterval},
     io::{Mapped, ReceiveMode, SendMode, StreamIo, Tuning, Zerocopy},
+    pacing::{Paced, Pacing},
     verify::{Corruption, Verified},
 };
 

@@ -233,6 +233,21 @@ fn a_changed_kind_of_switch_is_replaced() {
 }
 
 #[test]
+fn an_address_that_moved_to_another_mac_is_found_at_once() {
+    let Some(lab) = Lab::new("apply-neighbours") else { return };
+    let text = "name = \"n\"\n[node.a]\n[node.b]\n[switch.s]\nkind = \"bridge\"\n\
+                ports = [\"a\", { node = \"b\", mac = \"02:00:00:00:00:01\" }]\n";
+    let file = lab.file("n.toml", text);
+    lab.netbench(&["topo", "apply", &file]).ok().says("proved");
+    // A learned entry is believed for half a minute.
+    lab.sh_in("nb-n-a", "ip neigh replace 198.18.0.2 lladdr 02:00:00:00:00:01 dev eth0 nud reachable");
+    let file = lab.file("n.toml", &text.replace("00:01", "00:02"));
+    lab.netbench(&["topo", "apply", &file]).ok().says("MTU 1500 proved");
+    let entries = lab.sh_in("nb-n-a", "ip neigh");
+    assert!(entries.contains("02:00:00:00:00:02") && !entries.contains("02:00:00:00:00:01"), "{entries}");
+}
+
+#[test]
 fn a_plan_is_printed_without_touching_anything() {
     let Some(lab) = Lab::new("plan") else { return };
     let before = lab.dump();

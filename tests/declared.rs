@@ -314,3 +314,30 @@ fn vlans_on_a_bridge_or_the_option_that_is_missing() {
     }
     lab.assert_as_before(&before, "VLANs");
 }
+
+#[test]
+fn ipvlan_in_every_mode_or_the_option_that_is_missing() {
+    let Some(lab) = Lab::new("ipvlan") else { return };
+    let before = lab.settled();
+    let text = "name = \"ipvlan\"\n[nic.up]\n[node.a]\n[node.b]\n[switch.s]\nkind = \"ipvlan\"\nnic = \"up\"\n\
+                ports = [\"a\", \"b\"]\n";
+    for mode in ["l2", "l3", "l3s"] {
+        let file = lab.file("t.toml", &text.replace("nic = \"up\"", &format!("nic = \"up\"\nmode = \"{mode}\"")));
+        let done = lab.netbench(&["topo", "apply", &file]);
+        if done.code != Some(0) {
+            done.exits(5).says("CONFIG_IPVLAN").says("nothing is left");
+            also_in_lab();
+            break;
+        }
+        // The mode is the NIC's: that of the last edit holds for all children.
+        let shown = lab.json_in("nb-ipvlan-a", "ip -j -d link show dev eth0");
+        assert_eq!(shown[0]["linkinfo"]["info_data"]["mode"], mode, "{shown}");
+        lab.netbench(&["topo", "verify", "ipvlan", "--prove"]).ok();
+        let args = ["run", &file, "--keep", "--duration", "300ms", "--rounds", "1", "--test", "tcp_stream", "--json"];
+        let record = lab.netbench(&args).ok().json();
+        assert_eq!(record["flows"][0]["tests"][0]["rounds"][0]["path"]["verdict"]["path"], "proved", "{record}");
+        lab.netbench(&["topo", "apply", &file]).ok().says("nothing to do");
+    }
+    lab.netbench(&["topo", "destroy", "ipvlan"]);
+    lab.assert_as_before(&before, "ipvlan or its absence");
+}

@@ -147,7 +147,7 @@ impl<'a> Executor<'a> {
         let ns = self.world.get(&link.at.ns)?;
         let peer = peer.map(|peer| Ok::<_, ApplyError>((self.world.get(&peer.at.ns)?, peer))).transpose()?;
         let lower = match &link.kind {
-            LinkKind::Macvlan { lower, .. } => {
+            LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } => {
                 let below = self.world.get(&lower.ns)?;
                 Some((below, kernel::link::index(below, lower.name.as_str())?))
             }

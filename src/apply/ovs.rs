@@ -9,6 +9,7 @@ use crate::{
     kernel::{
         self,
         observe::{Wanted, observe as observe_links},
+        openvswitch,
     },
     ovs::{
         self,
@@ -21,6 +22,7 @@ use crate::{
         ovs::{ObservedOvs, Ovs, OvsBridge, OvsDaemon},
         step::Step,
     },
+    topology::model::Datapath,
 };
 
 /// A daemon that works answers at once.
@@ -51,6 +53,10 @@ pub fn step(world: &World, step: &Step) -> Result<(), ApplyError> {
         Step::StopOvs(daemon) if daemon.system => Ok(()),
         Step::StopOvs(daemon) => stop(world, &daemon.ns),
         Step::CreateOvsBridges { ns, bridges, .. } => {
+            if bridges.iter().any(|bridge| bridge.datapath == Datapath::Kernel) {
+                openvswitch::require(world.get(ns)?)?;
+                count_of_processors();
+            }
             Ok(ovs::bridge::create(&database(topology, ns)?, topology, bridges)?)
         }
         Step::DeleteOvsBridges { ns, bridges } => {
@@ -65,6 +71,16 @@ pub fn step(world: &World, step: &Step) -> Result<(), ApplyError> {
     }
 }
 
+/// ovs-vswitchd counts the processors at most once in ten seconds, and thinks that it did at boot
+/// (`count_cpu_cores()`, lib/ovs-thread.c): of a bridge that it makes earlier the kernel's datapath gets no handler threads,
+/// and forwards nothing.
+fn count_of_processors() {
+    const COUNTED_AFTER: Duration = Duration::from_millis(10_100);
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let since_boot = Duration::try_from(now).unwrap_or(COUNTED_AFTER);
+    std::thread::sleep(COUNTED_AFTER.saturating_sub(since_boot));
+}
+
 fn start(world: &World, wanted: &OvsDaemon) -> Result<(), ApplyError> {
     let ns = world.get(&wanted.ns)?;
     let instance = instance(&world.topology, &wanted.ns);
@@ -76,17 +92,25 @@ fn start(world: &World, wanted: &OvsDaemon) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// Internal ports of the userspace datapath are persistent taps: they outlive a daemon that was not told to remove them.
+/// Internal ports of the userspace datapath are persistent taps, and the kernel's datapath is the module's: both outlive a
+/// daemon that was not told to remove them.
 fn stop(world: &World, id: &NsId) -> Result<(), ApplyError> {
     instance(&world.topology, id).stop()?;
     if !world.has(id) {
         return Ok(());
     }
     let ns = world.get(id)?;
-    for (name, link) in observe_links(ns, &Wanted::links_only())?.links {
-        if link.kind == "tun" {
+    let links = observe_links(ns, &Wanted::links_only())?.links;
+    let datapath = links.iter().find(|(name, link)| openvswitch::is_datapath(name.as_str(), &link.kind));
+    for (name, link) in &links {
+        let is_tunnel = datapath.is_some_and(|(_, datapath)| link.master == Some(datapath.index))
+            && openvswitch::is_tunnel(name.as_str(), &link.kind);
+        if link.kind == "tun" || is_tunnel {
             kernel::link::delete(ns, name.as_str())?;
         }
+    }
+    if let Some((_, datapath)) = datapath {
+        openvswitch::delete_datapath(ns, datapath.index)?;
     }
     Ok(())
 }

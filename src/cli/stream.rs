@@ -18,7 +18,7 @@ use crate::{
         options::{Asked, Options},
     },
     kernel,
-    measured::{ReceiveMode, SendMode},
+    measured::{Pacing, ReceiveMode, SendMode},
     record::{RunRecord, TopologyRef},
     remote::{self, RemoteError, Secret},
     report,
@@ -163,6 +163,12 @@ fn options(args: &Args) -> anyhow::Result<Options> {
     if let Some((name, _)) = inside.iter().find(|(_, given)| *given) {
         anyhow::bail!("{name} is for `netbench run`: a server takes one test at a time and no raw frames");
     }
+    let tuning = args.tuning.tuning();
+    if tuning.pacer == Some(Pacing::Fq) {
+        anyhow::bail!(
+            "--pacing fq is for `netbench run`, which sees the queueing discipline of the egress device: take timer, spin or auto here"
+        );
+    }
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
@@ -181,7 +187,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         socket_buffer: args.socket_buffer,
         send: args.send,
         receive: args.recv,
-        tuning: args.tuning.tuning(),
+        tuning,
         ..Asked::default()
     };
     let options = Options::merge(asked, &TestDefaults::default())?;
@@ -222,6 +228,7 @@ fn common(args: &Args, format: Format) -> anyhow::Result<iperf3::Common> {
         ("--verify", args.load.verify.is_some()),
         ("--under", args.load.under.is_some()),
         ("--frame-size", args.load.frame_size.is_some()),
+        ("--pacing", args.tuning.tuning().pacer.is_some()),
         ("--store", args.keep_it.is_named()),
         ("--rate with requests", matches!(args.rate, Some(Rate::Requests(_)))),
     ];

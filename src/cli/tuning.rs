@@ -1,7 +1,7 @@
 //! Options of sockets on the command line.
 
 use crate::{
-    measured::Tuning,
+    measured::{Pacing, Tuning},
     units::{BitRate, ByteSize},
 };
 
@@ -26,6 +26,10 @@ pub struct TuningArgs {
     /// SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only).
     #[arg(long, value_name = "RATE")]
     pacing_rate: Option<BitRate>,
+    /// udp_stream with a rate: what keeps it, fq (the egress device's queueing discipline), timer, spin, or auto; the gaps that were
+    /// achieved are reported.
+    #[arg(long, value_name = "HOW")]
+    pacing: Option<Pacing>,
     /// SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there.
     #[arg(long, value_name = "SIZE")]
     recv_lowat: Option<ByteSize>,
@@ -56,6 +60,7 @@ impl TuningArgs {
             flow_label: self.flow_label,
             nodelay: self.nodelay.then_some(true),
             pacing: self.pacing_rate,
+            pacer: self.pacing,
             rcvlowat: self.recv_lowat.map(|size| i32::try_from(size.0).unwrap_or(i32::MAX)),
             sndbuf: self.sndbuf,
             rcvbuf: self.rcvbuf,

@@ -210,6 +210,16 @@ impl Options {
             let what = "none of the tests carries payload that can be checked: --verify is for streams".to_owned();
             return Err(traffic::Error::Spec(what));
         }
+        if let Some(pacer) = self.tuning.pacer {
+            let hint = match (idle(&|test| test == Test::UdpStream), self.rate.map(drop).or(self.profile.map(drop))) {
+                (true, _) => "is for udp_stream (a TCP stream with --rate is paced by the kernel)",
+                (false, None) => "keeps a rate: say which with --rate",
+                (false, Some(_)) => "",
+            };
+            if !hint.is_empty() {
+                return Err(traffic::Error::Spec(format!("--pacing {pacer} {hint}")));
+            }
+        }
         if let Some(load) = self.under {
             if load.is_rr() {
                 return Err(traffic::Error::Spec(format!(
@@ -316,7 +326,7 @@ impl Options {
             dont_fragment: length.0 <= full_datagram(flow),
             send: self.send.filter(|mode| mode.fits(test)).unwrap_or(SendMode::usual(test)),
             receive: self.receive.filter(|mode| mode.fits(test)).unwrap_or(ReceiveMode::usual(test)),
-            tuning: self.tuning.clone(),
+            tuning: Tuning { pacer: self.tuning.pacer.filter(|_| test == Test::UdpStream), ..self.tuning.clone() },
             frames: traffic::FrameEnds::default(),
         }
     }

@@ -143,6 +143,14 @@ pub fn warnings(test: &TestRecord) -> Vec<String> {
     fallbacks.sort();
     fallbacks.dedup();
     warnings.extend(fallbacks.into_iter().cloned());
+    let paced = clients().filter_map(|s| Some((s.io.as_ref()?.paced.as_ref()?.missed, s.units)));
+    let (missed, sent) = paced.fold((0, 0), |(missed, sent), (m, s)| (missed + m, sent + s));
+    if missed * 100 > missed + sent {
+        warnings.push(format!(
+            "{missed} of {} datagrams were due and never sent: the sender did not get its CPU in time, or a call takes longer than a gap; try --cpus, --pacing spin, or less",
+            missed + sent
+        ));
+    }
     if let Some(datagrams) = &summary.datagrams {
         if datagrams.socket_drops > 0 {
             warnings.push(format!(

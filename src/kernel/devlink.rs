@@ -4,7 +4,7 @@ use super::{
     Result,
     error::Operation,
     netlink::{
-        Failure, Socket,
+        Failure, Socket, generic,
         nla::{Writer, find},
     },
 };
@@ -15,8 +15,6 @@ const ESWITCH_SET: u8 = 30;
 const BUS_NAME: u16 = 1;
 const DEV_NAME: u16 = 2;
 const ESWITCH_MODE: u16 = 25;
-/// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_ID`, `CTRL_ATTR_FAMILY_NAME`
-const CONTROL: (u16, u8, u16, u16) = (16, 3, 1, 2);
 
 /// Mode of the embedded switch of a device; `None` where its driver has no devlink or no such mode.
 ///
@@ -54,12 +52,7 @@ pub fn set_eswitch(bus: &str, device: &str, mode: Eswitch) -> Result<()> {
 
 fn call(command: u8, bus: &str, device: &str, fill: impl FnOnce(&mut Writer)) -> Result<Vec<u8>, Failure> {
     let mut socket = Socket::open(netlink_sys::protocols::NETLINK_GENERIC).map_err(Failure::Io)?;
-    let (control, get, id, name) = CONTROL;
-    let question = Writer::after(&[get, 1, 0, 0]).text(name, "devlink").finish();
-    let answer = socket.request(control, 0, &question)?;
-    let family =
-        answer.first().and_then(|body| find(body.get(4..)?, id)?.first_chunk().map(|id| u16::from_ne_bytes(*id)));
-    let family = family.ok_or_else(|| Failure::Malformed("no number of the family devlink".into()))?;
+    let family = generic::family(&mut socket, "devlink")?;
     let mut message = Writer::after(&[command, 1, 0, 0]);
     message.text(BUS_NAME, bus).text(DEV_NAME, device);
     fill(&mut message);

@@ -18,7 +18,7 @@ use super::{
     Result,
     error::Operation,
     netlink::{
-        Failure,
+        Failure, generic,
         nla::{Writer, attributes, find, text, u32_at},
         sys,
     },
@@ -194,18 +194,11 @@ fn send(ns: &Netns, message: &[u8]) -> Result<Vec<u8>, Failure> {
 
 /// The number of the `ethtool` family: the same in all namespaces of a running kernel.
 fn family(ns: &Netns) -> Result<u16, Failure> {
-    const GENL_ID_CTRL: u16 = 16;
-    const CTRL_CMD_GETFAMILY: u8 = 3;
-    const CTRL_ATTR_FAMILY_ID: u16 = 1;
-    const CTRL_ATTR_FAMILY_NAME: u16 = 2;
     static FAMILY: OnceLock<u16> = OnceLock::new();
     if let Some(&family) = FAMILY.get() {
         return Ok(family);
     }
-    let message = Writer::after(&[CTRL_CMD_GETFAMILY, 1, 0, 0]).text(CTRL_ATTR_FAMILY_NAME, "ethtool").finish();
-    let answer = ns.generic()?.request(GENL_ID_CTRL, 0, &message)?;
-    let id = answer.first().and_then(|body| find(body.get(4..)?, CTRL_ATTR_FAMILY_ID)?.first_chunk().copied());
-    let id = u16::from_ne_bytes(id.ok_or_else(|| Failure::Malformed("no family number in the answer".into()))?);
+    let id = generic::family(&mut *ns.generic()?, "ethtool")?;
     Ok(*FAMILY.get_or_init(|| id))
 }
 

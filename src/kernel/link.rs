@@ -11,7 +11,7 @@ pub use create::{Marks, create};
 pub use delete::{delete, delete_group, delete_many};
 pub use entry::{
     add_address, add_fdb, add_neighbour, add_route, delete_address, delete_fdb, delete_neighbour, delete_route,
-    family_of, host_bits_cleared,
+    family_of, forget_neighbours, host_bits_cleared,
 };
 pub(super) use vlan::port_vlans;
 

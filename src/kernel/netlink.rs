@@ -4,6 +4,7 @@
 //! are not pipelined: RTNL is taken for each message, so only system calls would be saved, and the kernel drops
 //! acknowledgements that do not fit the receive buffer.
 
+pub mod generic;
 pub mod nla;
 pub(crate) mod packet;
 mod parse;

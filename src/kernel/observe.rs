@@ -21,7 +21,7 @@ use crate::{
 
 pub(super) use links::rows;
 pub use links::{LinkRow, counters, group_members};
-pub(super) use tables::{addresses, routes};
+pub(super) use tables::{addresses, learned_neighbours, routes};
 
 /// What to read. Links are always read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +64,12 @@ impl Wanted {
     pub fn links_only() -> Self {
         Self { addresses: false, routes: false, fdb: false, qdiscs: false, ..Self::default() }
     }
+}
+
+/// Kind of the root queueing discipline of an interface, such as `fq` or `noqueue`; none where there is no such interface.
+pub fn root_qdisc(ns: &Netns, name: &IfName) -> Result<Option<String>> {
+    let failed = |failure| Operation::of("read", "links", ns.label()).failed(failure);
+    Ok(rows(ns).map_err(failed)?.into_iter().find(|row| row.name == *name).map(|row| row.qdisc))
 }
 
 /// Reads a namespace. Tables that cannot hold anything (forwarding entries without a VXLAN device, say) are not read.

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::Test;
+use super::{Paced, Pacing, Test};
 use crate::units::{BitRate, ByteSize};
 
 /// How a sender hands its payload over.
@@ -175,6 +175,9 @@ pub struct Tuning {
     pub nodelay: Option<bool>,
     /// `SO_MAX_PACING_RATE` of each socket.
     pub pacing: Option<BitRate>,
+    /// What keeps a sender of datagrams at its rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pacer: Option<Pacing>,
     /// `SO_RCVLOWAT`: bytes below which a receiver of a byte stream sleeps on.
     pub rcvlowat: Option<i32>,
     /// `SO_SNDBUF`, bytes, over what is asked for both.
@@ -234,6 +237,9 @@ pub struct StreamIo {
     /// What became of `TCP_ZEROCOPY_RECEIVE`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapped: Option<Mapped>,
+    /// How evenly a sender of datagrams with a rate sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paced: Option<Paced>,
 }
 
 /// What a receiver by `TCP_ZEROCOPY_RECEIVE` got, warm-up included, until it gave up where it did.

@@ -10,7 +10,7 @@ use super::{
     sriov::{Pf, VfSet},
 };
 use crate::{
-    topology::model::{Flow, MacvlanMode, Netem, Shaper},
+    topology::model::{Flow, IpvlanMode, MacvlanMode, Netem, Shaper},
     units::{IfName, MacAddr},
 };
 
@@ -166,6 +166,13 @@ pub enum LinkKind {
         lower: LinkRef,
         /// Mode.
         mode: MacvlanMode,
+    },
+    /// An ipvlan child.
+    Ipvlan {
+        /// The device below.
+        lower: LinkRef,
+        /// Mode.
+        mode: IpvlanMode,
     },
     /// A VXLAN device.
     Vxlan(Vxlan),

@@ -35,11 +35,13 @@ pub enum Conflict {
         /// File name in the namespace folder.
         name: String,
     },
-    /// A macvlan is wanted on a device whose receive handler is taken.
+    /// A macvlan or ipvlan is wanted on a device whose receive handler is taken.
     #[error(
-        "{at} is a port of `{master}`, so no macvlan can stand on it: the kernel answers Device or resource busy (EBUSY)"
+        "{at} is a port of `{master}`, so no {kind} can stand on it: the kernel answers Device or resource busy (EBUSY)"
     )]
     LowerBusy {
+        /// `macvlan` or `ipvlan`.
+        kind: &'static str,
         /// The device below.
         at: LinkRef,
         /// Its master.

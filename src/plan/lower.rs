@@ -349,6 +349,11 @@ impl Lowering<'_> {
                     link.mac = None; // a passthru child has the lower device's MAC
                 }
             }
+            SwitchKind::Ipvlan { nic, mode } => {
+                let kind = LinkKind::Ipvlan { lower: self.nic_place(nic)?, mode: *mode };
+                // A child has the MAC of the device below.
+                self.push(node, kind, port.settings.mtu, Some(&port.settings)).mac = None;
+            }
             SwitchKind::Sriov { nic } => {
                 let pf = self.nic_place(nic)?;
                 let port_vf = port.vf.clone().unwrap_or_default();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{desired::NsId, ovs::ObservedOvs, sriov::ObservedPf};
 use crate::{
-    topology::model::MacvlanMode,
+    topology::model::{IpvlanMode, MacvlanMode},
     units::{IfName, MacAddr},
 };
 
@@ -116,6 +116,11 @@ pub enum LinkDetail {
     Macvlan {
         /// Mode; `None` for modes netbench does not make.
         mode: Option<MacvlanMode>,
+    },
+    /// An ipvlan.
+    Ipvlan {
+        /// Mode; `None` for modes netbench does not make.
+        mode: Option<IpvlanMode>,
     },
     /// A VXLAN device.
     Vxlan {

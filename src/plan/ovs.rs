@@ -140,6 +140,17 @@ impl OvsTunnel {
     pub fn overhead(&self) -> u32 {
         self.kind.overhead(self.remote.is_ipv4())
     }
+
+    /// The device that the kernel's datapath has for all tunnels of this kind and port of a namespace
+    /// (`netdev_vport_get_dpif_port()`, lib/netdev-vport.c).
+    pub fn device(&self) -> Option<IfName> {
+        let name = match self.kind {
+            TunnelKind::Vxlan => format!("vxlan_sys_{}", self.port),
+            TunnelKind::Geneve => format!("genev_sys_{}", self.port),
+            TunnelKind::Gre => "gre_sys".to_owned(),
+        };
+        name.parse().ok()
+    }
 }
 
 /// Open vSwitch of a namespace as it was read back.

@@ -8,9 +8,9 @@ use std::{
 use ipnet::IpNet;
 
 use super::desired::{Desired, Direction, FlowPath, Hop, Link, LinkKind, LinkRef, NsId, Vf};
-use super::ovs::OvsBridge;
+use super::ovs::{OvsBridge, OvsTunnel};
 use crate::{
-    topology::model::{Flow, MacvlanMode},
+    topology::model::{Datapath, Flow, MacvlanMode},
     units::IfName,
 };
 
@@ -83,7 +83,10 @@ impl<'a> Network<'a> {
             if let Some(master) = &link.master {
                 network.ports.entry((&link.at.ns, master)).or_default().push(link);
             }
-            if let LinkKind::Macvlan { lower, .. } | LinkKind::Vf(Vf { pf: lower, .. }) = &link.kind {
+            if let LinkKind::Macvlan { lower, .. }
+            | LinkKind::Ipvlan { lower, .. }
+            | LinkKind::Vf(Vf { pf: lower, .. }) = &link.kind
+            {
                 network.children.entry(lower).or_default().push(link);
             }
         }
@@ -240,7 +243,8 @@ impl<'a> Walk<'_, 'a> {
             },
             LinkKind::OvsInternal => self.switched(link)?,
             LinkKind::Bridge { .. } => self.flood(link, None)?,
-            LinkKind::Macvlan { lower, mode } => self.beside(link, lower, *mode)?,
+            LinkKind::Macvlan { lower, mode } => self.beside(link, lower, *mode == MacvlanMode::Bridge)?,
+            LinkKind::Ipvlan { lower, .. } => self.beside(link, lower, true)?,
             LinkKind::Vf(vf) => self.embedded(link, vf)?,
             LinkKind::Vxlan(own) => {
                 let far = self.network.desired.links.iter().find(|other| match &other.kind {
@@ -356,23 +360,34 @@ impl<'a> Walk<'_, 'a> {
             }
         }
         for own in tunnels(bridge) {
-            let far = ovs_bridges(self.network.desired).find(|(_, bridge)| {
-                tunnels(bridge).any(|t| t.kind == own.kind && t.key == own.key && t.local == own.remote)
+            let mut ends = ovs_bridges(self.network.desired).filter_map(|(ns, bridge)| {
+                let its = tunnels(bridge).find(|t| t.kind == own.kind && t.key == own.key && t.local == own.remote)?;
+                Some((ns, bridge, its))
             });
-            let Some((far_ns, far)) = far else { continue };
+            let Some((far_ns, far, end)) = ends.next() else { continue };
             let mark = self.hops.len();
+            self.push_device(ns, bridge, own, Direction::Tx);
             let outer = self.network.hops(ns, own.remote)?;
             let counted = outer
                 .into_iter()
                 .filter(|hop| self.network.by_place.get(&hop.at).is_none_or(|link| link.kind != LinkKind::OvsInternal));
             let hops: Vec<Hop> = counted.map(|hop| Hop { overhead: own.overhead(), ..hop }).collect();
             self.hops.extend(hops);
+            self.push_device(far_ns, far, end, Direction::Rx);
             if self.through(far_ns, far, None)? {
                 return Ok(true);
             }
             self.hops.truncate(mark);
         }
         Ok(false)
+    }
+
+    /// The kernel's datapath has a device for tunnels, which counts inner packets; that of the daemon has none.
+    fn push_device(&mut self, ns: &NsId, bridge: &OvsBridge, tunnel: &OvsTunnel, direction: Direction) {
+        if let (Datapath::Kernel, Some(name)) = (bridge.datapath, tunnel.device()) {
+            let at = LinkRef { ns: ns.clone(), name };
+            self.hops.push(Hop { at, direction, mtu: 0, overhead: 0, beside: Vec::new() });
+        }
     }
 
     fn flood(&mut self, bridge: &'a Link, except: Option<&Link>) -> Result<bool, NoPath> {
@@ -435,12 +450,10 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
-    /// A macvlan child sends: to a sibling inside the kernel in bridge mode (the lower device counts nothing),
-    /// else out of the lower device.
-    fn beside(&mut self, link: &'a Link, lower: &'a LinkRef, mode: MacvlanMode) -> Result<bool, NoPath> {
-        if mode == MacvlanMode::Bridge
-            && let Some(children) = self.network.children.get(lower)
-        {
+    /// A macvlan or ipvlan child sends: to a sibling inside the kernel where its mode joins them (the lower device counts
+    /// nothing), else out of the lower device.
+    fn beside(&mut self, link: &'a Link, lower: &'a LinkRef, joined: bool) -> Result<bool, NoPath> {
+        if joined && let Some(children) = self.network.children.get(lower) {
             for child in children {
                 if !std::ptr::eq(*child, link) && std::ptr::eq(*child, self.goal) {
                     return self.receive(child);

@@ -212,6 +212,7 @@ impl fmt::Display for KindText<'_> {
             LinkKind::Macvlan { lower, mode } => {
                 write!(f, "macvlan on {lower} mode {}", format!("{mode:?}").to_lowercase())
             }
+            LinkKind::Ipvlan { lower, mode } => write!(f, "ipvlan on {lower} mode {}", mode.word()),
             LinkKind::Vxlan(v) => {
                 write!(f, "vxlan vni {} {} -> {} port {} dev {}", v.vni, v.local, v.remote, v.port, v.dev)
             }
@@ -228,6 +229,7 @@ pub fn kind_word(link: &Link) -> &'static str {
         LinkKind::Bridge { .. } => "bridge",
         LinkKind::Veth { .. } => "veth",
         LinkKind::Macvlan { .. } => "macvlan",
+        LinkKind::Ipvlan { .. } => "ipvlan",
         LinkKind::Vxlan(_) => "vxlan",
         LinkKind::OvsInternal => "ovs internal",
         LinkKind::Vf(_) => "vf",

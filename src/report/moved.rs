@@ -1,8 +1,9 @@
 //! How the bytes were moved, where it is not the plain way, and what `--io auto` found.
 
 use crate::{
-    measured::{ReceiveMode, SendMode, Stream},
+    measured::{Pacing, ReceiveMode, SendMode, Stream},
     record::{IoTry, TestRecord},
+    report::quantity::time,
     units::ByteSize,
 };
 
@@ -24,6 +25,25 @@ pub fn moved(sender: &Stream, receiver: &Stream) -> Vec<String> {
             let share = zerocopy.copied as f64 * 100.0 / zerocopy.completed as f64;
             said.push(format!("the kernel copied {share:.0} % after all"));
         }
+    }
+    said
+}
+
+/// How evenly a sender of datagrams sent: `paced by timer: gaps p50 …`.
+pub fn paced(sender: &Stream) -> Vec<String> {
+    let Some((by, paced)) = sender.io.as_ref().and_then(|io| io.paced.as_ref()).and_then(|it| Some((it.by?, it)))
+    else {
+        return Vec::new();
+    };
+    let ns = |nanos: u64| time(nanos as f64);
+    let mut said = vec![format!("kept by {by}")];
+    said.extend(paced.why.as_ref().map(|why| format!("auto: {why}")));
+    let (p50, p99, max) = (ns(paced.p50_ns), ns(paced.p99_ns), ns(paced.max_ns));
+    let place = if by == Pacing::Fq { " before fq" } else { "" };
+    said.push(format!("gaps{place} p50 {p50}, p99 {p99}, max {max}; asked {}", ns(paced.asked_ns)));
+    said.push(format!("largest burst {}, limit {}", paced.largest_burst, paced.burst_limit));
+    if paced.missed > 0 {
+        said.push(format!("{} datagrams missed", paced.missed));
     }
     said
 }

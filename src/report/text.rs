@@ -373,6 +373,7 @@ fn in_force(test: &TestRecord) -> Vec<String> {
         said.extend(client.socket.congestion.clone());
         said.extend(client.socket.mss.map(|mss| format!("MSS {mss}")));
         said.extend(client.socket.nodelay.filter(|&on| on).map(|_| "TCP_NODELAY".to_owned()));
+        said.extend(super::moved::paced(client));
         said.extend(super::moved::moved(client, server));
         said.extend(verified(client, server));
         said.push(format!("sndbuf {}", ByteSize(client.socket.sndbuf)));

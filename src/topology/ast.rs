@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 pub use shapes::{EndEntry, Located, OneOrMany, Ordered, PortEntry, Scalar, Text};
 
-use super::model::{BondMode, Datapath, Eswitch, Fabric, FailMode, MacvlanMode, ShaperKind, TunnelKind, VfLinkState};
+use super::model::{
+    BondMode, Datapath, Eswitch, Fabric, FailMode, IpvlanMode, MacvlanMode, ShaperKind, TunnelKind, VfLinkState,
+};
 
 /// A topology file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -104,6 +106,49 @@ pub enum Kind {
     Sriov,
 }
 
+/// Modes of the children of a NIC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChildMode {
+    /// macvlan: children cannot reach each other.
+    Private,
+    /// macvlan: children reach each other through the switch outside.
+    Vepa,
+    /// macvlan: children are switched in the kernel.
+    Bridge,
+    /// macvlan: one child owns the NIC.
+    Passthru,
+    /// ipvlan: switched by IP address.
+    L2,
+    /// ipvlan: routed in the namespace of the NIC.
+    L3,
+    /// ipvlan: the same, with the packet filter of that namespace in the way.
+    L3s,
+}
+
+impl ChildMode {
+    /// Of a macvlan; `None` for words of ipvlan.
+    pub fn macvlan(self) -> Option<MacvlanMode> {
+        match self {
+            Self::Private => Some(MacvlanMode::Private),
+            Self::Vepa => Some(MacvlanMode::Vepa),
+            Self::Bridge => Some(MacvlanMode::Bridge),
+            Self::Passthru => Some(MacvlanMode::Passthru),
+            Self::L2 | Self::L3 | Self::L3s => None,
+        }
+    }
+
+    /// Of an ipvlan; `None` for words of macvlan.
+    pub fn ipvlan(self) -> Option<IpvlanMode> {
+        match self {
+            Self::L2 => Some(IpvlanMode::L2),
+            Self::L3 => Some(IpvlanMode::L3),
+            Self::L3s => Some(IpvlanMode::L3s),
+            _ => None,
+        }
+    }
+}
+
 /// Whose Open vSwitch a switch is a part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -144,10 +189,11 @@ pub struct Switch {
     pub vlan_filtering: Option<Located<bool>>,
     /// IGMP and MLD snooping (bridge). Default: the kernel's.
     pub multicast_snooping: Option<Located<bool>>,
-    /// The NIC below (macvlan), or the one whose virtual functions the ports are (sriov).
+    /// The NIC below (macvlan, ipvlan), or the one whose virtual functions the ports are (sriov).
     pub nic: Option<Text>,
-    /// How children reach each other (macvlan). Default `bridge`.
-    pub mode: Option<Located<MacvlanMode>>,
+    /// How children reach each other: `private`, `vepa`, `bridge`, `passthru` (macvlan, default `bridge`), or `l2`, `l3`,
+    /// `l3s` (ipvlan, default `l2`).
+    pub mode: Option<Located<ChildMode>>,
     /// Addresses of the switch's own device (bridge).
     pub address: Option<OneOrMany>,
     /// NICs that are ports of it (bridge).

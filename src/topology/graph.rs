@@ -82,6 +82,7 @@ impl Picture {
                 SwitchKind::Bridge(_) => "bridge".to_owned(),
                 SwitchKind::Ovs(options) => format!("Open vSwitch ({})", options.datapath.word()),
                 SwitchKind::Sriov { .. } => "SR-IOV".to_owned(),
+                SwitchKind::Ipvlan { mode, .. } => format!("ipvlan {}", mode.word()),
                 SwitchKind::Macvlan { mode, .. } => format!("macvlan {}", format!("{mode:?}").to_lowercase()),
             };
             let mut lines = vec![format!("{kind}, MTU {}", switch.mtu)];
@@ -135,7 +136,9 @@ impl Picture {
             for nic in &switch.uplinks {
                 self.line(switch.name.as_str(), nic, vec![mtu(switch.mtu)], false);
             }
-            if let SwitchKind::Macvlan { nic, .. } | SwitchKind::Sriov { nic } = &switch.kind {
+            if let SwitchKind::Macvlan { nic, .. } | SwitchKind::Ipvlan { nic, .. } | SwitchKind::Sriov { nic } =
+                &switch.kind
+            {
                 self.line(switch.name.as_str(), nic, vec![], false);
             }
         }

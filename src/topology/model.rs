@@ -2,6 +2,7 @@
 //!
 //! It is pure data. What the file said lives in `ast`; what the kernel shall hold lives in `plan::desired`.
 
+mod child;
 mod sriov;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{BitRate, CpuList, IfName, MacAddr, Span};
 
+pub use child::{IpvlanMode, MacvlanMode};
 pub use sriov::{Eswitch, SriovNic, VfLinkState, VfPort};
 
 /// A topology ready to be planned.
@@ -219,6 +221,13 @@ pub enum SwitchKind {
         /// macvlan mode.
         mode: MacvlanMode,
     },
+    /// ipvlan children of one NIC.
+    Ipvlan {
+        /// NIC name.
+        nic: String,
+        /// ipvlan mode.
+        mode: IpvlanMode,
+    },
     /// Virtual functions of one NIC, which switches between them.
     Sriov {
         /// NIC name.
@@ -343,20 +352,6 @@ impl FailMode {
             Self::Secure => "secure",
         }
     }
-}
-
-/// macvlan modes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum MacvlanMode {
-    /// Children cannot reach each other.
-    Private,
-    /// Children reach each other through the switch outside.
-    Vepa,
-    /// Children are switched in the kernel.
-    Bridge,
-    /// One child owns the NIC.
-    Passthru,
 }
 
 /// A wire: a veth pair.

@@ -195,14 +195,14 @@ fn put(table: &mut Table, setting: &Setting) -> Result<(), VariantError> {
     outcome?;
     if let [kind, switch, "kind"] = parts[..]
         && kind == "switch"
-        && setting.text == "macvlan"
+        && matches!(setting.text.as_str(), "macvlan" | "ipvlan")
     {
         give_nic(table, switch);
     }
     Ok(())
 }
 
-/// A macvlan switch hangs below a NIC; one that was a bridge gets a stand-in, so that kinds can be compared.
+/// A macvlan or ipvlan switch hangs below a NIC; one that was a bridge gets a stand-in, so that kinds can be compared.
 fn give_nic(table: &mut Table, switch: &str) {
     let name = format!("{switch}-nic");
     let Some(Value::Table(this)) = table.get_mut("switch").and_then(|all| all.get_mut(switch)) else { return };

@@ -51,6 +51,11 @@ impl Snapshot {
         Self(rows)
     }
 
+    /// Number of CPUs.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// What each CPU did since an earlier snapshot, as shares of that time.
     pub fn since(&self, before: &Self) -> Vec<CpuLoad> {
         let load = |now: &Row| {

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Error, os, spec::Spec, sys, udp_stream};
 use crate::{
-    measured::{SocketFacts, TcpInfo, Test},
+    measured::{Pacing, SocketFacts, TcpInfo, Test},
     units::ByteSize,
 };
 
@@ -121,6 +121,9 @@ fn tune(socket: &Socket, at: SocketAddr, spec: &Spec) -> Result<(), Error> {
     if let Some(rate) = tuning.pacing.or(spec.rate.filter(|_| spec.test.is_byte_stream())) {
         let rate = rate.bytes_per_second().to_ne_bytes();
         set("set SO_MAX_PACING_RATE of", libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, &rate)?;
+    } else if let Some(rate) = spec.rate.filter(|_| tuning.pacer == Some(Pacing::Fq)) {
+        let rate = on_the_wire(rate.bytes_per_second(), spec.length.0, at.is_ipv6()).to_ne_bytes();
+        set("set SO_MAX_PACING_RATE of", libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, &rate)?;
     }
     if spec.test.is_udp() {
         return Ok(());
@@ -138,6 +141,14 @@ fn tune(socket: &Socket, at: SocketAddr, spec: &Spec) -> Result<(), Error> {
         ))?;
     }
     Ok(())
+}
+
+/// The rate that fq is to be asked for, for so much payload: it counts what a device gets, Ethernet header included. A hundredth
+/// more, since the sender keeps the average, and a queue that only just drains would grow with each late datagram.
+fn on_the_wire(rate: u64, length: u64, is_ipv6: bool) -> u64 {
+    let headers = 14 + if is_ipv6 { 40 } else { 20 } + 8;
+    let rate = u128::from(rate) * u128::from(length + headers) * 101 / (u128::from(length.max(1)) * 100);
+    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 fn fragmenting(socket: &Socket, at: SocketAddr, never: bool) -> Result<(), Error> {

@@ -5,12 +5,14 @@
 
 mod jitter;
 mod pace;
+mod pacer;
 mod receive;
 
 use std::{io, os::fd::AsFd};
 
 use socket2::Socket;
 
+use self::pacer::{Choice, Pacer};
 pub use self::{
     jitter::Jitter,
     pace::Pace,
@@ -18,7 +20,7 @@ pub use self::{
 };
 use super::{
     Error,
-    clock::{now_ns, sleep_until},
+    clock::now_ns,
     frames,
     job::{Ended, Lane},
     payload::{seal, sealing_cost},
@@ -149,15 +151,19 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let sealing = lane.spec.verify.map(|seed| (seed, lane.stream));
     let sealed = lane.spec.verify.map(|seed| sealing_cost(seed, DATAGRAM_HEADER, length));
     let mut bundles = Bundles::new(io.send.unwrap_or(SendMode::Mmsg), length, sealing, &prefix);
+    let choice = Choice::make(lane);
     let start = now_ns();
     let omit = lane.spec.omit.0.as_nanos() as u64;
     if omit > 0 {
-        pump(lane, &mut bundles, &mut io, (WARM_UP, u64::MAX), start, start + omit)?;
+        let mut pacer = choice.as_ref().map(|choice| choice.pacer(start));
+        pump(lane, &mut bundles, &mut io, &mut pacer, (WARM_UP, u64::MAX), (start, start + omit))?;
     }
     let opened = now_ns();
     lane.tally.open(opened);
     let until = opened + lane.spec.duration.0.as_nanos() as u64;
-    let ended = pump(lane, &mut bundles, &mut io, (0, lane.most()), opened, until)?;
+    let mut pacer = choice.as_ref().map(|choice| choice.pacer(opened));
+    let ended = pump(lane, &mut bundles, &mut io, &mut pacer, (0, lane.most()), (opened, until))?;
+    io.paced = choice.and_then(|choice| choice.account(pacer, ended));
     io.segments = (bundles.segments > 1).then_some(bundles.segments as u32);
     let verified = sealed.map(|ns_per_byte| Verified {
         blocks: lane.tally.units + lane.tally.omitted_units,
@@ -178,20 +184,18 @@ fn pump(
     lane: &mut Lane<'_>,
     bundles: &mut Bundles,
     io: &mut StreamIo,
+    pacer: &mut Option<Pacer>,
     (first, most): (u64, u64),
-    start: u64,
-    until: u64,
+    (start, until): (u64, u64),
 ) -> Result<u64, Error> {
     let length = lane.spec.length.0;
-    let mut pace = lane.spec.rate.map(|rate| Pace::new(length * 8, rate.bits_per_second(), start));
     let (mut number, mut now) = (first, start);
     while now < until && number - first < most && !lane.control.ending() {
-        let due = match &mut pace {
+        let due = match pacer {
             None => bundles.room(),
-            Some(pace) => match pace.due(now) {
+            Some(pacer) => match pacer.due(now) {
                 0 => {
-                    sleep_until(pace.next_ns().min(until));
-                    now = now_ns();
+                    now = pacer.wait(lane, until);
                     continue;
                 }
                 due => due.min(bundles.room() as u64) as usize,
@@ -226,8 +230,8 @@ fn pump(
             }
         }
         number += sent;
-        if let Some(pace) = &mut pace {
-            pace.sent(sent);
+        if let Some(pacer) = pacer {
+            pacer.sent(now, sent);
         }
         now = now_ns();
     }

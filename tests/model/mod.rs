@@ -232,7 +232,7 @@ impl Model {
                     multicast_snooping: multicast_snooping.unwrap_or(true),
                 };
             }
-            LinkKind::Macvlan { lower, mode } => {
+            LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } => {
                 let below = self.link(lower)?;
                 if below.master.is_some() {
                     return Err("Device or resource busy".into());
@@ -241,7 +241,11 @@ impl Model {
                     return Err("Invalid argument".into());
                 }
                 near.link = Some(below.index);
-                near.detail = LinkDetail::Macvlan { mode: Some(*mode) };
+                near.detail = match &link.kind {
+                    LinkKind::Ipvlan { mode, .. } => LinkDetail::Ipvlan { mode: Some(*mode) },
+                    LinkKind::Macvlan { mode, .. } => LinkDetail::Macvlan { mode: Some(*mode) },
+                    _ => LinkDetail::None,
+                };
             }
             LinkKind::Vxlan(v) => {
                 let dev = self.index(&link.at.ns, &v.dev)?;
@@ -278,6 +282,7 @@ impl Model {
             LinkKind::Bridge { .. } => "bridge",
             LinkKind::Veth { .. } => "veth",
             LinkKind::Macvlan { .. } => "macvlan",
+            LinkKind::Ipvlan { .. } => "ipvlan",
             LinkKind::Vxlan(_) => "vxlan",
             LinkKind::OvsInternal => "tun",
             LinkKind::Borrowed { .. } | LinkKind::Vf(_) => "",

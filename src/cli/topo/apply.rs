@@ -65,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 pub fn summary(desired: &Desired) -> String {
     let own = desired.namespaces.iter().filter(|ns| ns.origin.is_own()).count();
     let mut parts = vec![plural(own, "namespace")];
-    for kind in ["bridge", "macvlan", "vxlan", "borrowed", "vf", "veth"] {
+    for kind in ["bridge", "macvlan", "ipvlan", "vxlan", "borrowed", "vf", "veth"] {
         let count = desired.links.iter().filter(|link| kind_word(link) == kind).count();
         match (kind, count) {
             (_, 0) => {}

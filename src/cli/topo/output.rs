@@ -85,7 +85,7 @@ pub struct Interface {
     pub netns: String,
     /// Kernel name.
     pub name: String,
-    /// `bridge`, `veth`, `macvlan`, `vxlan`, `borrowed`.
+    /// `bridge`, `veth`, `macvlan`, `ipvlan`, `vxlan`, `borrowed`.
     pub kind: String,
     /// MTU in bytes; null where it is left as found.
     pub mtu: Option<u32>,

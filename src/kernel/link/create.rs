@@ -3,8 +3,8 @@
 use std::{net::IpAddr, os::fd::AsRawFd};
 
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-    MacVlanMode,
+    InfoBridge, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVxlan, IpVlanMode, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage, MacVlanMode,
 };
 
 use super::{RTM_NEWLINK, RTM_SETLINK, add_altname, index, named};
@@ -16,8 +16,11 @@ use crate::{
         netns::Netns,
     },
     plan::desired::{Link, LinkKind, Vxlan},
-    topology::model::MacvlanMode,
+    topology::model::{IpvlanMode, MacvlanMode},
 };
+
+/// The kernel's own number that libc does not know (include/linux/errno.h).
+const ENOTSUPP: i32 = 524;
 
 /// What makes a link known as ours.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,7 +38,7 @@ pub struct Marks {
 /// What one creating message cannot carry is left to later steps: the MTU of a bridge, the second end's state and
 /// master, a port's VLAN, and the marks of a second end in somebody else's namespace.
 ///
-/// `peer` is the second end of a veth pair and its namespace; `lower` the device below a macvlan, by namespace and
+/// `peer` is the second end of a veth pair and its namespace; `lower` the device below a macvlan or ipvlan, by namespace and
 /// index. Addresses, qdiscs and features are set apart.
 pub fn create(
     ns: &Netns,
@@ -58,6 +61,9 @@ pub fn create(
         }
         LinkKind::Macvlan { mode, .. } => {
             (InfoKind::MacVlan, InfoData::MacVlan(vec![InfoMacVlan::Mode(macvlan_mode(*mode))]))
+        }
+        LinkKind::Ipvlan { mode, .. } => {
+            (InfoKind::IpVlan, InfoData::IpVlan(vec![InfoIpVlan::Mode(ipvlan_mode(*mode))]))
         }
         LinkKind::Vxlan(vxlan) => (InfoKind::Vxlan, InfoData::Vxlan(vxlan_options(ns, vxlan)?)),
         LinkKind::OvsInternal => {
@@ -93,6 +99,7 @@ fn operation(ns: &Netns, link: &Link) -> Operation {
         LinkKind::Bridge { .. } => "bridge",
         LinkKind::Veth { .. } => "veth",
         LinkKind::Macvlan { .. } => "macvlan",
+        LinkKind::Ipvlan { .. } => "ipvlan",
         LinkKind::Vxlan(_) => "vxlan",
         LinkKind::OvsInternal => "internal port of Open vSwitch",
         LinkKind::Borrowed { .. } | LinkKind::Vf(_) => "borrowed device",
@@ -110,6 +117,11 @@ fn refused(ns: &Netns, link: &Link, failure: Failure) -> Error {
         (LinkKind::Bridge { .. }, libc::EOPNOTSUPP) => operation.unsupported("CONFIG_BRIDGE", errno),
         (LinkKind::Veth { .. }, libc::EOPNOTSUPP) => operation.unsupported("CONFIG_VETH", errno),
         (LinkKind::Macvlan { .. }, libc::EOPNOTSUPP) => operation.unsupported("CONFIG_MACVLAN", errno),
+        // ipvlan_l3s_register() without the option.
+        (LinkKind::Ipvlan { mode: IpvlanMode::L3s, .. }, libc::EOPNOTSUPP | ENOTSUPP) => {
+            operation.unsupported("CONFIG_IPVLAN and CONFIG_IPVLAN_L3S", errno)
+        }
+        (LinkKind::Ipvlan { .. }, libc::EOPNOTSUPP) => operation.unsupported("CONFIG_IPVLAN", errno),
         (LinkKind::Vxlan(_), libc::EOPNOTSUPP) => operation.unsupported("CONFIG_VXLAN", errno),
         _ => operation.failed(failure),
     }
@@ -164,6 +176,14 @@ fn macvlan_mode(mode: MacvlanMode) -> MacVlanMode {
         MacvlanMode::Vepa => MacVlanMode::Vepa,
         MacvlanMode::Bridge => MacVlanMode::Bridge,
         MacvlanMode::Passthru => MacVlanMode::Passthrough,
+    }
+}
+
+fn ipvlan_mode(mode: IpvlanMode) -> IpVlanMode {
+    match mode {
+        IpvlanMode::L2 => IpVlanMode::L2,
+        IpvlanMode::L3 => IpVlanMode::L3,
+        IpvlanMode::L3s => IpVlanMode::L3S,
     }
 }
 

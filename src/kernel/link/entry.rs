@@ -17,6 +17,7 @@ use crate::{
         error::Operation,
         netlink::{CREATE, EXCL, REPLACE},
         netns::Netns,
+        observe::learned_neighbours,
     },
     plan::desired::{FdbSpec, NeighbourSpec, RouteSpec},
     units::IfName,
@@ -151,6 +152,32 @@ pub fn delete_neighbour(ns: &Netns, entry: &NeighbourSpec) -> Result<()> {
     change_neighbour(ns, entry, "delete", RTM_DELNEIGH, 0)
 }
 
+/// Forgets what the namespace has learned of its neighbours, so that it asks again: who held an address may have another
+/// MAC now. Entries that were set stay.
+pub fn forget_neighbours(ns: &Netns) -> Result<()> {
+    let failed = |failure| Operation::of("forget", "learned neighbours", ns.label()).failed(failure);
+    for (index, address) in learned_neighbours(ns).map_err(failed)? {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family_of(address);
+        message.header.ifindex = index;
+        message.attributes.push(destination(address));
+        match ns.route().send(RTM_DELNEIGH, 0, &message) {
+            Err(failure) if !matches!(failure.errno(), Some(libc::ENOENT | libc::ENODEV)) => {
+                return Err(failed(failure));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn destination(address: IpAddr) -> NeighbourAttribute {
+    NeighbourAttribute::Destination(match address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    })
+}
+
 fn change_neighbour(ns: &Netns, entry: &NeighbourSpec, verb: &str, kind: u16, flags: u16) -> Result<()> {
     let operation = || Operation::on(format!("{verb} neighbour {}", entry.address), &entry.at.name, ns.label());
     let mut message = NeighbourMessage::default();
@@ -158,10 +185,7 @@ fn change_neighbour(ns: &Netns, entry: &NeighbourSpec, verb: &str, kind: u16, fl
     message.header.ifindex = index(ns, entry.at.name.as_str())?;
     message.header.state = NeighbourState::Permanent;
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(entry.mac.0.to_vec()));
-    message.attributes.push(NeighbourAttribute::Destination(match entry.address {
-        IpAddr::V4(address) => NeighbourAddress::Inet(address),
-        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
-    }));
+    message.attributes.push(destination(entry.address));
     ns.route().send(kind, flags, &message).map_err(|failure| operation().failed(failure))?;
     Ok(())
 }

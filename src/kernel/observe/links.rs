@@ -17,7 +17,7 @@ use crate::{
         netns::Netns,
     },
     plan::observed::{LinkDetail, ObservedLink},
-    topology::model::MacvlanMode,
+    topology::model::{IpvlanMode, MacvlanMode},
     units::{IfName, MacAddr},
 };
 
@@ -169,6 +169,10 @@ fn read_info(value: &[u8], link: &mut ObservedLink) {
         }
         // IFLA_MACVLAN_MODE
         "macvlan" => LinkDetail::Macvlan { mode: macvlan_mode(long(1)) },
+        // IFLA_IPVLAN_MODE
+        "ipvlan" => {
+            LinkDetail::Ipvlan { mode: find(data, 1).and_then(|value| value.first_chunk()).and_then(ipvlan_mode) }
+        }
         "vxlan" => vxlan(data, byte, long),
         _ => LinkDetail::None,
     };
@@ -181,6 +185,16 @@ fn macvlan_mode(mode: u32) -> Option<MacvlanMode> {
         2 => Some(MacvlanMode::Vepa),
         4 => Some(MacvlanMode::Bridge),
         8 => Some(MacvlanMode::Passthru),
+        _ => None,
+    }
+}
+
+/// `IPVLAN_MODE_*`
+fn ipvlan_mode(mode: &[u8; 2]) -> Option<IpvlanMode> {
+    match u16::from_ne_bytes(*mode) {
+        0 => Some(IpvlanMode::L2),
+        1 => Some(IpvlanMode::L3),
+        2 => Some(IpvlanMode::L3s),
         _ => None,
     }
 }

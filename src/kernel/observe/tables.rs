@@ -163,6 +163,22 @@ pub(super) fn permanent_neighbours(ns: &Netns) -> Result<Vec<(u32, MacAddr, IpAd
     Ok(all)
 }
 
+/// What the namespace has learned of its neighbours, both families: what can be deleted again, as (index, address).
+pub(in crate::kernel) fn learned_neighbours(ns: &Netns) -> Result<Vec<(u32, IpAddr)>, Failure> {
+    /// NUD_PERMANENT and NUD_NOARP: set by somebody, or by the kernel for groups and broadcasts.
+    const FIXED: u16 = 0x80 | 0x40;
+    const NDA_DST: u16 = 1;
+    // Of both families at once: AF_UNSPEC.
+    let bodies = ns.route().dump(RTM_GETNEIGH, &[0; 12])?;
+    let entry = |body: &Vec<u8>| {
+        let state = u16::from_ne_bytes(*body.get(8..)?.first_chunk()?);
+        let is_address = matches!(i32::from(*body.first()?), libc::AF_INET | libc::AF_INET6);
+        let address = address(find(body.get(12..)?, NDA_DST)?)?;
+        (is_address && state & FIXED == 0).then_some((u32_at(body, 4)?, address))
+    };
+    Ok(bodies.iter().filter_map(entry).collect())
+}
+
 fn static_entries(ns: &Netns, family: i32, index: u32) -> Result<Vec<(u32, MacAddr, IpAddr)>, Failure> {
     // `struct ndmsg`: family, padding, index, state, flags, type; the kernel filters by index.
     let mut request = [0; 12];

@@ -85,6 +85,7 @@ impl<'a> Diff<'a> {
             (set.up, previous.up) = (Some(true), Some(false));
         }
         let master = seen.master.and_then(|index| self.names.get(&(&link.at.ns, index)).map(|name| (*name).clone()));
+        let master = master.filter(|name| !self.is_datapath_of(&link.at, name));
         // A master that is made again in this plan has lost its ports.
         let lost = master
             .as_ref()
@@ -184,7 +185,11 @@ fn fresh_set(link: &Link, second_end: bool) -> LinkSet {
             (set.mtu, set.mac, set.up) = (link.mtu, link.mac, Some(true));
             set.master = link.master.clone().map(Some);
         }
-        LinkKind::Veth { .. } | LinkKind::Macvlan { .. } | LinkKind::Vxlan(_) | LinkKind::OvsInternal => {}
+        LinkKind::Veth { .. }
+        | LinkKind::Macvlan { .. }
+        | LinkKind::Ipvlan { .. }
+        | LinkKind::Vxlan(_)
+        | LinkKind::OvsInternal => {}
     }
     set
 }

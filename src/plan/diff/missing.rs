@@ -4,6 +4,7 @@ use super::{Conflict, Diff};
 use crate::plan::{
     desired::{Link, LinkKind, LinkRef},
     observed::{LinkDetail, ObservedLink},
+    text::kind_word,
 };
 
 impl Diff<'_> {
@@ -31,11 +32,11 @@ impl Diff<'_> {
             }
         }
         for link in &desired.links {
-            let LinkKind::Macvlan { lower, .. } = &link.kind else { continue };
+            let (LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. }) = &link.kind else { continue };
             // What is seen before anything is changed: to bring the device up first could not be taken back wholly.
             if let Some(master) = self.seen(lower).and_then(|below| below.master) {
                 let master = self.names.get(&(&lower.ns, master)).map_or("?".into(), |name| name.to_string());
-                let conflict = Conflict::LowerBusy { at: lower.clone(), master };
+                let conflict = Conflict::LowerBusy { kind: kind_word(link), at: lower.clone(), master };
                 if !self.conflicts.contains(&conflict) {
                     self.conflicts.push(conflict);
                 }
@@ -49,7 +50,7 @@ impl Diff<'_> {
                 .filter(|link| !self.missing.contains(&link.at))
                 .filter(|link| match &link.kind {
                     LinkKind::Veth { peer } => self.missing.contains(peer),
-                    LinkKind::Macvlan { lower, .. } => self.missing.contains(lower),
+                    LinkKind::Macvlan { lower, .. } | LinkKind::Ipvlan { lower, .. } => self.missing.contains(lower),
                     LinkKind::Vxlan(v) => {
                         self.missing.contains(&LinkRef { ns: link.at.ns.clone(), name: v.dev.clone() })
                     }
@@ -80,6 +81,11 @@ impl Diff<'_> {
                 seen.kind == "macvlan"
                     && self.seen(lower).is_some_and(|lower| seen.link == Some(lower.index))
                     && seen.detail == LinkDetail::Macvlan { mode: Some(*mode) }
+            }
+            LinkKind::Ipvlan { lower, mode } => {
+                seen.kind == "ipvlan"
+                    && self.seen(lower).is_some_and(|lower| seen.link == Some(lower.index))
+                    && seen.detail == LinkDetail::Ipvlan { mode: Some(*mode) }
             }
             LinkKind::Vxlan(want) => match &seen.detail {
                 LinkDetail::Vxlan {

@@ -7,6 +7,7 @@ use crate::plan::{
     ovs::{ObservedOvs, Ovs, OvsBridge, OvsDaemon, differences},
     step::{LinkSet, Step},
 };
+use crate::units::IfName;
 
 /// What happens to the Open vSwitch of one namespace.
 #[derive(Debug)]
@@ -31,9 +32,23 @@ impl<'a> Diff<'a> {
         self.seen_ovs(ns).is_some() || self.ns(ns).is_some_and(has_port)
     }
 
-    /// Is this a tap of the userspace datapath, in a namespace of ours?
+    /// Is this a tap of the userspace datapath, or a device of the kernel's, in a namespace of ours?
     pub(super) fn is_internal_port(&self, ns: &NsId, link: &ObservedLink) -> bool {
-        link.kind == "tun" && self.owns(ns) && self.ns(ns).is_some_and(|state| state.ovs.is_some())
+        matches!(link.kind.as_str(), "tun" | "openvswitch")
+            && self.owns(ns)
+            && self.ns(ns).is_some_and(|state| state.ovs.is_some())
+    }
+
+    /// Is this master of a link the kernel's datapath? It is that of all ports in the namespace; the database says which of
+    /// its bridges they are in, and frees them.
+    pub(super) fn is_datapath_of(&self, at: &LinkRef, master: &IfName) -> bool {
+        let device = LinkRef { ns: at.ns.clone(), name: master.clone() };
+        let of_ns = self.desired.ovs.iter().filter(|ovs| ovs.daemon.ns == at.ns).flat_map(|ovs| &ovs.bridges);
+        let mut interfaces = of_ns.flat_map(|bridge| &bridge.ports).flat_map(|port| &port.interfaces);
+        self.seen(&device).is_some_and(|seen| {
+            seen.kind == "openvswitch"
+                && (self.is_internal_port(&at.ns, seen) || interfaces.any(|interface| interface.name == at.name))
+        })
     }
 
     /// Is this a port that Open vSwitch keeps a rate of, with a qdisc of its own?

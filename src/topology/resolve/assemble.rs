@@ -90,7 +90,8 @@ fn switch(draft: &Draft<'_>, index: usize) -> Option<Switch> {
         Kind::Ovs => SwitchKind::Ovs(parts.ovs.clone()?),
         Kind::Sriov => SwitchKind::Sriov { nic: nic_name(draft, parts.nic?) },
         Kind::Macvlan => SwitchKind::Macvlan { nic: nic_name(draft, parts.nic?), mode: parts.mode },
-        _ => SwitchKind::Bridge(parts.options.clone()),
+        Kind::Ipvlan => SwitchKind::Ipvlan { nic: nic_name(draft, parts.nic?), mode: parts.ipvlan },
+        Kind::Bridge => SwitchKind::Bridge(parts.options.clone()),
     };
     Some(Switch {
         name: name.value.parse().ok()?,

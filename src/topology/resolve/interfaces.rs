@@ -99,6 +99,13 @@ fn switch_ports(draft: &mut Draft<'_>, index: usize) {
         }
         let written_name = table.and_then(|table| table.ifname.clone());
         let mut settings = settings::resolve(draft, &own);
+        if let (Kind::Ipvlan, Some(mac)) = (switch.kind.value, &own.mac) {
+            let message = "the children of an ipvlan have the MAC of their NIC";
+            draft
+                .error(Code::Conflict, &mac.span, message)
+                .help
+                .push("leave `mac` out; a macvlan child has its own".into());
+        }
         let vf = sriov::port(draft, index, table, &own, &mut settings);
         let written = settings::addresses(draft, own.address.as_ref(), false);
         let written = if shared { Vec::new() } else { written };

@@ -48,7 +48,9 @@ fn switch_mtu(draft: &Draft<'_>, switch: usize) -> u32 {
     if let Some(mtu) = &declared.mtu {
         return mtu.value;
     }
-    if let (Kind::Macvlan | Kind::Sriov, Some(nic)) = (draft.switches[switch].kind, draft.switches[switch].nic) {
+    if let (Kind::Macvlan | Kind::Ipvlan | Kind::Sriov, Some(nic)) =
+        (draft.switches[switch].kind, draft.switches[switch].nic)
+    {
         return draft.nic_mtu[nic];
     }
     // What another bridge of the same medium says, and what its tunnels leave.
@@ -155,13 +157,13 @@ fn check_media(draft: &mut Draft<'_>) {
         let (name, _) = draft.names.switches[switch];
         let mtu = draft.switches[switch].mtu;
         match (draft.switches[switch].kind, draft.switches[switch].nic) {
-            (Kind::Macvlan | Kind::Sriov, Some(nic)) => {
+            (Kind::Macvlan | Kind::Ipvlan | Kind::Sriov, Some(nic)) => {
                 let parent = draft.nic_mtu[nic];
                 if written.value > parent {
                     parent_mtu(draft, &written.span, written.value, nic);
                 }
             }
-            (Kind::Macvlan | Kind::Sriov, None) => {}
+            (Kind::Macvlan | Kind::Ipvlan | Kind::Sriov, None) => {}
             _ if written.value != mtu => {
                 let message = format!("this port has MTU {}, its switch `{}` has {mtu}", written.value, name.value);
                 let label = (name.span.clone(), format!("MTU {mtu}"));
@@ -172,7 +174,7 @@ fn check_media(draft: &mut Draft<'_>) {
     }
     for switch in 0..draft.switches.len() {
         let (_, declared) = draft.names.switches[switch];
-        if let (Kind::Macvlan | Kind::Sriov, Some(mtu), Some(nic)) =
+        if let (Kind::Macvlan | Kind::Ipvlan | Kind::Sriov, Some(mtu), Some(nic)) =
             (draft.switches[switch].kind, &declared.mtu, draft.switches[switch].nic)
             && mtu.value > draft.nic_mtu[nic]
         {
@@ -226,7 +228,7 @@ fn check_wires(draft: &mut Draft<'_>) {
 fn check_bridges(draft: &mut Draft<'_>) {
     let mut first: std::collections::HashMap<usize, usize> = std::collections::HashMap::new();
     for switch in 0..draft.switches.len() {
-        if matches!(draft.switches[switch].kind, Kind::Macvlan | Kind::Sriov) {
+        if matches!(draft.switches[switch].kind, Kind::Macvlan | Kind::Ipvlan | Kind::Sriov) {
             continue;
         }
         let set = draft.segments.layer2.find(switch);

@@ -8,7 +8,7 @@ use super::{Code, Diagnostic, Draft, Text, Thing, ast, settings};
 use crate::{
     topology::{
         ast::Kind,
-        model::{BridgeOptions, MacvlanMode, OvsOptions},
+        model::{BridgeOptions, IpvlanMode, MacvlanMode, OvsOptions},
     },
     units::IfName,
 };
@@ -25,6 +25,7 @@ pub struct SwitchParts {
     /// What an Open vSwitch says beside; `tso` is decided once all tunnels are known.
     pub ovs: Option<OvsOptions>,
     pub mode: MacvlanMode,
+    pub ipvlan: IpvlanMode,
     /// The NIC below.
     pub nic: Option<usize>,
     pub uplinks: Vec<usize>,
@@ -82,14 +83,7 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
         Kind::Macvlan => "a macvlan switch",
         Kind::Ovs => "an Open vSwitch",
         Kind::Sriov => "an SR-IOV switch",
-        Kind::Ipvlan => {
-            let message = "switches of kind `ipvlan` are not available in this version";
-            draft
-                .error(Code::NotAvailable, &switch.kind.span, message)
-                .help
-                .push("available: `bridge`, `ovs`, `macvlan`, `sriov`".into());
-            ""
-        }
+        Kind::Ipvlan => "an ipvlan switch",
     };
     foreign_keys(draft, name, switch, known);
     let mut parts = SwitchParts {
@@ -100,7 +94,8 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
             vlan_filtering: switch.vlan_filtering.as_ref().is_some_and(|filtering| filtering.value),
             multicast_snooping: switch.multicast_snooping.as_ref().map(|snooping| snooping.value),
         },
-        mode: switch.mode.as_ref().map_or(MacvlanMode::Bridge, |mode| mode.value),
+        mode: switch.mode.as_ref().and_then(|mode| mode.value.macvlan()).unwrap_or(MacvlanMode::Bridge),
+        ipvlan: switch.mode.as_ref().and_then(|mode| mode.value.ipvlan()).unwrap_or(IpvlanMode::L2),
         nic: None,
         ovs: None,
         uplinks: Vec::new(),
@@ -119,8 +114,9 @@ fn one(draft: &mut Draft<'_>, index: usize, name: &Text, switch: &ast::Switch) -
             parts.nic = use_nic(draft, nic, what, by);
         }
         (None, Kind::Sriov) => super::sriov::no_nic(draft, name, switch),
-        (None, Kind::Macvlan) => {
-            let message = format!("macvlan switch `{}` has no `nic`", name.value.escape_debug());
+        (None, Kind::Macvlan | Kind::Ipvlan) => {
+            let word = if kind == Kind::Macvlan { "macvlan" } else { "ipvlan" };
+            let message = format!("{word} switch `{}` has no `nic`", name.value.escape_debug());
             let help = "declare a NIC (`[nic.up]`) and name it: `nic = \"up\"`; without `ifname` a stand-in is made";
             draft.error(Code::MissingKey, &switch.kind.span, message).help.push(help.into());
         }
@@ -155,10 +151,9 @@ fn foreign_keys(draft: &mut Draft<'_>, name: &Text, switch: &ast::Switch, known:
     ];
     let foreign = match switch.kind.value {
         Kind::Bridge => [&macvlan_only[..], &ovs_only[..]],
-        Kind::Macvlan => [&bridge_only[..], &ovs_only[..]],
+        Kind::Macvlan | Kind::Ipvlan => [&bridge_only[..], &ovs_only[..]],
         Kind::Sriov => [&bridge_only[..], &ovs_only[..]],
         Kind::Ovs => [&macvlan_only[..], &bridge_only[1..]],
-        _ => return,
     };
     let mode = switch.mode.as_ref().filter(|_| switch.kind.value == Kind::Sriov);
     let mode = [("mode", mode.map(|mode| mode.span.clone()))];
@@ -172,9 +167,24 @@ fn foreign_keys(draft: &mut Draft<'_>, name: &Text, switch: &ast::Switch, known:
             }
         }
     }
-    if let (Kind::Macvlan | Kind::Sriov, Some(host)) = (switch.kind.value, &switch.host) {
+    mode_of_another_kind(draft, switch);
+    if let (Kind::Macvlan | Kind::Ipvlan | Kind::Sriov, Some(host)) = (switch.kind.value, &switch.host) {
         let message = format!("{known} lives where its NIC is, on no emulated host");
         draft.error(Code::Conflict, &host.span, message);
+    }
+}
+
+/// Macvlan and ipvlan share the key `mode`, but no word of it.
+fn mode_of_another_kind(draft: &mut Draft<'_>, switch: &ast::Switch) {
+    let Some(mode) = &switch.mode else { return };
+    let (known, words) = match switch.kind.value {
+        Kind::Macvlan => (mode.value.macvlan().is_some(), "`private`, `vepa`, `bridge`, `passthru`"),
+        Kind::Ipvlan => (mode.value.ipvlan().is_some(), "`l2`, `l3`, `l3s`"),
+        _ => return,
+    };
+    if !known {
+        let diagnostic = draft.error(Code::Conflict, &mode.span, "this `mode` is one of another kind of switch");
+        diagnostic.labels.push((switch.kind.span.clone(), format!("its modes are {words}")));
     }
 }
 

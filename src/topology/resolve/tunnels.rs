@@ -50,7 +50,7 @@ fn tunnel(draft: &mut Draft<'_>, owned: &HashMap<Owner, Vec<usize>>, index: usiz
     }
     let [(a, _), (b, b_span)] = &ends[..] else { return None };
     for (switch, span) in &ends {
-        if matches!(draft.switches[*switch].kind, Kind::Macvlan | Kind::Sriov) {
+        if matches!(draft.switches[*switch].kind, Kind::Macvlan | Kind::Ipvlan | Kind::Sriov) {
             let message = "a switch whose ports are children of a NIC cannot have a tunnel as a port";
             draft.error(Code::BadEnd, span, message).help.push("join bridges".into());
             return None;
