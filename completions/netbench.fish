@@ -31,7 +31,7 @@ complete -c netbench -n "__fish_netbench_needs_command" -f -a "history" -d 'List
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "show" -d 'Show what is kept, as the command that measured it did'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "compare" -d 'Compare two runs, round by round: a rank test, and a least difference that matters'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "export" -d 'Write what is kept for other tools'
-complete -c netbench -n "__fish_netbench_needs_command" -f -a "report" -d 'Write a run as one self-contained HTML page'
+complete -c netbench -n "__fish_netbench_needs_command" -f -a "report" -d 'Write what is kept as one self-contained HTML page'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "topo" -d 'Make, look at and remove topologies'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "nic" -d 'Look at the network interfaces of this host as hardware'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "mtu" -d 'Find what a path carries, and which MTU is best'
@@ -119,7 +119,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand export" -l store -d 'T
 complete -c netbench -n "__fish_netbench_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c netbench -n "__fish_netbench_using_subcommand export" -s V -l version -d 'Print version'
 complete -c netbench -n "__fish_netbench_using_subcommand report" -s o -l output -d 'The file to write; `-` is standard output' -r -F
-complete -c netbench -n "__fish_netbench_using_subcommand report" -l history -d 'Runs of the same topology in the history, at most' -r
+complete -c netbench -n "__fish_netbench_using_subcommand report" -l history -d 'Outcomes of the same kind and topology in the history, at most' -r
 complete -c netbench -n "__fish_netbench_using_subcommand report" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
 complete -c netbench -n "__fish_netbench_using_subcommand report" -s h -l help -d 'Print help'
 complete -c netbench -n "__fish_netbench_using_subcommand report" -s V -l version -d 'Print version'
@@ -397,7 +397,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_s
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "show" -d 'Show what is kept, as the command that measured it did'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "compare" -d 'Compare two runs, round by round: a rank test, and a least difference that matters'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "export" -d 'Write what is kept for other tools'
-complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "report" -d 'Write a run as one self-contained HTML page'
+complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "report" -d 'Write what is kept as one self-contained HTML page'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "topo" -d 'Make, look at and remove topologies'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "nic" -d 'Look at the network interfaces of this host as hardware'
 complete -c netbench -n "__fish_netbench_using_subcommand help; and not __fish_seen_subcommand_from run history show compare export report topo nic mtu sweep overhead search serve stream offload explain help" -f -a "mtu" -d 'Find what a path carries, and which MTU is best'

@@ -62,6 +62,16 @@ pub struct Machine {
     pub cpus: usize,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// Governor of the CPUs' frequencies, several with commas; absent where the kernel does not set frequencies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub governor: Option<String>,
+}
+
+impl Machine {
+    /// `, governor powersave`, or nothing.
+    pub fn governed(&self) -> String {
+        self.governor.as_ref().map(|governor| format!(", governor {governor}")).unwrap_or_default()
+    }
 }
 
 /// An Open vSwitch of the topology, asked over its control socket.

@@ -28,6 +28,7 @@ pub mod capture;
 pub mod df_probe;
 pub mod frame_probe;
 pub mod path_probe;
+pub mod qstats;
 pub mod quiet;
 pub mod snmp;
 

@@ -11,6 +11,7 @@ pub mod frame;
 pub mod merging;
 pub mod parse;
 pub mod segments;
+pub mod toeplitz;
 
 pub use compare::{Comparison, Limits, compare};
 pub use finding::{Finding, Findings, Kind};

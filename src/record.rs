@@ -407,6 +407,19 @@ pub struct Bottleneck {
     pub limit: Limit,
     /// What says so.
     pub evidence: String,
+    /// Why it may be another: what ran beside took the CPUs meanwhile. Absent where nothing speaks against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inconclusive: Option<String>,
+}
+
+impl Bottleneck {
+    /// What says so, and what speaks against it.
+    pub fn text(&self) -> String {
+        match &self.inconclusive {
+            Some(why) => format!("{}; inconclusive: {why}", self.evidence),
+            None => self.evidence.clone(),
+        }
+    }
 }
 
 /// Where a stream meets its limit.

@@ -7,7 +7,7 @@ mod lab;
 use browser::Browser;
 use lab::Lab;
 use netbench::{
-    record::{RunRecord, history::Past},
+    record::{RunRecord, history::Past, kept::Kept},
     report::html,
 };
 use serde_json::json;
@@ -55,7 +55,7 @@ fn a_browser_shows_it_and_finds_nothing_wrong() {
         wrong.clone_from(&manifest.hops[1].at);
     }
     let runs = history(&record, 1000);
-    let page = html::page(&record, Some(1000), &runs);
+    let page = html::page(&Kept::Run(Box::new(record)), Some(1000), &runs);
     assert!(page.len() < 2_000_000, "{} bytes", page.len());
     let file = std::env::temp_dir().join(format!("netbench-report-{}.html", std::process::id()));
     std::fs::write(&file, page).expect("it is there");
@@ -82,6 +82,8 @@ fn a_browser_shows_it_and_finds_nothing_wrong() {
         ("history bands", "path.band", 3),
         ("hops", "rect.hop", 4),
         ("lines of rounds over time", "#time ~ svg path.line", 18),
+        ("CPU of both ends over time", "#time ~ svg path.cpu", 6),
+        ("busy CPUs", "#cpus ~ svg rect.cell", 3),
         ("percentiles", "#latency ~ svg circle", 6),
     ];
     for (what, selector, least) in charts {
@@ -112,54 +114,11 @@ fn a_browser_shows_it_and_finds_nothing_wrong() {
     browser.click("#expand");
     assert_eq!(browser.value("[...document.querySelectorAll('details')].some(d => d.open)"), false);
 
-    for_those_who_do_not_see_it(&mut browser);
-    both_themes_can_be_read(&mut browser);
+    browser.assert_for_those_who_do_not_see_it();
+    browser.assert_readable(&["body", ".dim", "a[href='#setup']", ".warn", "svg text.dim"]);
     let printed = browser.call("Page.printToPDF", json!({}));
     assert!(printed["data"].as_str().is_some_and(|data| data.len() > 10_000));
 
-    assert_eq!(browser.requests().iter().filter(|url| !url.starts_with("file:///")).count(), 0);
-    assert_eq!(browser.requests().len(), 1, "{:?}", browser.requests());
-    let complaints = browser.complaints();
-    assert!(complaints.is_empty(), "{complaints:?}");
+    browser.assert_alone_and_content();
     std::fs::remove_file(&file).ok();
-}
-
-/// Every drawing has a name, every table a caption and headers, the page a language and one heading of the first order.
-fn for_those_who_do_not_see_it(browser: &mut Browser) {
-    for truth in [
-        "document.documentElement.lang === 'en'",
-        "document.querySelectorAll('h1').length === 1",
-        "[...document.querySelectorAll('svg')].every(s => s.getAttribute('role') === 'img' && s.getAttribute('aria-label').length > 5)",
-        "[...document.querySelectorAll('table')].every(t => t.caption && t.querySelectorAll('th[scope=col]').length > 1)",
-        "[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))",
-        "[...document.querySelectorAll('.scroll')].every(s => s.tabIndex === 0)",
-    ] {
-        assert_eq!(browser.value(truth), true, "{truth}");
-    }
-    let tree = browser.call("Accessibility.getFullAXTree", json!({}));
-    let role = |role: &str| {
-        let nodes = tree["nodes"].as_array().expect("it is there").iter();
-        nodes.filter(|node| node["role"]["value"] == role && !node["ignored"].as_bool().unwrap_or(false)).count()
-    };
-    assert!(role("image") + role("img") >= 5 && role("heading") >= 6, "the browser tells a screen reader of them");
-}
-
-/// Contrast of text and ground, by WCAG's formula, is at least 4.5 in light and dark.
-fn both_themes_can_be_read(browser: &mut Browser) {
-    let contrast = "(() => { const rgb = (c) => c.match(/[\\d.]+/g).slice(0, 3).map((v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); \
-         const l = (c) => { const [r, g, b] = rgb(c); return 0.2126 * r + 0.7152 * g + 0.0722 * b; }; \
-         const ratio = (a, b) => (Math.max(l(a), l(b)) + 0.05) / (Math.min(l(a), l(b)) + 0.05); \
-         const ground = getComputedStyle(document.body).backgroundColor; \
-         return ['body', '.dim', 'a[href=\"#setup\"]', '.warn'].map((s) => document.querySelector(s)).filter((e) => e).map((e) => ratio(getComputedStyle(e).color, ground)); })()";
-    let mut grounds = Vec::new();
-    for theme in ["light", "dark"] {
-        let feature = json!({"features": [{"name": "prefers-color-scheme", "value": theme}]});
-        browser.call("Emulation.setEmulatedMedia", feature);
-        let ratios = browser.value(contrast);
-        let ratios: Vec<f64> =
-            ratios.as_array().expect("it is there").iter().filter_map(|ratio| ratio.as_f64()).collect();
-        assert!(ratios.len() >= 3 && ratios.iter().all(|&ratio| ratio >= 4.5), "{theme}: {ratios:?}");
-        grounds.push(browser.value("getComputedStyle(document.body).backgroundColor"));
-    }
-    assert_ne!(grounds[0], grounds[1]);
 }

@@ -29,6 +29,7 @@ fn every_kind_is_kept_listed_shown_and_exported() {
         let done = lab.netbench(command);
         assert!(matches!(done.code, Some(0 | 1 | 4)), "{done}");
         assert!(done.stderr.contains(&format!("kept as {kind} {}", number + 1)), "{done}");
+        assert!(done.stdout.lines().all(|line| line.chars().count() <= 80), "{done}");
         reported.insert(number + 1, done.stdout);
     }
     // The goal is out of reach: it ends with one look at the path and each trial of the halving.
@@ -98,8 +99,11 @@ fn every_kind_is_kept_listed_shown_and_exported() {
     assert!(rows.starts_with("run,kind,started,topology,variant,from,to,mtu,test,round,unit,value,"), "{rows}");
     let junit = lab.netbench(&["export", "6", "--format", "junit"]);
     assert!(junit.stdout.contains("<testsuite name=\"veth\"") && junit.stdout.contains("name=\"tso"), "{junit}");
-    let page = lab.netbench(&["report", "1"]);
-    assert!(page.code == Some(2) && page.stderr.contains("pages of runs only"), "{page}");
+    for number in 1..=7 {
+        let page = lab.netbench(&["report", &number.to_string(), "-o", "-"]);
+        let whole = page.stdout.starts_with("<!DOCTYPE html>") && page.stdout.ends_with("</html>");
+        assert!(page.code == Some(0) && whole && page.stdout.contains("id=\"answer\""), "{number}: {page}");
+    }
     let mixed = lab.netbench(&["export", "1", "4", "--format", "csv"]);
     assert!(mixed.code == Some(2) && mixed.stderr.contains("different kinds"), "{mixed}");
     assert_eq!(lab.netbench(&["export", "1", "4", "--format", "jsonl"]).stdout.lines().count(), 2);

@@ -229,6 +229,38 @@ fn fragments_of_a_tunnel_are_seen() {
     lab.netbench(&["topo", "destroy", "vxlan-kernel"]).ok();
 }
 
+/// With DF on its outer packets a tunnel refuses instead, in the name of the packets' target.
+#[test]
+fn a_tunnel_that_may_not_fragment_is_named() {
+    let Some(lab) = Lab::new("mtu-tunnel-df") else { return };
+    lab.netbench(&["topo", "apply", "vxlan-kernel"]).ok();
+    for host in ["a", "b"] {
+        let script = "ip link set wire mtu 4000; ip link set vx0 type vxlan id 42 df set";
+        lab.sh_in(&format!("nb-vxlan-kernel-{host}"), script);
+    }
+    let report = probe(&lab, &["vxlan-kernel"], 1);
+    let seen = finding(&report, 0, "icmp_too_big");
+    assert!(seen["text"].as_str().is_some_and(|text| text.starts_with("the tunnel over a/wire")), "{report:#}");
+    assert_eq!(report["directions"][0]["largest"], 3950, "{report:#}");
+    lab.netbench(&["topo", "destroy", "vxlan-kernel"]).ok();
+}
+
+/// Both ends announce what their own interfaces take, the router between takes less, and what it says of it is lost.
+#[test]
+fn tcp_that_connects_and_stalls_is_seen() {
+    let Some(lab) = Lab::new("mtu-stall") else { return };
+    let file = lab.file("routed.toml", ROUTED);
+    lab.netbench(&["topo", "apply", &file]).ok();
+    lab.sh_in("nb-routed-router", "ip link set east mtu 1400");
+    filter_icmp(&lab);
+    let report = probe(&lab, &[&file], 1);
+    assert_eq!(finding(&report, 0, "blackhole")["at"], "router/east", "{report:#}");
+    let seen = finding(&report, 0, "tcp_stalls");
+    assert!(seen["fix"].to_string().contains("tcp_mtu_probing=1"), "{report:#}");
+    assert_eq!(finding(&report, 1, "veth_mismatch")["fault"], true, "{report:#}");
+    lab.netbench(&["topo", "destroy", "routed"]).ok();
+}
+
 #[test]
 fn a_clamped_mss_and_a_route_with_an_mtu_are_seen() {
     let Some(lab) = Lab::with("mtu-clamp", &["iptables-legacy"]) else { return };

@@ -147,6 +147,66 @@ fn the_kernel_merges_by_the_rules() {
     lab.netbench(&["topo", "destroy", "rules"]).ok();
 }
 
+/// Cut by the kernel, the same bytes cost both ends several times the CPU time: even a busy machine shows it, since threads are
+/// charged for what they do themselves. A veth has no receive-side scaling, and that is said.
+#[test]
+fn what_segmentation_saves_is_stated_with_its_interval() {
+    let Some(lab) = Lab::new("offload-cpu") else { return };
+    let mut said = String::new();
+    let stated = lab::eventually(std::time::Duration::from_secs(30), || {
+        let json = record(&lab.netbench(&["offload", "verify", "veth", "--only", "tso", "--json"]).ok());
+        said = format!("{json:#}");
+        let rows = json["checks"].as_array().expect("checks");
+        let row = rows.iter().find(|row| row["check"] == "tso-cpu" && row["device"] == "client/eth0");
+        let row = row.unwrap_or_else(|| panic!("no tso-cpu: {said}"));
+        let evidence = row["evidence"].as_str().unwrap_or_default();
+        row["verdict"] == "PASS" && evidence.starts_with("saves ") && evidence.contains(" % of CPU time (95 %: ")
+    });
+    assert!(stated, "{said}");
+    let json = record(&lab.netbench(&["offload", "verify", "veth", "--only", "rss", "--json"]).ok());
+    assert_eq!(verdicts(&json, "rss"), [("server/eth0", "SKIP"), ("client/eth0", "SKIP")], "{json:#}");
+    assert!(json.to_string().contains("the device has no receive-side scaling"), "{json:#}");
+}
+
+/// A topology with VXLAN over one family, IPv4 and IPv6 within, and outer checksums or none.
+fn vxlan(outer: &str, sums: &str) -> String {
+    format!(
+        "name = \"t\"\nipv6 = true\nmtu = 1600\n[host.a]\n[host.b]\n[node.client]\nhost = \"a\"\n[node.server]\nhost = \"b\"\n\
+         [switch.left]\nkind = \"bridge\"\nhost = \"a\"\nports = [\"client\"]\n\
+         [switch.right]\nkind = \"bridge\"\nhost = \"b\"\nports = [\"server\"]\n\
+         [[link]]\nends = {outer}\n\
+         [[tunnel]]\nkind = \"vxlan\"\nvni = 42\nends = [\"left\", \"right\"]\n{sums}\n"
+    )
+}
+
+/// VXLAN of the kernel over IPv4 and IPv6, both families within, with outer checksums and without: cut, summed and taken out
+/// rightly, and the evidence says which of them it was.
+#[test]
+fn vxlan_of_the_kernel_is_right_in_each_cell_of_the_matrix() {
+    let Some(lab) = Lab::new("offload-vxlan") else { return };
+    let four = r#"["a:wire", "b:wire"]"#;
+    let six = r#"[{ at = "a:wire", address = "fd00:9::1/64" }, { at = "b:wire", address = "fd00:9::2/64" }]"#;
+    for (outer, sums, text) in [
+        (four, "udp_checksum = false", "over IPv4 without outer checksums"),
+        (four, "udp_checksum = true", "over IPv4 with outer checksums"),
+        (six, "udp6_zero_checksum = true", "over IPv6 without outer checksums"),
+        (six, "udp6_zero_checksum = false", "over IPv6 with outer checksums"),
+    ] {
+        let file = lab.file("vxlan.toml", &vxlan(outer, sums));
+        let only = "tunnel-tso,tunnel-tso6,tunnel-rx,tx-checksum";
+        let json = record(&verified(&lab, &[&file, "--only", only, "--json"]));
+        let rows = json["checks"].as_array().expect("checks");
+        for check in ["tunnel-tso", "tunnel-tso6", "tx-checksum"] {
+            let is_it = |row: &&serde_json::Value| row["check"] == check && row["device"] == "a/wire";
+            let row = rows.iter().find(is_it).unwrap_or_else(|| panic!("{text}: no {check}: {json:#}"));
+            assert_eq!(row["verdict"], "PASS", "{text}: {json:#}");
+            assert!(row["evidence"].as_str().is_some_and(|evidence| evidence.contains(text)), "{text}: {row:#}");
+        }
+        let integrity = verdicts(&json, "integrity");
+        assert!(integrity.iter().all(|(_, verdict)| *verdict == "PASS"), "{text}: {json:#}");
+    }
+}
+
 const OVS: &str = r#"
 name = "leak"
 [node.client]

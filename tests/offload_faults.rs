@@ -28,7 +28,17 @@ struct Wired {
     _lab: Lab,
 }
 
-fn wired(fault: Fault, tunnel: Option<&str>) -> Option<Wired> {
+/// A VXLAN: the family around it, and its words for ip(8) about outer checksums.
+#[derive(Debug, Clone, Copy)]
+struct Tunnel {
+    outer: u8,
+    sums: &'static str,
+}
+
+const TUNNEL_SUMS: Tunnel = Tunnel { outer: 4, sums: "udpcsum" };
+const TUNNEL_PLAIN: Tunnel = Tunnel { outer: 4, sums: "noudpcsum" };
+
+fn wired(fault: Fault, tunnel: Option<Tunnel>) -> Option<Wired> {
     let lab = Lab::new(0)?;
     let open = |ns: &str| Netns::of_pid(lab.pid(ns), ns).unwrap();
     let nic = match ModelNic::new(&open("client"), &open("server"), fault) {
@@ -43,40 +53,46 @@ fn wired(fault: Fault, tunnel: Option<&str>) -> Option<Wired> {
         lab.ip(ns, &format!("addr add 198.18.0.{host}/24 dev eth0"));
         lab.ip(ns, &format!("addr add fd00::{host}/64 dev eth0 nodad"));
         lab.ip(ns, "link set eth0 up");
-        let Some(sums) = tunnel else { continue };
-        let ends = format!("local 198.18.0.{host} remote 198.18.0.{far} dev eth0 dstport 4789 {sums}");
+        let Some(Tunnel { outer, sums }) = tunnel else { continue };
+        let net = if outer == 4 { "198.18.0." } else { "fd00::" };
+        let ends = format!("local {net}{host} remote {net}{far} dev eth0 dstport 4789 {sums}");
         lab.ip(ns, &format!("link add vx0 type vxlan id 42 {ends}"));
+        lab.ip(ns, &format!("link set vx0 mtu {}", 1500 - overhead(outer)));
         lab.ip(ns, &format!("addr add 198.18.9.{host}/24 dev vx0"));
+        lab.ip(ns, &format!("addr add fd09::{host}/64 dev vx0 nodad"));
         lab.ip(ns, "link set vx0 up");
     }
+    let around = tunnel.map_or(0, |tunnel| overhead(tunnel.outer));
     let hop = |ns: &str, name: &str, direction, overhead| Hop {
         at: LinkRef { ns: NsId::new(ns), name: name.parse().unwrap() },
         direction,
-        mtu: if name == "vx0" { 1450 } else { 1500 },
+        mtu: if name == "vx0" { 1500 - around } else { 1500 },
         overhead,
         beside: Vec::new(),
     };
-    let (mut hops, net, mtu) = match tunnel {
-        Some(_) => (vec![hop("client", "vx0", Direction::Tx, 0)], "198.18.9", 1450),
-        None => (Vec::new(), "198.18.0", 1500),
+    let (mut hops, net, net6) = match tunnel {
+        Some(_) => (vec![hop("client", "vx0", Direction::Tx, 0)], "198.18.9", "fd09"),
+        None => (Vec::new(), "198.18.0", "fd00"),
     };
-    let overhead = if tunnel.is_some() { 50 } else { 0 };
-    hops.push(hop("client", "eth0", Direction::Tx, overhead));
-    hops.push(hop("server", "eth0", Direction::Rx, overhead));
+    hops.push(hop("client", "eth0", Direction::Tx, around));
+    hops.push(hop("server", "eth0", Direction::Rx, around));
     hops.extend(tunnel.map(|_| hop("server", "vx0", Direction::Rx, 0)));
     let (from, to) = (format!("{net}.1").parse().unwrap(), format!("{net}.2").parse().unwrap());
-    let flow = Flow { from: "client".into(), to: "server".into(), from_address: from, to_address: to, mtu };
+    let flow =
+        Flow { from: "client".into(), to: "server".into(), from_address: from, to_address: to, mtu: 1500 - around };
     let path = FlowPath { flow, from_ns: NsId::new("client"), to_ns: NsId::new("server"), hops };
-    let mut addresses = vec![(from, to)];
-    if tunnel.is_none() {
-        addresses.push(("fd00::1".parse().unwrap(), "fd00::2".parse().unwrap()));
-    }
+    let addresses = vec![(from, to), (format!("{net6}::1").parse().unwrap(), format!("{net6}::2").parse().unwrap())];
     let target = Target { path, addresses, userspace_ovs: BTreeSet::new() };
     let mut world = World::new("model");
     for ns in ["client", "server"] {
         world.insert(NsId::new(ns), open(ns));
     }
     Some(Wired { world, target, nic, _lab: lab })
+}
+
+/// Bytes of VXLAN around a packet: Ethernet, IP, UDP and its own header.
+fn overhead(outer: u8) -> u32 {
+    if outer == 4 { 50 } else { 70 }
 }
 
 fn verify(wired: &Wired, only: &[&str]) -> Vec<OffloadCheck> {
@@ -103,7 +119,7 @@ fn show(checks: &[OffloadCheck]) -> String {
 struct Case {
     name: &'static str,
     fault: Fault,
-    tunnel: Option<&'static str>,
+    tunnel: Option<Tunnel>,
     check: &'static str,
     verdict: OffloadVerdict,
     kind: Option<Kind>,
@@ -118,7 +134,7 @@ const CASES: &[Case] = &[
     Case {
         name: "none, VXLAN",
         fault: Fault::None,
-        tunnel: Some("udpcsum"),
+        tunnel: Some(TUNNEL_SUMS),
         check: "",
         verdict: OffloadVerdict::Pass,
         kind: None,
@@ -126,7 +142,7 @@ const CASES: &[Case] = &[
     case("partial checksum leaked", Fault::PartialLeak, "tx-checksum", OffloadVerdict::Leak, Kind::PartialChecksum),
     case("wrong checksum", Fault::WrongChecksum, "tx-checksum", OffloadVerdict::Corrupt, Kind::WrongChecksum),
     Case {
-        tunnel: Some("noudpcsum"),
+        tunnel: Some(TUNNEL_PLAIN),
         ..case(
             "wrong inner checksum",
             Fault::WrongInner,
@@ -136,7 +152,7 @@ const CASES: &[Case] = &[
         )
     },
     Case {
-        tunnel: Some("udpcsum"),
+        tunnel: Some(TUNNEL_SUMS),
         ..case(
             "wrong outer checksum",
             Fault::WrongOuter,
@@ -179,8 +195,10 @@ fn run(case: &Case) -> Result<Option<String>, String> {
             "integrity" | "vlan" | "rx-verification" | "merge-rules" => &["tx-checksum"],
             check => &[check],
         };
+        let began = std::time::Instant::now();
         let checks = verify(&wired, only);
         seen = show(&checks);
+        eprintln!("{}: {:.1} s", case.name, began.elapsed().as_secs_f64());
         let is_right = |check: &&OffloadCheck| {
             check.check == case.check
                 && check.verdict == case.verdict
@@ -228,4 +246,71 @@ fn each_fault_is_caught_and_named_and_a_right_card_passes() {
     }
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/offload.md")).unwrap();
     assert!(page.contains(&table), "docs/offload.md has another table of faults than this:\n{table}");
+}
+
+/// VXLAN over IPv4 and IPv6, with outer checksums and without, with IPv4 and IPv6 in it: a right card passes each of the eight,
+/// one that is wrong is named in each where the fault can be.
+fn over(tunnel: Tunnel, text: &str) {
+    let mut wrong = String::new();
+    for (fault, verdict, kind) in [
+        (Fault::None, OffloadVerdict::Pass, None),
+        (Fault::WrongInner, OffloadVerdict::Corrupt, Some(Kind::WrongInnerChecksum)),
+        (Fault::WrongOuter, OffloadVerdict::Corrupt, Some(Kind::WrongOuterChecksum)),
+    ] {
+        if fault == Fault::WrongOuter && text.contains("without") {
+            continue;
+        }
+        let Ok(seen) = cell(fault, tunnel, text, verdict, kind) else { return };
+        wrong += &seen;
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn vxlan_over_ipv4_without_outer_checksums() {
+    over(TUNNEL_PLAIN, "over IPv4 without outer checksums");
+}
+
+#[test]
+fn vxlan_over_ipv4_with_outer_checksums() {
+    over(TUNNEL_SUMS, "over IPv4 with outer checksums");
+}
+
+#[test]
+fn vxlan_over_ipv6_without_outer_checksums() {
+    over(Tunnel { outer: 6, sums: "udp6zerocsumtx udp6zerocsumrx" }, "over IPv6 without outer checksums");
+}
+
+#[test]
+fn vxlan_over_ipv6_with_outer_checksums() {
+    over(Tunnel { outer: 6, sums: "noudp6zerocsumtx" }, "over IPv6 with outer checksums");
+}
+
+/// What was seen where it is not as expected; an error where it cannot be tried here. A busy machine may need another try.
+fn cell(fault: Fault, tunnel: Tunnel, text: &str, verdict: OffloadVerdict, kind: Option<Kind>) -> Result<String, ()> {
+    let mut seen = String::new();
+    for _ in 0..3 {
+        let wired = wired(fault, Some(tunnel)).ok_or(())?;
+        if !wired.nic.tunnels {
+            cables::skip("this kernel's TAP takes no tunnels uncut");
+            return Err(());
+        }
+        let began = std::time::Instant::now();
+        let checks = verify(&wired, &["tunnel-tso", "tunnel-tso6"]);
+        eprintln!("{fault:?} {text}: {:.1} s", began.elapsed().as_secs_f64());
+        let is_right = |name: &str| {
+            checks.iter().any(|check| {
+                let named = kind.is_none_or(|kind| check.findings.iter().any(|finding| finding.kind == kind));
+                let told = kind.is_some() || check.evidence.contains(text);
+                let at = check.device.as_deref() == Some("client/eth0");
+                at && check.check == name && check.verdict == verdict && named && told
+            })
+        };
+        if is_right("tunnel-tso") && is_right("tunnel-tso6") {
+            return Ok(String::new());
+        }
+        seen = format!("{fault:?} {text}:\n{}", show(&checks));
+        eprintln!("again: {seen}");
+    }
+    Ok(seen)
 }

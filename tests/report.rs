@@ -121,6 +121,7 @@ fn record() -> RunRecord {
             cpu: "AMD EPYC".into(),
             cpus: 2,
             memory_bytes: 4 << 30,
+            governor: None,
         },
     );
     record.netbench = "0.1.0".into();

@@ -38,6 +38,10 @@ fn runs_are_kept_listed_shown_compared_and_exported() {
     assert!(manifest["rerun"].as_str().expect("it is there").contains(" run bridge "));
     let hops = manifest["hops"].as_array().expect("it is there");
     assert!(hops.len() >= 2 && hops.iter().all(|hop| hop["mtu"].as_u64() > Some(0)), "{manifest}");
+    // Read in the node's own namespace: the host has no interface of that name, or another one.
+    let at = |at: &str| hops.iter().find(|hop| hop["at"] == at).expect("it is on the path");
+    let client = at("client/eth0");
+    assert_eq!((&client["driver"], &client["driver_version"]), (&"veth".into(), &"1.0".into()), "{client}");
     assert!(hops.iter().any(|hop| hop["active"].as_array().is_some_and(|active| !active.is_empty())), "{manifest}");
     let sysctls = manifest["sysctls"].as_object().expect("it is there");
     assert!(sysctls.values().any(|keys| keys["net.ipv4.tcp_rmem"].is_string()), "{manifest}");

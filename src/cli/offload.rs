@@ -152,7 +152,8 @@ fn in_words(error: ApplyError) -> anyhow::Error {
 
 /// Names that `--only` takes.
 fn check_names(only: &[String]) -> Result<(), String> {
-    let known: Vec<&str> = crate::experiment::offload::checks::GROUPS.iter().map(|group| group.name).collect();
+    let groups = crate::experiment::offload::checks::GROUPS.iter().map(|group| group.name);
+    let known: Vec<&str> = groups.chain([crate::experiment::offload::spread::NAME]).collect();
     match only.iter().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(format!("--only {name}: there is no such check; there are {}", known.join(", "))),
         None => Ok(()),

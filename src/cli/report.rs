@@ -1,8 +1,8 @@
-//! `netbench report`: a run as a page of HTML.
+//! `netbench report`: what is kept as a page of HTML.
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use super::{
     Exit, print,
@@ -10,21 +10,20 @@ use super::{
     talk,
 };
 use crate::{
-    record::kept::{Document, Kept},
     report::html,
     store::{Filter, Store},
 };
 
-/// Write a run as one self-contained HTML page.
+/// Write what is kept as one self-contained HTML page.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A number, `last`, `last~1`, or a file that `run --json` wrote.
+    /// A number, `last`, `last~1`, or a file that a command wrote with `--json`.
     #[arg(default_value = "last")]
     run: String,
     /// The file to write; `-` is standard output.
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
-    /// Runs of the same topology in the history, at most.
+    /// Outcomes of the same kind and topology in the history, at most.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     history: u32,
     #[command(flatten)]
@@ -34,10 +33,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let named = load(&args.run, &args.store)?;
-    let Kept::Run(document) = &named.record else {
-        let kind = named.record.kind();
-        bail!("{}: there are pages of runs only; `netbench show` and `netbench export` have a {kind}", named.label);
-    };
+    let document = named.record.document();
     let filter = Filter {
         topology: Some(document.topology().to_owned()),
         kind: Some(document.kind()),
@@ -49,7 +45,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let store = path.map(|path| Store::open_existing(&path)).transpose()?.flatten();
     let mut history = store.map(|store| store.list(&filter)).transpose()?.unwrap_or_default();
     history.reverse();
-    let page = html::page(document, named.run, &history);
+    let page = html::page(&named.record, named.run, &history);
     if args.output.as_os_str() == "-" {
         print(&page)?;
     } else {

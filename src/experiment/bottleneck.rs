@@ -29,6 +29,11 @@ const MISSED: f64 = 0.01;
 /// Of an asked rate: what a sender that keeps it reaches at least.
 const KEPT: f64 = 0.93;
 
+/// From here on a wait for a CPU, and what others used of one meanwhile, may have changed the verdict.
+const DISTURBED: f64 = 0.1;
+/// Where no more than this share of all CPUs was idle, threads of the kernel had to share one too.
+const BUSY: f64 = 0.05;
+
 /// What is known of a round.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'i> {
@@ -53,8 +58,40 @@ pub struct Inputs<'i> {
 }
 
 /// The verdict on a stream; none for request/response tests, which are limited by their round trip, unless they are on a
-/// schedule that the client could not keep.
+/// schedule that the client could not keep. It says so when what ran beside may have brought it about.
 pub fn judge(inputs: &Inputs<'_>) -> Option<Bottleneck> {
+    let mut found = limit(inputs)?;
+    // What was reached was reached, whoever else ran.
+    if !matches!(found.limit, Limit::AskedRate | Limit::WireRate) {
+        found.inconclusive = disturbed(inputs);
+    }
+    Some(found)
+}
+
+/// What other programs, and other flows, did to the threads of this one. Their time is all time in user space but that of these data
+/// threads: time in the kernel may be work for the flow. Where the ends are on two hosts the other's threads are taken off too: rather too few
+/// are blamed than too many.
+fn disturbed(inputs: &Inputs<'_>) -> Option<String> {
+    let own = |side: &Side| side.streams.iter().map(|s| s.cpu.user_ns as f64 / s.elapsed_ns.max(1) as f64).sum::<f64>();
+    let own = own(inputs.sender) + own(inputs.receiver);
+    let sides = [("sender", inputs.sender), ("receiver", inputs.receiver)];
+    let seen = sides.into_iter().filter(|(_, side)| !side.cpus.is_empty()).find_map(|(whose, side)| {
+        let others = side.cpus.iter().map(|load| load.user).sum::<f64>() - own;
+        let waiting = Thread::of(side).waiting;
+        let idle = side.cpus.iter().map(|load| load.idle).sum::<f64>() / side.cpus.len() as f64;
+        (others >= DISTURBED && (waiting >= DISTURBED || idle <= BUSY)).then_some((whose, others, waiting, idle))
+    });
+    seen.map(|(whose, others, waiting, idle)| {
+        format!(
+            "what ran beside this stream used {:.0} % of a CPU; the {whose}'s thread waited for one {:.0} % of the time, and {:.0} % of all CPUs was idle",
+            others * 100.0,
+            waiting * 100.0,
+            idle * 100.0
+        )
+    })
+}
+
+fn limit(inputs: &Inputs<'_>) -> Option<Bottleneck> {
     if inputs.test.is_rr() {
         return schedule(inputs.sender);
     }
@@ -111,7 +148,7 @@ fn generator(inputs: &Inputs<'_>, sender: Thread) -> Option<Bottleneck> {
 }
 
 fn verdict(limit: Limit, evidence: String) -> Bottleneck {
-    Bottleneck { limit, evidence }
+    Bottleneck { limit, evidence, inconclusive: None }
 }
 
 fn bytes(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottleneck {

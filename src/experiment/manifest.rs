@@ -7,7 +7,7 @@ use crate::{
     kernel::{self, Wanted, ethtool},
     plan::desired::{Desired, FlowPath},
     record::manifest::{HopFacts, Manifest},
-    units::{CpuList, IfName},
+    units::CpuList,
 };
 
 /// sysctls that decide how TCP and UDP go, whoever set them; those that a kernel lacks are left out.
@@ -68,15 +68,14 @@ pub fn read(
             kind: link.kind.clone(),
             mtu: link.mtu,
             mtu_wanted: hop.mtu,
-            driver: driver(&hop.at.name),
-            firmware: None,
             qdisc: link.qdisc.as_ref().map(|qdisc| qdisc.kind.clone()),
             gso_max_size: link.gso_max_size,
             ..HopFacts::default()
         };
-        if !link.kind.is_empty() {
-            facts.driver = None;
-        }
+        // A bridge or a tunnel may have no driver that says anything.
+        let identity = world.get(&hop.at.ns).ok().and_then(|ns| ethtool::identity(ns, &hop.at.name).ok());
+        (facts.driver, facts.driver_version, facts.firmware) =
+            identity.map_or((None, None, None), |it| (it.driver, it.version, it.firmware));
         let features = world.get(&hop.at.ns).map_err(|error| error.to_string());
         match features.and_then(|ns| ethtool::features(ns, &hop.at.name).map_err(|error| error.to_string())) {
             Ok(features) => offloads(&mut facts, &features),
@@ -98,12 +97,6 @@ fn offloads(facts: &mut HopFacts, features: &BTreeMap<String, ethtool::Feature>)
     facts.active = names(&|feature| feature.active);
     facts.wanted_inactive = names(&|feature| feature.wanted && !feature.active);
     facts.off = names(&|feature| feature.changeable && !feature.wanted && !feature.active);
-}
-
-/// Of a device on a bus that this namespace's sysfs shows.
-fn driver(name: &IfName) -> Option<String> {
-    let link = std::fs::read_link(format!("/sys/class/net/{name}/device/driver")).ok()?;
-    Some(link.file_name()?.to_string_lossy().into_owned())
 }
 
 /// As a shell takes it.

@@ -9,6 +9,7 @@ pub mod drive;
 pub mod judge;
 pub mod machine;
 pub mod persist;
+pub mod spread;
 pub mod suite;
 pub mod traffic;
 

@@ -1,6 +1,6 @@
 //! Cores and NUMA nodes of the CPUs on which this process may run, from sysfs.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 
@@ -35,6 +35,19 @@ fn read(system: &Path, may: impl Fn(usize) -> bool) -> CpuTopology {
     CpuTopology { cpus: online.into_iter().filter(|&cpu| may(cpu)).map(place).collect() }
 }
 
+/// Governor of the frequencies (`cpufreq/scaling_governor`) of all CPUs, each name once, with commas between.
+pub fn governor() -> Option<String> {
+    governor_in(Path::new("/sys/devices/system/cpu"))
+}
+
+fn governor_in(folder: &Path) -> Option<String> {
+    let entries = fs::read_dir(folder).ok()?.filter_map(|entry| entry.ok());
+    let read = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("cpufreq/scaling_governor")).ok();
+    let names: BTreeSet<String> = entries.filter_map(read).map(|name| name.trim().to_owned()).collect();
+    let text = names.into_iter().collect::<Vec<_>>().join(", ");
+    (!text.is_empty()).then_some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +70,11 @@ mod tests {
         }
         let found: Vec<_> =
             read(&system, |cpu| cpu != 1).cpus.iter().map(|place| (place.cpu, place.core, place.node)).collect();
+        assert_eq!(governor_in(&system.join("cpu")), None, "this kernel sets no frequencies");
+        for (cpu, name) in [(0, "schedutil\n"), (1, "performance\n"), (2, "schedutil\n")] {
+            write(&format!("cpu/cpu{cpu}/cpufreq/scaling_governor"), name);
+        }
+        assert_eq!(governor_in(&system.join("cpu")).as_deref(), Some("performance, schedutil"));
         fs::remove_dir_all(&system).unwrap();
         assert_eq!(found, [(0, 0, 0), (2, 0, 0), (3, 3, 1)]);
     }

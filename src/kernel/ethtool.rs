@@ -4,6 +4,7 @@
 //! wrongly.
 
 mod parameters;
+mod rss;
 mod short;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 };
 
 pub use parameters::{parameters, set_parameters};
+pub use rss::{Rss, rss};
 pub use short::{applicable, expand};
 
 use super::{
@@ -89,20 +91,23 @@ pub fn speed(ns: &Netns, name: &IfName) -> Result<Option<BitRate>> {
 pub struct Identity {
     /// Driver.
     pub driver: Option<String>,
+    /// Version of the driver; the kernel's release where the driver has none of its own.
+    pub version: Option<String>,
     /// Version of the firmware.
     pub firmware: Option<String>,
 }
 
-/// Driver and firmware (`ETHTOOL_GDRVINFO`, which ethtool's netlink never got).
+/// Driver, its version, and firmware (`ETHTOOL_GDRVINFO`, which ethtool's netlink never got).
 ///
 /// # Errors
 /// The link is not there, or its driver tells nothing.
 pub fn identity(ns: &Netns, name: &IfName) -> Result<Identity> {
     let operation = || Operation::of("read the driver of", name, ns.label());
-    let (driver, firmware) = ns.within(|| sys::driver_info(name.as_str()))?.map_err(|error| operation().io(error))?;
+    let [driver, version, firmware] =
+        ns.within(|| sys::driver_info(name.as_str()))?.map_err(|error| operation().io(error))?;
     // Drivers without firmware say so in many ways.
     let said = |text: String| Some(text).filter(|text| !text.is_empty() && text != "N/A");
-    Ok(Identity { driver: said(driver), firmware: said(firmware) })
+    Ok(Identity { driver: said(driver), version: said(version), firmware: said(firmware) })
 }
 
 /// Number of the PTP hardware clock that stamps the interface's packets.

@@ -160,6 +160,7 @@ pub fn machine() -> Machine {
         cpu: field("model name").or_else(|| field("CPU part")).unwrap_or_default(),
         cpus: std::thread::available_parallelism().map_or(1, usize::from).max(online_cpus()),
         memory_bytes: memory.lines().find_map(kilobytes).unwrap_or_default() * 1024,
+        governor: super::cpus::governor(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What was handed to a device against what came out of it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
     checksum::{self, Place, Sum},
@@ -43,6 +43,25 @@ pub struct Comparison {
     pub partial_on_wire: u64,
     /// Frames that came with the word that their checksum was verified.
     pub verified: u64,
+    /// What was around the packets that came in a tunnel.
+    pub around: BTreeSet<Around>,
+}
+
+/// What is around a packet in a tunnel of UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Around {
+    /// 4 or 6.
+    pub family: u8,
+    /// Does the outer UDP header have a checksum?
+    pub sums: bool,
+}
+
+impl Around {
+    fn of(layers: &Layers) -> Option<Self> {
+        layers.inner.as_ref()?;
+        let (network, transport) = (layers.network.as_ref()?, layers.transport.as_ref()?);
+        Some(Self { family: if network.from.is_ipv4() { 4 } else { 6 }, sums: transport.checksum != 0 })
+    }
 }
 
 /// Compares two captures of the flows that `wanted` accepts.
@@ -74,6 +93,7 @@ pub fn compare(handed: &[Frame], wire: &[Frame], limits: Limits, wanted: impl Fn
         result.merged += u64::from(frame.vnet.is_super());
         result.partial_on_wire += u64::from(frame.is_partial());
         result.verified += u64::from(frame.claimed_valid());
+        result.around.extend(Around::of(&layers));
         sums(frame, &layers, &mut result.findings);
     }
     Matching::new(&expected, limits).run(&came, &mut result.findings);

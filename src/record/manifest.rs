@@ -39,9 +39,12 @@ pub struct HopFacts {
     pub mtu: u32,
     /// MTU that the file asks for; 0 where it is left as found.
     pub mtu_wanted: u32,
-    /// Driver, where the device has one.
+    /// Driver, as it names itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
+    /// Version of the driver; the kernel's release where the driver has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_version: Option<String>,
     /// Firmware, as the driver says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<String>,
@@ -56,6 +59,16 @@ pub struct HopFacts {
     pub wanted_inactive: Vec<String>,
     /// Off, and could be switched on.
     pub off: Vec<String>,
+}
+
+impl HopFacts {
+    /// `veth`, `ixgbe 6.1.0, firmware 0x800003df`: the kind, and of a device on a bus its driver, version and firmware.
+    pub fn device(&self) -> String {
+        let Some(driver) = self.driver.as_ref().filter(|_| self.kind.is_empty()) else { return self.kind.clone() };
+        let firmware = self.firmware.as_ref().map(|firmware| format!(", firmware {firmware}")).unwrap_or_default();
+        let version = self.driver_version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+        format!("{driver}{version}{firmware}")
+    }
 }
 
 /// What must be equal for two runs to be comparable, each part by name.
@@ -108,16 +121,10 @@ pub fn surroundings(
     Fingerprint(vec![
         ("topology", topology),
         ("kernel", machine.kernel.clone()),
-        ("CPUs", format!("{} {}", machine.cpus, machine.cpu)),
+        ("CPUs", format!("{} {}{}", machine.cpus, machine.cpu, machine.governed())),
         ("netbench", netbench.to_owned()),
         ("MTU", hops(&|hop| hop.mtu.to_string())),
-        (
-            "devices",
-            hops(&|hop| {
-                let parts = [Some(&hop.kind), hop.driver.as_ref(), hop.firmware.as_ref(), hop.qdisc.as_ref()];
-                parts.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
-            }),
-        ),
+        ("devices", hops(&|hop| [hop.device(), hop.qdisc.clone().unwrap_or_default()].join(" ").trim().to_owned())),
         ("offloads", hops(&|hop| hop.active.join(" "))),
     ])
 }

@@ -13,6 +13,7 @@ pub fn headline(value: f64, unit: Unit) -> String {
 /// Nanoseconds with three significant digits.
 pub fn time(nanos: f64) -> String {
     let (value, unit) = match nanos {
+        0.0 => return "0 ns".to_owned(),
         n if n >= 1e9 => (n / 1e9, "s"),
         n if n >= 1e6 => (n / 1e6, "ms"),
         n if n >= 1e3 => (n / 1e3, "µs"),

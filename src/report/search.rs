@@ -8,23 +8,9 @@ use crate::record::sweep::{SearchEnd, SearchReport, TrialRecord};
 /// The answer first, then the loads that were tried.
 pub fn search(report: &SearchReport, out: &mut impl Write) -> io::Result<()> {
     let unit = report.unit;
-    let limits = match report.max_p99_us {
-        Some(p99) => format!("loss ≤ {} %, p99 ≤ {p99:.0} µs", percent(report.max_loss)),
-        None => format!("loss ≤ {} %", percent(report.max_loss)),
-    };
+    let limits = limits(report);
     writeln!(out, "{} {} → {}  {}  {limits}", report.topology, report.from, report.to, report.test)?;
-    let lower = report.lower.map_or_else(|| "none".to_owned(), |lower| amount(unit, lower));
-    let text = match (report.ended, report.upper) {
-        (SearchEnd::Found, Some(upper)) => format!("{lower} meets the limits, {} does not", amount(unit, upper)),
-        (SearchEnd::AtMaximum, _) => format!("even the highest rate meets them: {lower}; see --max"),
-        (SearchEnd::Generator, _) => format!("{lower} meets them, and the generator cannot offer more; see --streams"),
-        (SearchEnd::NoneFits, _) => "not even the lowest rate meets them; see --min".to_owned(),
-        (_, upper) => {
-            let upper = upper.map_or_else(|| "unknown".to_owned(), |upper| amount(unit, upper));
-            format!("not found within its trials: between {lower} and {upper}")
-        }
-    };
-    wrapped(out, "  ", &text)?;
+    wrapped(out, "  ", &answer(report))?;
     if let Some(conditional) = report.conditional {
         let share = report.ceiling.map(|ceiling| {
             let most = ceiling.bits_per_second() as f64;
@@ -62,7 +48,32 @@ pub fn search(report: &SearchReport, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn percent(share: f64) -> String {
+/// What a load must meet.
+pub fn limits(report: &SearchReport) -> String {
+    match report.max_p99_us {
+        Some(p99) => format!("loss ≤ {} %, p99 ≤ {p99:.0} µs", percent(report.max_loss)),
+        None => format!("loss ≤ {} %", percent(report.max_loss)),
+    }
+}
+
+/// The highest load that meets the limits, or why there is none.
+pub fn answer(report: &SearchReport) -> String {
+    let unit = report.unit;
+    let lower = report.lower.map_or_else(|| "none".to_owned(), |lower| amount(unit, lower));
+    match (report.ended, report.upper) {
+        (SearchEnd::Found, Some(upper)) => format!("{lower} meets the limits, {} does not", amount(unit, upper)),
+        (SearchEnd::AtMaximum, _) => format!("even the highest rate meets them: {lower}; see --max"),
+        (SearchEnd::Generator, _) => format!("{lower} meets them, and the generator cannot offer more; see --streams"),
+        (SearchEnd::NoneFits, _) => "not even the lowest rate meets them; see --min".to_owned(),
+        (_, upper) => {
+            let upper = upper.map_or_else(|| "unknown".to_owned(), |upper| amount(unit, upper));
+            format!("not found within its trials: between {lower} and {upper}")
+        }
+    }
+}
+
+/// `0.01` of a share of 0.0001
+pub fn percent(share: f64) -> String {
     let text = format!("{:.4}", share * 100.0);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -6,7 +6,7 @@ use super::wrap::wrapped;
 use crate::{
     record::{
         Unit,
-        sweep::{OverheadReport, SweepCell, SweepReport, SweepResult, TuneReport},
+        sweep::{CostFit, OverheadReport, SweepCell, SweepReport, SweepResult, TuneReport, Tuned},
     },
     stats::{
         Spread,
@@ -25,7 +25,7 @@ pub fn amount(unit: Unit, value: f64) -> String {
 }
 
 /// The interval in the unit of the median, or the range where there are too few rounds.
-fn interval(unit: Unit, spread: &Spread) -> String {
+pub fn interval(unit: Unit, spread: &Spread) -> String {
     let (low, high) = spread.interval.map_or((spread.min, spread.max), |interval| (interval.low, interval.high));
     let (scale, digits) = match unit {
         Unit::BitsPerSecond if spread.median >= 1e9 => (1e9, 2),
@@ -37,7 +37,7 @@ fn interval(unit: Unit, spread: &Spread) -> String {
 }
 
 /// `+9.9 %  better`, or `~` where nothing can be told.
-fn change(comparison: &Comparison) -> String {
+pub fn change(comparison: &Comparison) -> String {
     match (comparison.verdict, comparison.change) {
         (Verdict::NoDifference, _) => "~".to_owned(),
         (verdict, Some(change)) => format!("{:+.1} %  {}", change * 100.0, verdict.name()),
@@ -116,32 +116,34 @@ pub fn tune(report: &TuneReport, out: &mut impl Write) -> io::Result<()> {
             tune_row(report, result, cell, out)?;
         }
         match (&tuned.fit, &tuned.no_fit) {
-            (Some(fit), _) => {
-                let text = format!(
-                    "CPU ns/byte = {:.3} + {:.0} / S (S: bytes a packet; R² {:.2}, residuals ± {:.3} ns/B)",
-                    fit.a_ns_per_byte, fit.b_ns_per_packet, fit.r_squared, fit.residual_ns
-                );
-                wrapped(out, "  ", &text)?;
-            }
+            (Some(fit), _) => wrapped(out, "  ", &formula(fit))?,
             (None, Some(why)) => wrapped(out, "  ", &format!("no fit of the CPU cost: {why}"))?,
             (None, None) => {}
         }
-        let best = format!(
-            "best: MTU {} with {} ({})",
-            tuned.best,
-            amount(result.unit, tuned.headline.median),
-            interval(result.unit, &tuned.headline)
-        );
-        let list = |mtus: &[u32]| mtus.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-        let text = match (tuned.no_difference, tuned.as_good.is_empty()) {
-            (true, _) => format!("no difference between the MTUs can be told; the median is best at {}", tuned.best),
-            (false, true) => best,
-            (false, false) => format!("{best}; as good: {}", list(&tuned.as_good)),
-        };
-        wrapped(out, "  ", &text)?;
+        wrapped(out, "  ", &advice(tuned, result.unit))?;
     }
     writeln!(out)?;
     notes(sweep, out)
+}
+
+/// The line through the costs.
+pub fn formula(fit: &CostFit) -> String {
+    format!(
+        "CPU ns/byte = {:.3} + {:.0} / S (S: bytes a packet; R² {:.2}, residuals ± {:.3} ns/B)",
+        fit.a_ns_per_byte, fit.b_ns_per_packet, fit.r_squared, fit.residual_ns
+    )
+}
+
+/// The best MTU, those as good, or that no difference can be told.
+pub fn advice(tuned: &Tuned, unit: Unit) -> String {
+    let (median, range) = (amount(unit, tuned.headline.median), interval(unit, &tuned.headline));
+    let best = format!("best: MTU {} with {median} ({range})", tuned.best);
+    let list = |mtus: &[u32]| mtus.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    match (tuned.no_difference, tuned.as_good.is_empty()) {
+        (true, _) => format!("no difference between the MTUs can be told; the median is best at {}", tuned.best),
+        (false, true) => best,
+        (false, false) => format!("{best}; as good: {}", list(&tuned.as_good)),
+    }
 }
 
 fn tune_row(report: &TuneReport, result: &SweepResult, cell: &SweepCell, out: &mut impl Write) -> io::Result<()> {

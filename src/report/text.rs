@@ -133,12 +133,12 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
     }
     if let Some(found) = test.rounds.last().and_then(|round| round.bottleneck.as_ref()) {
         let label = format!("{:INDENT$}limited by {}: ", "", found.limit.name());
-        paragraph(out, Style::new(), &label, &found.evidence, INDENT + 2)?;
+        paragraph(out, Style::new(), &label, &found.text(), INDENT + 2)?;
     }
     let back = test.rounds.last().and_then(|round| round.other_way.as_ref()?.bottleneck.as_ref());
     if let Some(found) = back {
         let label = format!("{:INDENT$}and back by {}: ", "", found.limit.name());
-        paragraph(out, Style::new(), &label, &found.evidence, INDENT + 2)?;
+        paragraph(out, Style::new(), &label, &found.text(), INDENT + 2)?;
     }
     if let Some(round) = test.rounds.last() {
         path_line(test, &round.path, out)?;

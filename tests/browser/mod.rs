@@ -80,9 +80,10 @@ impl Browser {
         message
     }
 
-    /// Opens a file and waits until it is loaded.
+    /// Opens a file and waits until it is loaded. What an earlier page asked for or complained of is forgotten.
     #[track_caller]
     pub fn open(&mut self, page: &Path) {
+        self.events.clear();
         self.call("Page.navigate", json!({"url": format!("file://{}", page.display())}));
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             self.next();
@@ -95,6 +96,67 @@ impl Browser {
         let done = self.call("Runtime.evaluate", json!({"expression": expression, "returnByValue": true}));
         assert!(done["exceptionDetails"].is_null(), "{expression}: {done}");
         done["result"]["value"].clone()
+    }
+
+    /// Every drawing has a name, every table a caption and headers, the page a language and one heading of the first order.
+    #[track_caller]
+    pub fn assert_for_those_who_do_not_see_it(&mut self) {
+        for truth in [
+            "document.documentElement.lang === 'en'",
+            "document.querySelectorAll('h1').length === 1",
+            "[...document.querySelectorAll('svg')].every(s => s.getAttribute('role') === 'img' && s.getAttribute('aria-label').length > 5)",
+            "[...document.querySelectorAll('table')].every(t => t.caption && t.querySelectorAll('th[scope=col]').length > 1)",
+            "[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))",
+            "[...document.querySelectorAll('.scroll')].every(s => s.tabIndex === 0)",
+            "new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size === document.querySelectorAll('[id]').length",
+        ] {
+            assert_eq!(self.value(truth), true, "{truth}");
+        }
+        let drawings = self.value("document.querySelectorAll('svg').length").as_u64();
+        let tree = self.call("Accessibility.getFullAXTree", json!({}));
+        let role = |role: &str| {
+            let nodes = tree["nodes"].as_array().expect("it is there").iter();
+            nodes.filter(|node| node["role"]["value"] == role && !node["ignored"].as_bool().unwrap_or(false)).count()
+        };
+        let told = (role("image") + role("img")) as u64;
+        assert!(told > 0 || drawings == Some(0), "the browser tells a screen reader of the drawings");
+        assert!(role("heading") >= 3, "and of the headings");
+    }
+
+    /// Contrast of words and their ground, by WCAG's formula, is at least 4.5 in light and dark; each selector must find something.
+    #[track_caller]
+    pub fn assert_readable(&mut self, selectors: &[&str]) {
+        let contrast = |selector: &str| {
+            format!(
+                "(() => {{ const parse = (c) => c.match(/[\\d.]+/g).map(Number); \
+                 const light = (c) => {{ const [r, g, b] = parse(c).slice(0, 3).map((v) => {{ v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }}); \
+                 return 0.2126 * r + 0.7152 * g + 0.0722 * b; }}; \
+                 const ground = (e) => {{ for (; e; e = e.parentElement) {{ const c = getComputedStyle(e).backgroundColor, p = parse(c); if (p.length < 4 || p[3] > 0) return c; }} return 'rgb(255,255,255)'; }}; \
+                 return Math.min(...[...document.querySelectorAll({selector:?})].map((e) => {{ const s = getComputedStyle(e); \
+                 const [a, b] = [light(e.closest('svg') ? s.fill : s.color), light(ground(e))]; return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); }})); }})()"
+            )
+        };
+        let mut grounds = Vec::new();
+        for theme in ["light", "dark"] {
+            let feature = json!({"features": [{"name": "prefers-color-scheme", "value": theme}]});
+            self.call("Emulation.setEmulatedMedia", feature);
+            for selector in selectors {
+                let least = self.value(&contrast(selector));
+                assert!(least.as_f64().is_some_and(|least| least >= 4.5), "{theme} {selector}: {least}");
+            }
+            grounds.push(self.value("getComputedStyle(document.body).backgroundColor"));
+        }
+        self.call("Emulation.setEmulatedMedia", json!({"features": []}));
+        assert_ne!(grounds[0], grounds[1]);
+    }
+
+    /// Nothing but the page itself was asked for, and nothing was complained of.
+    #[track_caller]
+    pub fn assert_alone_and_content(&self) {
+        let requests = self.requests();
+        assert!(requests.len() == 1 && requests[0].starts_with("file:///"), "{requests:?}");
+        let complaints = self.complaints();
+        assert!(complaints.is_empty(), "{complaints:?}");
     }
 
     /// Presses a key, as a person does.

@@ -141,3 +141,25 @@ fn a_round_trip_has_no_verdict() {
     let (sender, receiver) = (side(1, 0, None), side(1, 0, None));
     assert_eq!(judge(&Inputs { test: Test::TcpRr, ..inputs(&sender, &receiver) }), None);
 }
+
+#[test]
+fn what_other_programs_may_have_brought_about_is_inconclusive() {
+    let load = |user, idle| CpuLoad { user, idle, ..CpuLoad::default() };
+    for (waiting, asked, loads, expected) in [
+        // Another program and a thread that waited.
+        (20, None, [load(0.6, 0.4), load(0.1, 0.9)], true),
+        // Nobody waited and a CPU was free.
+        (0, None, [load(0.6, 0.4), load(0.1, 0.9)], false),
+        // Threads of the kernel had no CPU to themselves.
+        (0, None, [load(0.9, 0.02), load(0.8, 0.01)], true),
+        // It waited, but for nobody who runs in user space: for the other end.
+        (20, None, [load(0.02, 0.0), load(0.02, 0.0)], false),
+        // What was asked for was reached.
+        (20, Some(8e9), [load(0.6, 0.4), load(0.1, 0.9)], false),
+    ] {
+        let (mut sender, receiver) = (side(70, waiting, None), side(40, 0, None));
+        sender.cpus = loads.to_vec();
+        let found = judge(&Inputs { asked, ..inputs(&sender, &receiver) }).unwrap();
+        assert_eq!(found.inconclusive.is_some(), expected, "{waiting} {asked:?} {loads:?}: {found:?}");
+    }
+}

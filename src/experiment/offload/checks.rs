@@ -106,13 +106,19 @@ pub struct Group {
     pub evidence: Evidence,
     /// Features of the sending device that must be off for this one to be seen.
     pub sender_off: &'static [&'static str],
+    /// Features of the device itself that must be off for it.
+    pub own_off: &'static [&'static str],
     /// Features that some drivers switch only together with these.
     pub tied: &'static [&'static str],
+    /// Name of the row that says what CPU time it saves, where that is what it is for.
+    pub cpu: Option<&'static str>,
 }
 
 const TCP: Suite = Suite { tcp: true, datagrams: 0, segmented: false, crafted: false, merging: false };
 const CRAFTED: Suite = Suite { tcp: false, datagrams: 8, crafted: true, ..TCP };
 const MERGING: Suite = Suite { datagrams: 8, merging: true, ..TCP };
+/// The first without outer checksums, the second with them.
+const TUNNEL_TSO: &[&str] = &["tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation"];
 const TSO: &[&str] = &["tx-tcp-segmentation", "tx-tcp6-segmentation"];
 
 const fn group(
@@ -122,7 +128,18 @@ const fn group(
     suite: Suite,
     evidence: Evidence,
 ) -> Group {
-    Group { name, features, direction, suite, family: None, evidence, sender_off: &[], tied: &[] }
+    Group {
+        name,
+        features,
+        direction,
+        suite,
+        family: None,
+        evidence,
+        sender_off: &[],
+        own_off: &[],
+        tied: &[],
+        cpu: None,
+    }
 }
 
 /// Every kind, in the order in which it is tried.
@@ -134,9 +151,21 @@ pub static GROUPS: &[Group] = &[
         Suite { datagrams: 48, ..TCP },
         Evidence::Partial,
     ),
-    Group { family: Some(4), ..group("tso", &["tx-tcp-segmentation"], Direction::Tx, TCP, Evidence::Supers) },
-    Group { family: Some(6), ..group("tso6", &["tx-tcp6-segmentation"], Direction::Tx, TCP, Evidence::Supers) },
-    Group { sender_off: TSO, ..group("gso", &["tx-generic-segmentation"], Direction::Tx, TCP, Evidence::Bytes) },
+    Group {
+        cpu: Some("tso-cpu"),
+        family: Some(4),
+        ..group("tso", &["tx-tcp-segmentation"], Direction::Tx, TCP, Evidence::Supers)
+    },
+    Group {
+        cpu: Some("tso6-cpu"),
+        family: Some(6),
+        ..group("tso6", &["tx-tcp6-segmentation"], Direction::Tx, TCP, Evidence::Supers)
+    },
+    Group {
+        cpu: Some("gso-cpu"),
+        sender_off: TSO,
+        ..group("gso", &["tx-generic-segmentation"], Direction::Tx, TCP, Evidence::Bytes)
+    },
     group(
         "uso",
         &["tx-udp-segmentation"],
@@ -144,13 +173,16 @@ pub static GROUPS: &[Group] = &[
         Suite { tcp: false, segmented: true, ..TCP },
         Evidence::Supers,
     ),
-    group(
-        "tunnel-tso",
-        &["tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation"],
-        Direction::Tx,
-        TCP,
-        Evidence::Supers,
-    ),
+    Group {
+        cpu: Some("tunnel-tso-cpu"),
+        family: Some(4),
+        ..group("tunnel-tso", TUNNEL_TSO, Direction::Tx, TCP, Evidence::Supers)
+    },
+    Group {
+        cpu: Some("tunnel-tso6-cpu"),
+        family: Some(6),
+        ..group("tunnel-tso6", TUNNEL_TSO, Direction::Tx, TCP, Evidence::Supers)
+    },
     Group {
         // `igb_fix_features()`: stripping and inserting are one.
         tied: &["rx-vlan-hw-parse"],
@@ -163,9 +195,21 @@ pub static GROUPS: &[Group] = &[
         )
     },
     group("rx-checksum", &["rx-checksum"], Direction::Rx, CRAFTED, Evidence::Bytes),
-    Group { sender_off: TSO, ..group("gro", &["rx-gro"], Direction::Rx, MERGING, Evidence::Merged) },
-    Group { sender_off: TSO, ..group("lro", &["rx-lro"], Direction::Rx, MERGING, Evidence::Merged) },
-    Group { sender_off: TSO, ..group("gro-hw", &["rx-gro-hw"], Direction::Rx, MERGING, Evidence::Merged) },
+    Group {
+        cpu: Some("gro-cpu"),
+        sender_off: TSO,
+        ..group("gro", &["rx-gro"], Direction::Rx, MERGING, Evidence::Merged)
+    },
+    Group {
+        cpu: Some("lro-cpu"),
+        own_off: &["rx-gro"],
+        ..group("lro", &["rx-lro"], Direction::Rx, MERGING, Evidence::Merged)
+    },
+    Group {
+        cpu: Some("gro-hw-cpu"),
+        own_off: &["rx-gro"],
+        ..group("gro-hw", &["rx-gro-hw"], Direction::Rx, MERGING, Evidence::Merged)
+    },
     Group {
         tied: &["tx-vlan-hw-insert"],
         ..group("vlan-strip", &["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"], Direction::Rx, CRAFTED, Evidence::Bytes)
@@ -278,6 +322,7 @@ fn check(
     } else {
         check.quiet.extend(off(&way.hops[hand].at, group.sender_off, features));
     }
+    check.quiet.extend(off(&hop.at, group.own_off, features));
     Some(check)
 }
 

@@ -9,10 +9,10 @@ use std::{
 
 use super::{
     bisect::{self, Bisector},
-    checks::{self, Features, Suite, Target},
+    checks::{self, Features, Suite, Target, Way},
     machine::{Action, Order, Sample, Verifier},
-    suite,
-    traffic::{Between, goodput},
+    spread, suite,
+    traffic::{Between, connections, goodput},
 };
 use crate::{
     apply::{
@@ -192,6 +192,13 @@ pub fn verify(
                 let done = put_back_one(world, &at, &asked);
                 Sample::Set(done.map(|()| Vec::new()).map_err(|error| error.to_string()))
             }
+            Action::Measure(order) => match suite::cost(world, targets, &order, seed) {
+                Ok(cost) => Sample::Measured(cost),
+                Err(error) => {
+                    outcome = Err(error);
+                    Sample::Interrupted
+                }
+            },
             Action::Probe(order) => match suite::probe(world, targets, &order, seed, &mut loans) {
                 Ok(probed) => Sample::Probed(Box::new(probed)),
                 Err(error) => {
@@ -202,6 +209,20 @@ pub fn verify(
             },
         };
     }
+    let mut spreads = Vec::new();
+    if !interrupted && outcome.is_ok() && (only.is_empty() || only.contains(spread::NAME)) {
+        let mut done = BTreeSet::new();
+        for way in targets.iter().flat_map(|target| [target.way(false), target.way(true)]) {
+            if way.hops.last().is_some_and(|hop| done.insert(hop.at.clone())) {
+                say(&format!("{} {}", way.text, spread::NAME));
+                match spread_of(world, &way) {
+                    Ok(row) => spreads.push(row),
+                    // Everything is put back before the error is told.
+                    Err(error) => outcome = Err(error),
+                }
+            }
+        }
+    }
     let mut left = loans.end(world);
     left.extend(residue(world, targets, &before));
     match parameters(world, targets) {
@@ -209,6 +230,7 @@ pub fn verify(
         Err(error) => left.push(error.to_string()),
     }
     let mut checks = machine.into_rows();
+    checks.extend(spreads);
     outcome?;
     if !interrupted {
         let clean = left.is_empty();
@@ -233,6 +255,45 @@ pub fn verify(
         });
     }
     Ok(Verified { checks, left, interrupted })
+}
+
+/// Receive-side scaling of the device where a way ends.
+fn spread_of(world: &World, way: &Way) -> Result<OffloadCheck, ApplyError> {
+    let at = &way.hops[way.hops.len() - 1].at;
+    let ns = world.get(&at.ns)?;
+    let mut row = OffloadCheck {
+        path: way.text.clone(),
+        device: Some(at.to_string()),
+        check: spread::NAME.to_owned(),
+        features: Vec::new(),
+        verdict: OffloadVerdict::Skip,
+        evidence: String::new(),
+        findings: Vec::new(),
+        cure: None,
+    };
+    let channels = ethtool::parameters(ns, &at.name)?;
+    let count = |key: &str| channels.get(key).copied().unwrap_or_default();
+    let rss = ethtool::rss(ns, &at.name)?;
+    if let Some(why) = spread::skip(rss.as_ref(), count("channels.combined") + count("channels.rx")) {
+        row.evidence = why;
+        return Ok(row);
+    }
+    let (source, destination) = way.addresses[0];
+    let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
+    match (rss, connections(between, spread::FLOWS)) {
+        (Some(rss), Ok(seen)) => {
+            let (verdict, evidence, other_fields) = spread::judge(&rss, &seen);
+            (row.verdict, row.evidence) = (verdict, evidence);
+            let family = if source.is_ipv4() { "tcp4" } else { "tcp6" };
+            let line = format!("in {}: `ethtool -N {} rx-flow-hash {family} sdfn`", at.ns, at.name);
+            row.cure = other_fields.then(|| format!("have ports hashed as well: {line}"));
+        }
+        (_, Err(error)) => {
+            (row.verdict, row.evidence) = (OffloadVerdict::Inconclusive, format!("connections: {error}"));
+        }
+        (None, _) => {}
+    }
+    Ok(row)
 }
 
 /// What a search found.

@@ -7,6 +7,7 @@ use crate::{
     packet::{Comparison, Finding, Findings, Kind},
     plan::desired::LinkRef,
     record::{OffloadCheck, OffloadVerdict},
+    stats::compare::{CPU_EFFECT, Criterion, Verdict, compare},
 };
 
 /// How a TCP stream went.
@@ -88,6 +89,8 @@ pub struct Probed {
     pub datagrams: Vec<Datagrams>,
     /// Crafted frames.
     pub crafted: Option<Crafted>,
+    /// How much the counters of the devices before and behind rose, of those that count such things.
+    pub counted: BTreeMap<LinkRef, BTreeMap<&'static str, u64>>,
     /// How much the receiver's `InCsumErrors` (TCP and UDP) rose, those by crafted frames left out.
     pub checksum_errors: u64,
 }
@@ -199,6 +202,10 @@ fn works(probed: &Probed) -> String {
     if seen.handed > 0 {
         parts.push(format!("{} of {} packets compared on the wire", seen.came.min(seen.handed), seen.handed));
     }
+    for around in &seen.around {
+        let sums = if around.sums { "with" } else { "without" };
+        parts.push(format!("in a tunnel over IPv{} {sums} outer checksums", around.family));
+    }
     if let Some(crafted) = &probed.crafted {
         if crafted.bad.0 > 0 {
             parts.push(format!("{} wrong checksums refused", crafted.bad.0 - crafted.bad.1.min(crafted.bad.0)));
@@ -268,7 +275,18 @@ pub fn feature(check: &Check, path: &str, off: &Probed, on: &Probed) -> OffloadC
         (None, None) if row.verdict == OffloadVerdict::Pass => effect(check, off, on, &mut row),
         (None, None) => {}
     }
+    row.evidence += &counters(at, off, on);
     row
+}
+
+/// What the device itself counted, where it counts: with the feature on, and off where that differs.
+fn counters(at: &LinkRef, off: &Probed, on: &Probed) -> String {
+    let (Some(with), without) = (on.counted.get(at), off.counted.get(at)) else { return String::new() };
+    let before = |name: &str| without.and_then(|without| without.get(name)).copied().unwrap_or_default();
+    let told = with.iter().filter(|(name, count)| **count > 0 || before(name) > 0);
+    let text: Vec<String> =
+        told.map(|(name, count)| format!("{name} {count} with it on, {} with it off", before(name))).collect();
+    if text.is_empty() { String::new() } else { format!("; the device counted {}", text.join(", ")) }
 }
 
 /// What a frame shows by itself, whatever else keeps the path from working.
@@ -346,6 +364,51 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
         row.verdict = OffloadVerdict::NotActive;
         row.evidence = format!("switching it off changes nothing: {}", row.evidence);
     }
+}
+
+/// What CPU time a feature saves: times a byte with it off and with it on, or why there are none.
+pub fn economy(check: &Check, path: &str, costs: Result<(&[f64], &[f64]), &str>) -> OffloadCheck {
+    let mut row = row(check, path, OffloadVerdict::Inconclusive, String::new());
+    row.check = check.group.cpu.unwrap_or(check.group.name).to_owned();
+    let compared = costs.map(|(off, on)| compare(off, on, Criterion::CPU));
+    let compared = match compared {
+        Ok(Some(compared)) => compared,
+        Ok(None) => {
+            row.evidence = "no CPU time was measured".to_owned();
+            return row;
+        }
+        Err(why) => {
+            row.evidence = format!("CPU time could not be measured: {why}");
+            return row;
+        }
+    };
+    // Percent of what a byte costs with it off: from the least to the most.
+    let percent = |change: f64| format!("{:.0} %", change.abs() * 100.0);
+    let change = compared.change.unwrap_or_default();
+    let within = compared.change_interval.map_or_else(String::new, |interval| {
+        let most = (-interval.low).min(1.0);
+        format!(" (95 %: {:.0} to {:.0} %)", -interval.high * 100.0, most * 100.0)
+    });
+    // May it save as much as matters, for all that is known?
+    let is_open = compared.change_interval.is_none_or(|interval| -interval.low >= CPU_EFFECT);
+    let figures = format!(
+        "{:.3} ns/B with it on, {:.3} with it off; {} rounds each by turns, p {:.3}",
+        compared.b,
+        compared.a,
+        compared.rounds_a.min(compared.rounds_b),
+        compared.p
+    );
+    (row.verdict, row.evidence) = match compared.verdict {
+        Verdict::Better => (OffloadVerdict::Pass, format!("saves {} of CPU time{within}: {figures}", percent(change))),
+        Verdict::Worse => (OffloadVerdict::Ineffective, format!("costs {} more CPU time: {figures}", percent(change))),
+        Verdict::NoDifference if is_open => {
+            (OffloadVerdict::Inconclusive, format!("what it saves is lost in the noise{within}: {figures}"))
+        }
+        Verdict::NoDifference => {
+            (OffloadVerdict::Ineffective, format!("saves no CPU time ({}): {figures}", compared.reason.name()))
+        }
+    };
+    row
 }
 
 /// Whole paths: the bytes, the checksums that the receiver accepts, tags, what may be merged.

@@ -7,8 +7,13 @@ use super::{
     checks::{Check, Suite},
     judge::{self, Probed},
 };
-use crate::{plan::desired::LinkRef, record::OffloadCheck};
+use crate::{
+    plan::desired::LinkRef,
+    record::{OffloadCheck, OffloadVerdict},
+};
 
+/// Measurements of CPU time with a feature on, and as many with it off, by turns.
+const ROUNDS: u32 = 6;
 /// How often a probe whose capture has gaps is repeated.
 const TRIES: u32 = 3;
 
@@ -36,6 +41,8 @@ pub enum Action {
     Set(LinkRef, BTreeMap<String, bool>),
     /// Give features their values of before.
     PutBack(LinkRef, BTreeMap<String, bool>),
+    /// Measure CPU time a byte.
+    Measure(Order),
     /// All is done and put back.
     Finish,
 }
@@ -49,6 +56,8 @@ pub enum Sample {
     Probed(Box<Probed>),
     /// A switch: what else changed by it, or why it did not happen.
     Set(Result<Vec<String>, String>),
+    /// CPU time a byte, in nanoseconds, or why there is none.
+    Measured(Result<f64, String>),
     /// The person wants to stop.
     Interrupted,
 }
@@ -61,8 +70,16 @@ enum Phase {
     ProbeOff,
     On,
     ProbeOn,
+    /// So many measurements are made.
+    Turn(u32),
+    Measure(u32),
     PutBack,
     Finished,
+}
+
+/// On, off, off, on: what drifts meanwhile falls on both alike.
+fn is_on(turn: u32) -> bool {
+    matches!(turn % 4, 0 | 3)
 }
 
 /// The machine.
@@ -78,6 +95,8 @@ pub struct Verifier {
     /// Values before, by device.
     before: BTreeMap<LinkRef, BTreeMap<String, bool>>,
     off: Option<Box<Probed>>,
+    /// CPU times with the feature off, and on.
+    costs: [Vec<f64>; 2],
     verdict_is_in: bool,
     stopping: bool,
     rows: Vec<OffloadCheck>,
@@ -101,6 +120,7 @@ impl Verifier {
             changed: Vec::new(),
             before,
             off: None,
+            costs: [Vec::new(), Vec::new()],
             verdict_is_in: false,
             stopping: false,
             rows: Vec::new(),
@@ -156,6 +176,16 @@ impl Verifier {
             (Phase::ProbeOn, Sample::Probed(probed)) if (probed.complete || !self.again()) => {
                 self.conclude(&probed);
             }
+            (Phase::Turn(turn), Sample::Set(Ok(_))) => self.phase = Phase::Measure(turn),
+            (Phase::Turn(_), Sample::Set(Err(why))) => self.economy(Err(&why)),
+            (Phase::Measure(turn), Sample::Measured(Ok(cost))) => {
+                self.costs[is_on(turn) as usize].push(cost);
+                self.phase = Phase::Turn(turn + 1);
+                if turn + 1 == 2 * ROUNDS {
+                    self.economy(Ok(()));
+                }
+            }
+            (Phase::Measure(_), Sample::Measured(Err(why))) => self.economy(Err(&why)),
             (Phase::PutBack, Sample::Set(Err(why))) => self.left(&why),
             _ => {}
         }
@@ -189,6 +219,22 @@ impl Verifier {
     fn conclude(&mut self, on: &Probed) {
         if let (Some(check), Some(off)) = (self.checks.front(), &self.off) {
             let row = judge::feature(check, self.text(), off, on);
+            // What is wrong or does nothing has nothing to save.
+            let is_worth = check.group.cpu.is_some() && row.verdict == OffloadVerdict::Pass;
+            self.rows.push(row);
+            if is_worth {
+                self.phase = Phase::Turn(0);
+                return;
+            }
+        }
+        self.phase = Phase::PutBack;
+    }
+
+    /// What was saved, or why it cannot be said.
+    fn economy(&mut self, outcome: Result<(), &str>) {
+        if let Some(check) = self.checks.front() {
+            let [off, on] = &self.costs;
+            let row = judge::economy(check, self.text(), outcome.map(|()| (off.as_slice(), on.as_slice())));
             self.rows.push(row);
         }
         self.phase = Phase::PutBack;
@@ -206,7 +252,10 @@ impl Verifier {
         let known = self.before.get(at);
         let previous = |name: &String| known.and_then(|known| known.get(name)).copied();
         let before = asked.keys().filter_map(|name| Some((name.clone(), previous(name)?))).collect();
-        self.changed.push((at.clone(), before));
+        let step = (at.clone(), before);
+        if self.changed.last() != Some(&step) {
+            self.changed.push(step);
+        }
         Action::Set(at.clone(), asked.clone())
     }
 
@@ -227,20 +276,28 @@ impl Verifier {
                         None => self.phase = Phase::Off,
                     }
                 }
-                Phase::Off | Phase::On => {
+                Phase::Off | Phase::On | Phase::Turn(_) => {
                     let Some(check) = self.checks.front().cloned() else { return self.finish() };
-                    let on = self.phase == Phase::On;
+                    let on = match self.phase {
+                        Phase::Turn(turn) => is_on(turn),
+                        phase => phase == Phase::On,
+                    };
                     return self.set(&check.at, &check.features.keys().map(|name| (name.clone(), on)).collect());
                 }
-                Phase::ProbeOff | Phase::ProbeOn => {
+                Phase::ProbeOff | Phase::ProbeOn | Phase::Measure(_) => {
                     let Some(check) = self.checks.front() else { return self.finish() };
-                    return Action::Probe(Order {
+                    let order = Order {
                         target: check.target,
                         reversed: check.reversed,
                         suite: check.group.suite,
                         between: Some((check.hand, check.wire)),
                         family: check.group.family,
-                    });
+                    };
+                    return if let Phase::Measure(_) = self.phase {
+                        Action::Measure(order)
+                    } else {
+                        Action::Probe(order)
+                    };
                 }
                 Phase::PutBack => match self.changed.pop() {
                     Some((at, before)) => return Action::PutBack(at, before),
@@ -259,6 +316,7 @@ impl Verifier {
     /// The next check that can be tried; those that cannot are said.
     fn begin_check(&mut self) {
         (self.off, self.tries, self.verdict_is_in) = (None, 0, false);
+        self.costs = [Vec::new(), Vec::new()];
         while let Some(check) = self.checks.front() {
             let Some(why) = &check.skip else {
                 self.phase = Phase::Quiet(0);

@@ -11,7 +11,7 @@ use super::{
     checks::{Target, Way},
     judge::{Crafted, Probed},
     machine::Order,
-    traffic::{Between, Pair, checksum_errors, stream},
+    traffic::{Between, Pair, checksum_errors, cpu_cost, stream},
 };
 use crate::{
     apply::{ApplyError, features::Loans, world::World},
@@ -19,7 +19,7 @@ use crate::{
         Netns,
         capture::{Bounds, Capture, Captured, Injector},
         error::Operation,
-        napi,
+        napi, qstats,
     },
     packet::{
         Frame, Limits, Tag, VnetHeader, compare,
@@ -33,6 +33,8 @@ use crate::{
 
 /// Bytes of a stream: several super-packets.
 const STREAM: u64 = 256 << 10;
+/// Bytes of a measurement of CPU time.
+const MEASURED: u64 = 4 << 20;
 /// Numbers of crafted datagrams; the wrong ones stand behind the right ones, the tagged ones behind both.
 const GOOD: u32 = 1 << 24;
 const BAD: u32 = 2 << 24;
@@ -67,11 +69,17 @@ pub fn probe(
     let mut probed = Probed { complete: true, ..Probed::default() };
     let (from, to) = (world.get(&way.from)?, world.get(&way.to)?);
     let errors = checksum_errors(to);
+    let counted = counters(world, &way, order)?;
     let captures = start(world, &way.hops, &places)?;
     let (ports, pairs) = on_one_cpu(|| send(&way, (from, to), order, seed, &mut probed))?;
     let captured = finish(captures);
     look(target, &way, order, &captured, &|flow| ports.contains(&flow.to.1), &mut probed);
     probed.checksum_errors = checksum_errors(to).saturating_sub(errors);
+    probed.counted = counters(world, &way, order)?;
+    for (at, counters) in &mut probed.counted {
+        let before = |name: &str| counted.get(at).and_then(|before| before.get(name)).copied().unwrap_or_default();
+        counters.iter_mut().for_each(|(name, count)| *count = count.saturating_sub(before(name)));
+    }
     if order.suite.crafted || order.suite.merging {
         let (outgoing, _) = frames(&way, &captured, 0);
         let template = |pair: &Pair| {
@@ -102,6 +110,21 @@ pub fn probe(
     Ok(probed)
 }
 
+/// CPU time a byte, in nanoseconds, of a transfer in the order's direction; why there is none.
+///
+/// # Errors
+/// A namespace is not there.
+pub fn cost(world: &World, targets: &[Target], order: &Order, seed: u64) -> Result<Result<f64, String>, ApplyError> {
+    let way = targets[order.target].way(order.reversed);
+    let (from, to) = (world.get(&way.from)?, world.get(&way.to)?);
+    let wanted = |address: &std::net::IpAddr| order.family.is_none_or(|only| (only == 4) == address.is_ipv4());
+    let Some(&(source, destination)) = way.addresses.iter().find(|(source, _)| wanted(source)) else {
+        return Ok(Err("the path has no address of that family".to_owned()));
+    };
+    let between = Between { from: (from, source), to: (to, destination) };
+    Ok(on_one_cpu(|| cpu_cost(between, MEASURED, seed))?.map_err(|error| error.to_string()))
+}
+
 /// Does `work` where it, the threads that it starts, and the kernel's work for both are on one CPU. A veth receives on the CPU
 /// that sent (`netif_rx()`): where sender and receiver are on two, data and the data that an acknowledgement releases go by
 /// two backlogs and come in another order than they were sent in, with no device to blame.
@@ -115,6 +138,18 @@ fn on_one_cpu<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ApplyError>
         let done = pinned.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         Ok(done.map_err(|error| Operation::plain("keep the traffic of a probe on", "one CPU").io(error))?)
     })
+}
+
+type Counters = BTreeMap<LinkRef, BTreeMap<&'static str, u64>>;
+
+/// What the two devices of an order count by themselves; nothing of a whole path.
+fn counters(world: &World, way: &Way, order: &Order) -> Result<Counters, ApplyError> {
+    let Some((hand, wire)) = order.between else { return Ok(Counters::new()) };
+    let of = |hop: usize| {
+        let at = &way.hops[hop].at;
+        Ok((at.clone(), qstats::qstats(world.get(&at.ns)?, &at.name)?))
+    };
+    [hand, wire].into_iter().map(of).collect()
 }
 
 /// The streams and datagrams of a probe; the ports that they went to, and the sockets that are still open.

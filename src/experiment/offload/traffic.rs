@@ -7,9 +7,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::judge::{Datagrams, Stream};
+use super::{
+    judge::{Datagrams, Stream},
+    spread::Seen,
+};
 use crate::{
-    kernel::{Netns, netlink::sys::set_int_option},
+    kernel::{
+        Netns,
+        netlink::sys::{int_option, set_int_option},
+    },
     packet::{
         craft::{fill, marked_payload},
         segments::marked,
@@ -184,6 +190,79 @@ pub fn goodput(between: Between<'_>, time: Duration, seed: u64) -> f64 {
         })
     })();
     outcome.unwrap_or(0.0)
+}
+
+/// CPU time a byte, in nanoseconds, of both ends' threads over a fresh connection that carries `bytes`. What the kernel does in
+/// softirqs is charged to whichever thread it interrupts.
+///
+/// # Errors
+/// Not all of them arrived.
+pub fn cpu_cost(between: Between<'_>, bytes: u64, seed: u64) -> io::Result<f64> {
+    let listener = inside(between.to.0, || TcpListener::bind((between.to.1, 0)))?;
+    let to = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let mut client = inside(between.from.0, || connect(between.from.1, to))?;
+    let (mut server, _) = accept(&listener)?;
+    client.set_write_timeout(Some(WITHIN))?;
+    server.set_read_timeout(Some(WITHIN))?;
+    let mut block = vec![0; 128 << 10];
+    fill(&mut block, seed, 0);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(move || -> io::Result<u64> {
+            let began = thread_time();
+            let mut sent = 0;
+            while sent < bytes {
+                let part = &block[..(bytes - sent).min(128 << 10) as usize];
+                client.write_all(part)?;
+                sent += part.len() as u64;
+            }
+            client.shutdown(std::net::Shutdown::Write)?;
+            Ok(thread_time() - began)
+        });
+        let mut buffer = vec![0; 128 << 10];
+        let began = thread_time();
+        let mut came = 0;
+        loop {
+            match server.read(&mut buffer)? {
+                0 => break,
+                count => came += count as u64,
+            }
+        }
+        let received = thread_time() - began;
+        let sent = sender.join().unwrap_or_else(|_| Err(io::Error::other("the sender panicked")))?;
+        if came != bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok((sent + received) as f64 / bytes as f64)
+    })
+}
+
+/// Opens so many connections one after the other, sends a byte over each, and asks by which queue it came.
+///
+/// # Errors
+/// One of them could not be opened, or its byte did not arrive.
+pub fn connections(between: Between<'_>, count: usize) -> io::Result<Vec<Seen>> {
+    const SO_INCOMING_NAPI_ID: i32 = 56;
+    let listener = inside(between.to.0, || TcpListener::bind((between.to.1, 0)))?;
+    let to = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let mut seen = Vec::new();
+    for _ in 0..count {
+        let mut client = inside(between.from.0, || connect(between.from.1, to))?;
+        let (mut server, from) = accept(&listener)?;
+        server.set_read_timeout(Some(WITHIN))?;
+        client.write_all(&[1])?;
+        server.read_exact(&mut [0])?;
+        let napi = int_option(&server, libc::SOL_SOCKET, SO_INCOMING_NAPI_ID)?;
+        seen.push(Seen { from, to, napi: napi.cast_unsigned() });
+    }
+    Ok(seen)
+}
+
+/// Nanoseconds of CPU time of the calling thread.
+fn thread_time() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// A pair of datagram sockets.

@@ -31,8 +31,19 @@ pub(crate) fn set_int_option(socket: impl AsFd, level: c_int, option: c_int, val
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Driver and firmware of a link in the calling thread's namespace (`SIOCETHTOOL` with `ETHTOOL_GDRVINFO`).
-pub(crate) fn driver_info(name: &str) -> io::Result<(String, String)> {
+/// `getsockopt` of a C int, for options that no safe crate has.
+pub(crate) fn int_option(socket: impl AsFd, level: c_int, option: c_int) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    let mut length = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: the pointers describe `value` and `length`, which live through the call; the descriptor is borrowed.
+    let result = unsafe {
+        libc::getsockopt(socket.as_fd().as_raw_fd(), level, option, (&raw mut value).cast(), &raw mut length)
+    };
+    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Driver, its version, and firmware of a link in the calling thread's namespace (`SIOCETHTOOL` with `ETHTOOL_GDRVINFO`).
+pub(crate) fn driver_info(name: &str) -> io::Result<[String; 3]> {
     const ETHTOOL_GDRVINFO: u32 = 3;
     const SIOCETHTOOL: libc::Ioctl = 0x8946;
     // `struct ethtool_drvinfo`: command, then texts: driver [32], version [32], firmware [32], and 96 bytes more.
@@ -58,5 +69,5 @@ pub(crate) fn driver_info(name: &str) -> io::Result<(String, String)> {
         let bytes = info[at..at + 32].split(|byte| *byte == 0).next().unwrap_or_default();
         String::from_utf8_lossy(bytes).trim().to_owned()
     };
-    Ok((text(4), text(68)))
+    Ok([text(4), text(36), text(68)])
 }

@@ -64,12 +64,18 @@ impl Html {
                     });
                     h.within("tbody", &[], |h| {
                         for row in rows {
-                            h.within("tr", &[], |h| row.iter().for_each(|cell| h.leaf("td", &[], cell)));
+                            h.within("tr", &[], |h| row.iter().for_each(|cell| h.cell(cell)));
                         }
                     });
                 });
             },
         );
+    }
+
+    /// A cell of a table; a figure and its unit stay on one line.
+    fn cell(&mut self, text: &str) {
+        let class: Attributes<'_> = if text.chars().count() <= 16 { &[("class", "n")] } else { &[] };
+        self.leaf("td", class, text);
     }
 
     /// All of it.

@@ -8,6 +8,7 @@ use crate::{
     record::{
         FlowRecord, PathVerdict, RunRecord,
         manifest::{HopFacts, Manifest},
+        sweep::SweepReport,
     },
     report::quantity::cut,
 };
@@ -18,6 +19,71 @@ const PER_ROW: usize = 6;
 /// A hop that does not carry what its path must.
 fn is_wrong(hop: &HopFacts, flow: &FlowRecord) -> bool {
     hop.mtu > 0 && (hop.mtu_wanted > 0 && hop.mtu != hop.mtu_wanted || hop.mtu < flow.mtu)
+}
+
+/// An interface in a drawing of a path.
+pub struct Place {
+    /// `namespace/interface`
+    pub at: String,
+    /// `tx`, `rx`, or nothing.
+    pub direction: String,
+    /// Bytes, where it is known.
+    pub mtu: Option<u32>,
+    /// Does it not carry what it should?
+    pub wrong: bool,
+}
+
+/// Interfaces one after another, each with its MTU; what is wrong is red, and has a mark besides the color.
+pub fn chain(html: &mut Html, name: &str, places: &[Place]) {
+    let rows = places.len().div_ceil(PER_ROW).max(1);
+    let (wide, height) = ((WIDTH - 10.0) / PER_ROW as f64, 74.0 * rows as f64);
+    let say = |place: &Place| match (place.mtu, place.wrong) {
+        (None, _) => "MTU not known".to_owned(),
+        (Some(mtu), false) => format!("MTU {mtu}"),
+        (Some(mtu), true) => format!("≠ MTU {mtu}"),
+    };
+    let names: Vec<String> = places.iter().map(|place| format!("{} with {}", place.at, say(place))).collect();
+    drawing(html, name, &names.join(", then "), height, |h| {
+        for (i, place) in places.iter().enumerate() {
+            let (x, y) = (5.0 + wide * (i % PER_ROW) as f64, 4.0 + 74.0 * (i / PER_ROW) as f64);
+            let class = if place.wrong { "hop wrong" } else { "hop" };
+            let (x_of, y_of, width) = (n(x), n(y), n(wide - 22.0));
+            let at = [("class", class), ("x", &*x_of), ("y", &y_of), ("width", &width), ("height", "60"), ("rx", "5")];
+            h.within("rect", &at, |h| h.leaf("title", &[], &format!("{}, {}", place.at, say(place))));
+            let middle = x + (wide - 22.0) / 2.0;
+            let (ns, name) = place.at.split_once('/').unwrap_or(("", &place.at));
+            words(h, "", "middle", (middle, y + 17.0), &cut(ns, 17));
+            words(h, "dim", "middle", (middle, y + 34.0), &cut(format!("{name} {}", place.direction).trim_end(), 18));
+            words(h, if place.wrong { "wrong" } else { "" }, "middle", (middle, y + 51.0), &say(place));
+            if (i + 1) % PER_ROW != 0 && i + 1 < places.len() {
+                line(h, "whisker", (x + wide - 22.0, y + 30.0), (x + wide, y + 30.0));
+            }
+        }
+    });
+}
+
+/// The interfaces of each variant; the first is open.
+pub fn variants(html: &mut Html, sweep: &SweepReport) {
+    html.leaf("h2", &[("id", "topology")], "Topology");
+    let with = sweep.variants.iter().filter_map(|variant| Some((variant, variant.manifest.as_ref()?)));
+    for (i, (variant, manifest)) in with.filter(|(_, manifest)| !manifest.hops.is_empty()).enumerate() {
+        let open: &[(&'static str, &str)] = if i == 0 { &[("open", "")] } else { &[] };
+        html.within("details", open, |h| {
+            h.leaf("summary", &[], &format!("Interfaces of {}", variant.label));
+            let place = |hop: &HopFacts| Place {
+                at: hop.at.clone(),
+                direction: String::new(),
+                mtu: Some(hop.mtu),
+                wrong: hop.mtu_wanted > 0 && hop.mtu != hop.mtu_wanted,
+            };
+            let places: Vec<Place> = manifest.hops.iter().map(place).collect();
+            chain(h, &format!("Path of {}", variant.label), &places);
+            for hop in manifest.hops.iter().filter(|hop| hop.mtu_wanted > 0 && hop.mtu != hop.mtu_wanted) {
+                let text = format!("MTU mismatch: {} has {}, asked for {}", hop.at, hop.mtu, hop.mtu_wanted);
+                h.leaf("p", &[("class", "bad")], &text);
+            }
+        });
+    }
 }
 
 /// Every path, hop by hop; a mismatch in red and in words.
@@ -32,36 +98,18 @@ pub fn paths(html: &mut Html, record: &RunRecord) {
         if let Some(proof) = proof {
             html.leaf("p", &[("class", if proof.holds { "good" } else { "bad" })], &proof.text);
         }
-        let mut wrong = Vec::new();
-        let rows = path.hops.len().div_ceil(PER_ROW).max(1);
-        let (wide, height) = ((WIDTH - 10.0) / PER_ROW as f64, 74.0 * rows as f64);
-        let names: Vec<&str> = path.hops.iter().map(|hop| hop.at.as_str()).collect();
-        drawing(html, &format!("Path from {} to {}", flow.from, flow.to), &names.join(", then "), height, |h| {
-            for (i, hop) in path.hops.iter().enumerate() {
-                let (x, y) = (5.0 + wide * (i % PER_ROW) as f64, 4.0 + 74.0 * (i / PER_ROW) as f64);
-                let known = facts(&hop.at);
-                let bad = known.is_some_and(|known| is_wrong(known, flow));
-                let class = if bad { "hop wrong" } else { "hop" };
-                let width = n(wide - 22.0);
-                h.within(
-                    "rect",
-                    &[("class", class), ("x", &n(x)), ("y", &n(y)), ("width", &width), ("height", "60"), ("rx", "5")],
-                    |h| {
-                        h.leaf("title", &[], &hop.at);
-                    },
-                );
-                let middle = x + (wide - 22.0) / 2.0;
-                let (ns, name) = hop.at.split_once('/').unwrap_or(("", &hop.at));
-                words(h, "", "middle", (middle, y + 17.0), &cut(ns, 17));
-                words(h, "dim", "middle", (middle, y + 34.0), &cut(&format!("{name} {}", hop.direction), 18));
-                let said = known.map_or("MTU not known".to_owned(), |known| format!("MTU {}", known.mtu));
-                words(h, if bad { "wrong" } else { "" }, "middle", (middle, y + 51.0), &said);
-                if (i + 1) % PER_ROW != 0 && i + 1 < path.hops.len() {
-                    line(h, "whisker", (x + wide - 22.0, y + 30.0), (x + wide, y + 30.0));
-                }
-                wrong.extend(known.filter(|_| bad));
+        let place = |hop: &'_ crate::record::HopEvidence| {
+            let known = facts(&hop.at);
+            Place {
+                at: hop.at.clone(),
+                direction: hop.direction.clone(),
+                mtu: known.map(|known| known.mtu),
+                wrong: known.is_some_and(|known| is_wrong(known, flow)),
             }
-        });
+        };
+        let places: Vec<Place> = path.hops.iter().map(place).collect();
+        chain(html, &format!("Path from {} to {}", flow.from, flow.to), &places);
+        let wrong = places.iter().filter(|place| place.wrong).filter_map(|place| facts(&place.at));
         for hop in wrong {
             let asked = if hop.mtu_wanted > 0 { format!(", asked for {}", hop.mtu_wanted) } else { String::new() };
             let text = format!("MTU mismatch: {} has {}{asked}, the path needs {}", hop.at, hop.mtu, flow.mtu);
@@ -125,19 +173,20 @@ const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 /// Devices against offloads: what is in force, what was asked for in vain.
-pub fn offloads(html: &mut Html, manifest: &Manifest) {
+pub fn offloads(html: &mut Html, name: &str, manifest: &Manifest) {
     if manifest.hops.is_empty() {
         return;
     }
-    html.leaf("h2", &[("id", "offloads")], "Devices and offloads");
+    match name.is_empty() {
+        true => html.leaf("h2", &[("id", "offloads")], "Devices and offloads"),
+        false => html.leaf("h3", &[], &format!("Devices and offloads of {name}")),
+    }
     let mut header = vec!["interface", "device", "MTU", "qdisc"];
     header.extend(GROUPS.iter().map(|(word, _)| *word));
     let rows = manifest.hops.iter().map(|hop| {
-        let kind = if hop.kind.is_empty() { "device" } else { &hop.kind };
-        let parts = [Some(kind), hop.driver.as_deref(), hop.firmware.as_deref()];
         let mut row = vec![
             hop.at.clone(),
-            parts.into_iter().flatten().collect::<Vec<_>>().join(" "),
+            hop.device(),
             hop.mtu.to_string(),
             hop.qdisc.clone().unwrap_or_else(|| "default".to_owned()),
         ];
