@@ -311,9 +311,10 @@ fn what_the_machine_lives_by_and_what_a_guest_has_is_refused() {
     let file = world.file(PAIR);
     world.lab.sh(&format!("ip addr add 192.0.2.1/24 dev {pf}; ip route add default via 192.0.2.254"));
     world.lab.netbench(&["topo", "apply", &file]).exits(2).says("default route");
-    world.lab.sh(&format!("ip route del default; ip addr del 192.0.2.1/24 dev {pf}"));
-    let ssh = world.lab.netbench_with(("SSH_CONNECTION", "192.0.2.9 1 192.0.2.1 22"), &["topo", "plan", &file]);
-    ssh.ok();
+    world.lab.sh("ip route del default");
+    let ssh = ("SSH_CONNECTION", "192.0.2.9 1 192.0.2.1 22");
+    world.lab.netbench_with(ssh, &["topo", "apply", &file]).exits(2).says("ssh session");
+    world.lab.sh(&format!("ip addr del 192.0.2.1/24 dev {pf}"));
     world
         .lab
         .netbench(&["topo", "apply", &world.file(&PAIR.replace("[node.a]", "vfs = 200\n[node.a]"))])
@@ -342,6 +343,7 @@ fn what_the_machine_lives_by_and_what_a_guest_has_is_refused() {
     assert_eq!(vfio.code, Some(0), "{vfio}");
     let held = world.settled();
     world.lab.netbench(&["topo", "apply", &world.file(PAIR)]).exits(2).says("vfio-pci");
+    world.lab.netbench(&["nic", "show", nic]).ok().says("vfio-pci, in no interface of this namespace");
     world.lab.assert_as_before(&held, "refused for vfio-pci");
     world.lab.sh(&format!("echo 0 > /sys/bus/pci/devices/{nic}/sriov_numvfs"));
     world.lab.assert_as_before(&before, "the end");

@@ -22,6 +22,8 @@ use super::{
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// A worker must have gone after its pipe was closed for this long; then it is killed.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The end of a worker is heard at most so long after another one felt it in its sockets. Waited only where a test failed.
+const ECHO: Duration = Duration::from_millis(300);
 /// How much of a worker's stderr is kept, bytes.
 const STDERR_KEPT: usize = 8 << 10;
 
@@ -208,13 +210,31 @@ impl<'a> Workers<'a> {
         let deadline = Instant::now() + patience;
         while let Some((from, message)) = self.next(deadline)? {
             if let FromWorker::Error { what, .. } = message {
-                return Err(AgentError::Refused { ns: from, what });
+                return Err(self.refused(from, what));
             }
             if let Some(found) = pick(&message).filter(|_| from == ns) {
                 return Ok(found);
             }
         }
         Err(AgentError::Silent { ns: ns.to_owned(), what: what.to_owned(), seconds: patience.as_secs() })
+    }
+
+    /// What a worker complained of; where another one died meanwhile, its death, of which the complaint (`Connection reset
+    /// by peer`) is the echo.
+    pub fn refused(&mut self, ns: String, what: String) -> AgentError {
+        let deadline = Instant::now() + ECHO;
+        let mut others = Vec::new();
+        while let Ok(heard) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match heard.event {
+                Event::Gone(error) if heard.ns != ns && self.is_running(&heard) => {
+                    return self.autopsy(&heard.ns, error);
+                }
+                event => others.push(Heard { event, ..heard }),
+            }
+        }
+        // Nobody did: what was said meanwhile is still to be heard. The receiver is ours: this cannot fail.
+        others.into_iter().for_each(|heard| _ = self.sender.send(heard));
+        AgentError::Refused { ns, what }
     }
 
     /// Process ids of the workers, by namespace.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{ApplyError, fault, world::World};
 use crate::{
     kernel::{
-        devlink, link,
+        link,
         netns::Netns,
         observe::LinkRow,
         sriov::{self, Taking},
@@ -17,6 +17,7 @@ use crate::{
         sriov::{ObservedPf, PfChange, VfSet},
         step::{NicState, VfState},
     },
+    topology::model::Eswitch,
     units::IfName,
 };
 
@@ -68,20 +69,22 @@ pub fn change(world: &World, pf: &LinkRef, change: &PfChange) -> Result<(), Appl
         }
         return give_back(ns, &row, change, mark);
     }
-    if mark.is_none() {
-        let mark = PfMark {
+    let had = change.eswitch.map(|(_, had)| had);
+    if mark.as_ref().is_none_or(|mark| mark.eswitch.is_none() && had.is_some()) {
+        let before = || PfMark {
             topology: world.topology.clone(),
             vfs: change.previous,
             autoprobe: change.autoprobe,
+            eswitch: None,
             alias: alias.filter(|alias| !alias.is_empty()),
         };
+        let mark = PfMark { eswitch: had, ..mark.unwrap_or_else(before) };
         link::set_alias(ns, row.link.index, &marks::pf_alias(&mark))?;
         fault::point("NIC marked, its functions not yet made");
     }
-    if let Some((mode, _)) = change.eswitch {
-        devlink::set_eswitch("pci", &change.pci, mode)?;
-        fault::point("eswitch mode set");
-    }
+    let mode = change.eswitch.map(|(mode, _)| mode);
+    switch_to(&change.pci, mode)?;
+    fault::point("eswitch mode set");
     if sriov::count(&change.pci)? == change.vfs {
         return Ok(());
     }
@@ -91,7 +94,16 @@ pub fn change(world: &World, pf: &LinkRef, change: &PfChange) -> Result<(), Appl
     let made = sriov::set_count(&change.pci, change.vfs);
     fault::point("functions made");
     sriov::set_autoprobe(&change.pci, change.autoprobe)?;
-    Ok(made?)
+    made?;
+    switch_to(&change.pci, mode)
+}
+
+/// Sets the mode of the embedded switch; not touched where it is that.
+fn switch_to(pci: &str, mode: Option<Eswitch>) -> Result<(), ApplyError> {
+    match mode {
+        Some(mode) if sriov::eswitch(pci)? != Some(mode) => Ok(sriov::set_eswitch(pci, mode)?),
+        _ => Ok(()),
+    }
 }
 
 /// The functions as they were: their number, those of somebody else with their settings, drivers as the NIC has it.
@@ -100,9 +112,10 @@ fn give_back(ns: &Netns, row: &LinkRow, change: &PfChange, mark: Option<PfMark>)
     fault::point("autoprobe given back");
     sriov::set_count(&change.pci, change.vfs)?;
     fault::point("functions unmade");
-    if let Some((mode, _)) = change.eswitch {
-        devlink::set_eswitch("pci", &change.pci, mode)?;
-    }
+    // Where this is the way back to before the first apply, the mark knows: one that was killed may have switched already.
+    let first = mark.as_ref().filter(|mark| mark.vfs == change.vfs).and_then(|mark| mark.eswitch);
+    switch_to(&change.pci, first.or(change.eswitch.map(|(mode, _)| mode)))?;
+    fault::point("eswitch mode given back");
     for (index, set) in change.settings.iter().enumerate().take(change.vfs as usize) {
         let index = index as u32;
         let now = sriov::read(ns, &row.name)?.into_iter().nth(index as usize).unwrap_or_default();
@@ -223,7 +236,7 @@ pub fn by_mark(ns: &Netns, topology: &str, link: &ObservedLink) -> Result<bool, 
         settings: Vec::new(),
         autoprobe: mark.autoprobe,
         back: true,
-        eswitch: None,
+        eswitch: mark.eswitch.map(|before| (before, before)),
         pci: pci.clone(),
     };
     let Some(row) = sriov::interface(ns, &pci)? else { return Ok(false) };

@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{Exit, data, print, table, talk};
 use crate::{
-    facts::nic::Nic as Facts,
+    facts::nic::{Function, Nic as Facts},
     kernel::{self, netns::Netns},
     plan::desired::NsId,
     units::BitRate,
@@ -77,7 +77,9 @@ fn row(nic: &Facts) -> [String; 7] {
     let vfs = match (&nic.sriov, &nic.function_of) {
         (Some(sriov), _) => format!("{} of {}", sriov.functions.len(), sriov.total),
         (None, Some(pf)) => format!("of {pf}"),
-        (None, None) => "-".to_owned(),
+        (None, None) => {
+            nic.representor_of.as_ref().map_or_else(|| "-".into(), |of| format!("{} of {}", of.port, of.nic))
+        }
     };
     [
         nic.ifname.clone(),
@@ -167,22 +169,29 @@ fn text(nic: &Facts) -> String {
     also("offloads on", Some(on.join(" ")).filter(|text| !text.is_empty()));
     also("offloads off", Some(off.join(" ")).filter(|text| !text.is_empty()));
     also("function of", nic.function_of.clone());
+    also("stands for", nic.representor_of.as_ref().map(|of| format!("{} of {}", of.port, of.nic)));
     if let Some(sriov) = &nic.sriov {
         let autoprobe = if sriov.autoprobe { "" } else { ", drivers are not bound to new ones" };
         let mode = sriov.eswitch.as_ref().map_or(String::new(), |mode| format!(", eswitch {mode}"));
         also("sr-iov", Some(format!("{} of {} functions{autoprobe}{mode}", sriov.functions.len(), sriov.total)));
         for (number, function) in sriov.functions.iter().enumerate() {
-            let place = function.ifname.clone().unwrap_or_else(|| "in no interface of this namespace".into());
-            let driver = function.driver.clone().unwrap_or_else(|| "no driver".into());
-            let settings: Vec<String> = function.settings.iter().map(|(key, value)| format!("{key} {value}")).collect();
-            also(
-                "  function",
-                Some(format!("{number} {} {driver}, {place}; {}", function.address, settings.join(", "))),
-            );
+            also("  function", Some(format!("{number} {}", one_function(function))));
         }
     }
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
     lines.into_iter().flat_map(|(name, value)| wrapped(name, &value, width)).collect()
+}
+
+fn one_function(function: &Function) -> String {
+    let place = function.ifname.as_deref().unwrap_or("in no interface of this namespace");
+    let driver = function.driver.as_deref().unwrap_or("no driver");
+    let is = match function.address.as_str() {
+        "" => "no PCI function".to_owned(),
+        address => format!("{address} {driver}, {place}"),
+    };
+    let representor = function.representor.as_ref().map_or(String::new(), |name| format!(", represented by {name}"));
+    let settings: Vec<String> = function.settings.iter().map(|(key, value)| format!("{key} {value}")).collect();
+    format!("{is}{representor}; {}", settings.join(", "))
 }
 
 /// A line, or several of at most 100 columns.

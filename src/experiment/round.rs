@@ -242,7 +242,7 @@ fn wait(
                 }
                 sides[lane][end] = Some((side, opened_ns));
             }
-            Some((ns, FromWorker::Error { what, .. })) => return Err(AgentError::Refused { ns, what }),
+            Some((ns, FromWorker::Error { what, .. })) => return Err(workers.refused(ns, what)),
             _ => {}
         }
         let mut open = lanes.iter().zip(&sides).filter(|(_, sides)| sides.iter().any(Option::is_none));

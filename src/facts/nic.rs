@@ -39,6 +39,9 @@ pub struct Nic {
     pub sriov: Option<Sriov>,
     /// Where it is a virtual function: PCI address of its NIC.
     pub function_of: Option<String>,
+    /// Where it stands for a function on the embedded switch of a NIC (switchdev): that function.
+    #[serde(default)]
+    pub representor_of: Option<Represented>,
     /// Offloads by ethtool's name: in force or not, and whether that can be changed.
     pub offloads: BTreeMap<String, Offload>,
     /// Rings, channels and coalescing by ethtool's name.
@@ -83,15 +86,27 @@ pub struct Sriov {
     pub eswitch: Option<String>,
 }
 
+/// What an interface stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Represented {
+    /// The NIC: its PCI address, or `BUS/DEVICE` of another bus.
+    pub nic: String,
+    /// Name of the port on the NIC's embedded switch: `pf0vf1`.
+    pub port: String,
+}
+
 /// A virtual function.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Function {
-    /// PCI address.
+    /// PCI address; empty where it is no PCI function.
     pub address: String,
     /// Driver: `vfio-pci` where a virtual machine or DPDK has it.
     pub driver: Option<String>,
     /// Interface, where it is in this namespace.
     pub ifname: Option<String>,
+    /// Interface that stands for it on the embedded switch, where that is in this namespace.
+    #[serde(default)]
+    pub representor: Option<String>,
     /// What its NIC does for it, in ip-link(8)'s words.
     pub settings: BTreeMap<String, String>,
 }

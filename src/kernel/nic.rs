@@ -13,7 +13,7 @@ pub use give_back::give_back;
 use super::{
     Result,
     error::Operation,
-    link,
+    ethtool, link,
     netlink::Failure,
     netns::Netns,
     observe::{self, LinkRow},
@@ -68,6 +68,11 @@ pub fn state(ns: &Netns, ifname: &IfName) -> Result<NicState> {
         alias: row.link.alias.clone(),
         group: row.link.group,
         altnames: row.link.altnames.clone(),
+        features: (ethtool::features(ns, ifname).unwrap_or_default().into_iter())
+            .filter(|(_, feature)| feature.changeable)
+            .map(|(name, feature)| (name, feature.wanted))
+            .collect(),
+        ethtool: ethtool::parameters(ns, ifname).unwrap_or_default(),
         addresses: addresses
             .iter()
             .filter(|address| address.index == row.link.index && !address.is_link_local())
@@ -87,8 +92,10 @@ pub fn is_physical(ns: &Netns, ifname: &IfName) -> Result<bool> {
     Ok(rows.iter().any(|row| row.name == *ifname && row.parent.is_some()))
 }
 
+/// A representor has the address of the NIC whose function it stands for: it is another device.
 fn pci(row: &LinkRow) -> Option<String> {
-    row.parent.as_ref().filter(|(bus, _)| bus == "pci").map(|(_, name)| name.clone())
+    let parent = row.parent.as_ref().filter(|(bus, _)| bus == "pci" && row.represents().is_none());
+    parent.map(|(_, name)| name.clone())
 }
 
 /// Takes a device: marks it (so that it is known as borrowed even if the journal is lost), frees it from its master,
@@ -126,7 +133,11 @@ pub fn take(from: &Netns, previous: &NicState, to: &Netns, new_name: &IfName, al
 /// which the kernel keeps through a move where it is free.
 fn find<'r>(rows: &'r [LinkRow], state: &NicState, name: &str, home: bool) -> Option<&'r LinkRow> {
     if state.pci.is_some() {
-        return rows.iter().find(|row| pci(row) == state.pci);
+        // Some NICs have two ports behind one address.
+        let mut all = rows.iter().filter(|row| pci(row) == state.pci);
+        let same_mac =
+            all.clone().find(|row| state.permanent_mac.is_some() && row.permanent_mac == state.permanent_mac);
+        return same_mac.or_else(|| all.next());
     }
     if state.permanent_mac.is_some() {
         return rows.iter().find(|row| row.permanent_mac == state.permanent_mac);
@@ -135,11 +146,15 @@ fn find<'r>(rows: &'r [LinkRow], state: &NicState, name: &str, home: bool) -> Op
     by_name.or_else(|| rows.iter().find(|row| home && row.link.index == state.index))
 }
 
-/// The PCI function behind an interface of the machine's first namespace.
+/// The PCI function behind an interface of the machine's first namespace, or the device of another bus that has functions.
 pub fn pci_of(ifname: &IfName) -> Option<String> {
     let device = fs::read_link(format!("/sys/class/net/{ifname}/device")).ok()?;
     let address = device.file_name()?.to_str()?.to_owned();
-    fs::exists(format!("/sys/bus/pci/devices/{address}")).ok()?.then_some(address)
+    if fs::exists(format!("/sys/bus/pci/devices/{address}")).ok()? {
+        return Some(address);
+    }
+    let simulated = fs::exists(format!("/sys/bus/netdevsim/devices/{address}/sriov_numvfs")).ok()?;
+    simulated.then(|| format!("netdevsim/{address}"))
 }
 
 /// The interface of a PCI function, by its address (`0000:03:00.0`); `None` where the function has no interface in
@@ -149,5 +164,9 @@ pub fn by_pci(address: &str) -> Option<String> {
         return None;
     }
     let entries = fs::read_dir(format!("/sys/bus/pci/devices/{address}/net")).ok()?;
-    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).min()
+    let own = |name: &String| {
+        let port = fs::read_to_string(format!("/sys/class/net/{name}/phys_port_name")).unwrap_or_default();
+        !observe::is_representor(port.trim())
+    };
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).filter(own).min()
 }

@@ -19,8 +19,8 @@ use crate::{
     units::{IfName, MacAddr},
 };
 
-pub(super) use links::rows;
 pub use links::{LinkRow, counters, group_members};
+pub(super) use links::{is_representor, rows};
 pub(super) use tables::{addresses, learned_neighbours, routes};
 
 /// What to read. Links are always read.

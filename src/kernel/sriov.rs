@@ -7,15 +7,38 @@ mod functions;
 mod settings;
 mod take;
 
-pub use functions::{address_of, autoprobe, bind, count, driver, pf_of, set_autoprobe, set_count, total, unbind};
+pub use functions::{
+    address_of, autoprobe, bind, count, driver, handle, pf_of, set_autoprobe, set_count, total, unbind,
+};
 pub use settings::{read, set};
 pub use take::{Taking, give_back, interface, rebind, taken_already};
 
 use super::{Result, devlink, netns::Netns};
-use crate::plan::{
-    marks,
-    sriov::{ObservedPf, ObservedVf},
+use crate::{
+    plan::{
+        marks,
+        sriov::{ObservedPf, ObservedVf},
+    },
+    topology::model::Eswitch,
 };
+
+/// Mode of a NIC's embedded switch; `None` where its driver has no such mode.
+///
+/// # Errors
+/// The kernel's answer cannot be read.
+pub fn eswitch(address: &str) -> Result<Option<Eswitch>> {
+    let (bus, device) = handle(address);
+    devlink::eswitch(bus, device)
+}
+
+/// Sets the mode of a NIC's embedded switch.
+///
+/// # Errors
+/// The driver refuses, as many do while there are virtual functions.
+pub fn set_eswitch(address: &str, mode: Eswitch) -> Result<()> {
+    let (bus, device) = handle(address);
+    devlink::set_eswitch(bus, device, mode)
+}
 
 /// Everything of a NIC's virtual functions. `ns` is where its interface is; without one, settings are not known.
 pub fn observe(pci: &str, ns: Option<&Netns>) -> Result<ObservedPf> {
@@ -40,7 +63,8 @@ pub fn observe(pci: &str, ns: Option<&Netns>) -> Result<ObservedPf> {
         total,
         // What it was before, where an apply was killed while it kept drivers from new functions.
         autoprobe: owner.as_ref().map_or_else(|| autoprobe(pci), |mark| mark.autoprobe),
-        eswitch: devlink::eswitch("pci", pci)?,
+        eswitch: eswitch(pci)?,
+        made: owner.as_ref().is_some_and(|mark| mark.vfs != vfs),
         owner: owner.map(|mark| mark.topology),
         functions: (0..vfs).map(function).collect(),
     })

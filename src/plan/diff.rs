@@ -102,6 +102,7 @@ pub fn diff(desired: &Desired, observed: &Observed, context: Context<'_>) -> Res
     diff.take_away();
     diff.namespaces();
     diff.links();
+    diff.functions_of_nobody();
     diff.ovs_make();
     diff.addresses();
     diff.late_sysctls();

@@ -54,11 +54,12 @@ pub fn kernel_names(word: &str) -> Vec<&str> {
 }
 
 /// Is another feature of the same group as asked? A device has some of a group fixed (a veth cannot checksum IPv4 alone,
-/// it does all protocols), and then the group is as asked when those that it can switch are, as with `ethtool -K`.
+/// it does all protocols), and then the group is as asked when those that it can switch are, as with `ethtool -K`. One that
+/// is fixed on is not off, whatever the others are.
 pub fn another_stands_for(name: &str, on: bool, in_force: &BTreeMap<String, bool>) -> bool {
     let groups = GROUPS.iter().filter(|(_, names)| names.contains(&name));
     let mut others = groups.flat_map(|(_, names)| names.iter()).filter(|other| **other != name);
-    others.any(|other| in_force.get(*other) == Some(&on))
+    (on || in_force.get(name) != Some(&true)) && others.any(|other| in_force.get(*other) == Some(&on))
 }
 
 /// All words of a table as kernel features.
@@ -91,5 +92,9 @@ mod tests {
         assert!(another_stands_for("tx-checksum-ipv4", true, &in_force));
         assert!(!another_stands_for("tx-checksum-ipv4", false, &in_force));
         assert!(!another_stands_for("rx-lro", true, &in_force));
+        let fixed =
+            BTreeMap::from([("tx-tcp-segmentation".to_owned(), true), ("tx-tcp6-segmentation".to_owned(), false)]);
+        assert!(!another_stands_for("tx-tcp-segmentation", false, &fixed));
+        assert!(another_stands_for("tx-tcp-ecn-segmentation", false, &fixed));
     }
 }

@@ -5,7 +5,10 @@ use super::{
     sriov::VfSet,
     step::{NicState, VfState},
 };
-use crate::{topology::model::VfLinkState, units::stable_hash};
+use crate::{
+    topology::model::{Eswitch, VfLinkState},
+    units::stable_hash,
+};
 
 /// First word of every alias of ours.
 const WORD: &str = "netbench";
@@ -102,13 +105,20 @@ pub struct PfMark {
     pub vfs: u32,
     /// `sriov_drivers_autoprobe` before.
     pub autoprobe: bool,
+    /// Mode of the embedded switch before, where the topology changes it.
+    pub eswitch: Option<Eswitch>,
     /// The alias to be given back.
     pub alias: Option<String>,
 }
 
 /// The alias of a NIC whose virtual functions a topology made. A NIC that is borrowed as well keeps that mark in front.
 pub fn pf_alias(mark: &PfMark) -> String {
-    let own = format!("pf/{}/{}", mark.vfs, u8::from(mark.autoprobe));
+    let mode = match mark.eswitch {
+        None => "",
+        Some(Eswitch::Legacy) => ".legacy",
+        Some(Eswitch::Switchdev) => ".switchdev",
+    };
+    let own = format!("pf/{}/{}{mode}", mark.vfs, u8::from(mark.autoprobe));
     match &mark.alias {
         Some(before) if parse_nic_alias(before).is_some() => format!("{before}/{own}"),
         // A long one is cut with the rest of the alias (IFALIASZ); the journal has it whole.
@@ -128,10 +138,17 @@ pub fn parse_pf_alias(text: &str) -> Option<PfMark> {
         None => role.rsplit_once("/pf/").map(|(before, own)| (Some(alias(topology, before)), own))?,
     };
     let mut parts = own.splitn(3, '/');
+    let (vfs, flags) = (parts.next()?.parse().ok()?, parts.next()?);
+    let (autoprobe, mode) = flags.split_once('.').unwrap_or((flags, ""));
     Some(PfMark {
         topology: topology.to_owned(),
-        vfs: parts.next()?.parse().ok()?,
-        autoprobe: parts.next()? == "1",
+        vfs,
+        autoprobe: autoprobe == "1",
+        eswitch: match mode {
+            "legacy" => Some(Eswitch::Legacy),
+            "switchdev" => Some(Eswitch::Switchdev),
+            _ => None,
+        },
         alias: before.or_else(|| parts.next().map(str::to_owned)),
     })
 }
@@ -178,10 +195,13 @@ mod tests {
         assert_eq!(parse_nic_alias(&nic_alias("bridge", &nic)), Some(nic.clone()));
         let borrowed = nic_alias("bridge", &nic);
         for before in [None, Some("rack 7/2".to_owned()), Some(borrowed)] {
-            let mark = PfMark { topology: "bridge".into(), vfs: 4, autoprobe: true, alias: before };
-            let text = pf_alias(&mark);
-            assert_eq!(parse_pf_alias(&text), Some(mark), "{text}");
-            assert!(text.len() <= 255, "{text}");
+            for eswitch in [None, Some(Eswitch::Legacy)] {
+                let alias = before.clone();
+                let mark = PfMark { topology: "bridge".into(), vfs: 4, autoprobe: true, eswitch, alias };
+                let text = pf_alias(&mark);
+                assert_eq!(parse_pf_alias(&text), Some(mark), "{text}");
+                assert!(text.len() <= 255, "{text}");
+            }
         }
         assert_eq!(parse_pf_alias("uplink to rack 7"), None);
         assert!(altname(&"t".repeat(32), "name").len() <= 127);

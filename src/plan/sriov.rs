@@ -13,7 +13,7 @@ use crate::{
 pub struct Pf {
     /// Where its own interface is while the topology stands.
     pub at: LinkRef,
-    /// PCI address.
+    /// PCI address, or `BUS/DEVICE` of another bus.
     pub pci: String,
     /// Virtual functions wanted.
     pub vfs: u32,
@@ -112,7 +112,8 @@ pub struct PfChange {
     /// Is this the way back? The functions then get their drivers as the kernel does it, and the mark goes.
     #[serde(default)]
     pub back: bool,
-    /// Mode that the embedded switch gets, and the one it had.
+    /// Mode of the embedded switch after the change, and before; the same where the file says nothing, since some drivers go
+    /// back to legacy when functions go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eswitch: Option<(Eswitch, Eswitch)>,
 }
@@ -141,8 +142,10 @@ pub struct ObservedPf {
     pub autoprobe: bool,
     /// Mode of the embedded switch, where devlink tells.
     pub eswitch: Option<Eswitch>,
-    /// The topology that made the functions, by the mark on the NIC.
+    /// The topology that changed it, by the mark on the NIC.
     pub owner: Option<String>,
+    /// Did the topology make the functions? It may have changed the mode of the embedded switch alone.
+    pub made: bool,
     /// The functions, by number.
     pub functions: Vec<ObservedVf>,
 }

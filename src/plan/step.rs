@@ -255,6 +255,12 @@ pub struct NicState {
     pub group: u32,
     /// Alternative names.
     pub altnames: Vec<String>,
+    /// Features that can be switched, as asked for.
+    #[serde(default)]
+    pub features: BTreeMap<String, bool>,
+    /// ethtool rings, channels, coalesce.
+    #[serde(default)]
+    pub ethtool: BTreeMap<String, u32>,
     /// Addresses it lost by moving.
     pub addresses: Vec<IpNet>,
     /// Routes it lost by moving: (destination, gateway, protocol, scope, metric, table).

@@ -8,7 +8,7 @@ use super::{
     sriov::PfChange,
     step::{LinkSet, Step},
 };
-use crate::topology::model::{Netem, ShaperKind};
+use crate::topology::model::{Eswitch, Netem, ShaperKind};
 
 /// One line a step: what is done, in `ip`'s words.
 impl fmt::Display for Step {
@@ -50,7 +50,8 @@ impl fmt::Display for Step {
             Self::SetVfs { pf, change } => {
                 let PfChange { pci, vfs, previous, .. } = &**change;
                 write!(f, "set sriov_numvfs of {pf} ({pci}) to {vfs}, from {previous}")?;
-                change.eswitch.iter().try_for_each(|(mode, _)| write!(f, ", eswitch {mode:?}"))
+                let switched = change.eswitch.filter(|(mode, before)| mode != before);
+                switched.iter().try_for_each(|(mode, _)| write!(f, ", eswitch {}", word(*mode)))
             }
             Self::SetVf { pf, index, set, .. } => {
                 write!(f, "set {pf} vf {index}")?;
@@ -105,7 +106,9 @@ impl Step {
                 None => format!("{to}: the device {} is not here", previous.ifname),
             },
             Self::SetVfs { pf, change } => {
-                let mode = change.eswitch.map(|(want, got)| format!("; its eswitch is {got:?}, declared {want:?}"));
+                let switched = change.eswitch.filter(|(want, got)| want != got);
+                let mode =
+                    switched.map(|(want, got)| format!("; its eswitch is {}, declared {}", word(got), word(want)));
                 let mode = mode.unwrap_or_default();
                 format!("{pf}: {} virtual functions, declared {}{mode}", change.previous, change.vfs)
             }
@@ -290,4 +293,11 @@ fn differing(set: &LinkSet, previous: &LinkSet) -> Vec<(&'static str, String, St
     field("multicast_snooping", switch(set.multicast_snooping), switch(previous.multicast_snooping));
     field("gso_max_size", number(set.gso_max_size), number(previous.gso_max_size));
     fields
+}
+
+fn word(mode: Eswitch) -> &'static str {
+    match mode {
+        Eswitch::Legacy => "legacy",
+        Eswitch::Switchdev => "switchdev",
+    }
 }

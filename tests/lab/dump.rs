@@ -25,6 +25,7 @@ for dev in $(ip -o link show | cut -d: -f2 | cut -d@ -f1); do
     echo "%feature $dev"; ethtool -k "$dev" 2>/dev/null | tail -n +2 || true
     echo "%ring $dev"; ethtool -g "$dev" 2>/dev/null || true
     echo "%channel $dev"; ethtool -l "$dev" 2>/dev/null || true
+    echo "%coalesce $dev"; ethtool -c "$dev" 2>/dev/null || true
 done
 echo "%sysctl"
 cd /proc/sys/net && grep -rs . . || true
@@ -53,6 +54,10 @@ for file in /sys/bus/pci/devices/*/sriov_numvfs; do
         [ -e "$function" ] || continue
         echo "$function $(basename "$(readlink "$function/driver")")"
     done
+done
+for device in /sys/bus/netdevsim/devices/*; do
+    [ -e "$device" ] || continue
+    echo "$device $(cat "$device/sriov_numvfs") $(devlink dev eswitch show "netdevsim/$(basename "$device")")"
 done
 "#;
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    facts::nic::{Function, Irq, Nic, Offload, Pci, Queues, Sriov},
+    facts::nic::{Function, Irq, Nic, Offload, Pci, Queues, Represented, Sriov},
     kernel::{
         Result,
         error::Operation,
@@ -39,7 +39,10 @@ fn one(ns: &Netns, row: &LinkRow, rows: &[LinkRow], interrupts: &BTreeMap<u32, u
     let physical = row.parent.is_some();
     let features = ethtool::features(ns, name).unwrap_or_default();
     let address = row.link.pci.clone();
-    let sriov = address.as_deref().and_then(|pci| functions(ns, name, pci, rows));
+    let represents = row.represents().map(str::to_owned);
+    // It has the address of the NIC, and is none.
+    let own = address.as_deref().filter(|_| represents.is_none());
+    let sriov = own.and_then(|address| functions(ns, name, address, rows));
     Nic {
         ifname: name.to_string(),
         altnames: row.link.altnames.clone(),
@@ -51,9 +54,10 @@ fn one(ns: &Netns, row: &LinkRow, rows: &[LinkRow], interrupts: &BTreeMap<u32, u
         up: row.link.up,
         carrier: row.link.carrier,
         speed_bits: ethtool::speed(ns, name).ok().flatten().filter(|_| physical).map(|rate| rate.0),
-        pci: address.as_deref().map(pci),
+        pci: own.filter(|address| !address.contains('/')).map(pci),
         numa: numa::node_of(name),
-        function_of: address.as_deref().and_then(sriov::pf_of),
+        function_of: own.and_then(sriov::pf_of),
+        representor_of: address.clone().zip(represents).map(|(nic, port)| Represented { nic, port }),
         sriov,
         offloads: features
             .iter()
@@ -99,8 +103,14 @@ fn functions(ns: &Netns, name: &IfName, pci: &str, rows: &[LinkRow]) -> Option<S
     }
     let seen = sriov::observe(pci, Some(ns)).ok()?;
     let settings = sriov::read(ns, name).unwrap_or_default();
+    let stands_for = |row: &&LinkRow, index: usize| {
+        let port = row.represents().filter(|_| row.link.pci.as_deref() == Some(pci)).unwrap_or_default();
+        port.rsplit_once("vf").is_some_and(|(_, number)| number.parse() == Ok(index))
+    };
+    let name_of = |row: Option<&LinkRow>| row.map(|row| row.name.to_string());
     let function = |(index, vf): (usize, crate::plan::sriov::ObservedVf)| Function {
-        ifname: rows.iter().find(|row| row.link.pci.as_ref() == Some(&vf.pci)).map(|row| row.name.to_string()),
+        ifname: name_of(rows.iter().find(|row| row.link.pci.as_ref() == Some(&vf.pci))),
+        representor: name_of(rows.iter().find(|row| stands_for(row, index))),
         address: vf.pci,
         driver: vf.driver,
         settings: settings

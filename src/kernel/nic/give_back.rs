@@ -1,5 +1,7 @@
 //! The way back.
 
+use std::collections::BTreeMap;
+
 use netlink_packet_route::{
     link::LinkMessage,
     route::{RouteAttribute, RouteMessage, RouteType},
@@ -10,6 +12,7 @@ use crate::{
     kernel::{
         Error, Result,
         error::Operation,
+        ethtool,
         link::{RTM_SETLINK, family_of},
         netlink::{CREATE, EXCL, Failure},
         netns::Netns,
@@ -24,8 +27,8 @@ use crate::{
 
 const RTM_NEWROUTE: u16 = 24;
 
-/// Gives a device back: moved home under its old name, with its MAC, MTU, alias, group, alternative names, master,
-/// state, addresses and routes. Whatever of that is done already (by an earlier, interrupted call, or since the
+/// Gives a device back: moved home under its old name, with its MAC, MTU, features, rings, channels, coalescing, alias, group,
+/// alternative names, master, state, addresses and routes. Whatever of that is done already (by an earlier, interrupted call, or since the
 /// namespace died and the kernel sent the device home) is left as it is.
 ///
 /// `from` is where it was taken to and may be the same as `to`.
@@ -116,8 +119,39 @@ fn restore_link(ns: &Netns, state: &NicState, name: &IfName, row: &LinkRow) -> R
     };
     let set = LinkSet { master: Some(master), ..LinkSet::default() };
     link::set(ns, name, &set)?;
+    // Some drivers take it while the device is down, some while it is up.
+    let early = restore_ethtool(ns, state, name);
     link::set(ns, name, &LinkSet { up: Some(state.up), ..LinkSet::default() })?;
-    Ok(())
+    if early.is_err() { restore_ethtool(ns, state, name) } else { Ok(()) }
+}
+
+/// Features, rings, channels and coalescing; a state that was read from an alias knows none.
+fn restore_ethtool(ns: &Netns, state: &NicState, name: &IfName) -> Result<()> {
+    // What counts is what is asked for: what a feature depends on may be off for a reason of its own.
+    let differing = |now: &BTreeMap<String, ethtool::Feature>| {
+        let differs = |(name, on): &(&String, &bool)| now.get(*name).is_some_and(|now| now.wanted != **on);
+        state.features.iter().filter(differs).map(|(name, on)| (name.clone(), *on)).collect::<BTreeMap<_, _>>()
+    };
+    if !state.features.is_empty() {
+        let outcome = ethtool::set_features(ns, name, &differing(&ethtool::features(ns, name)?));
+        if outcome.is_err() && !differing(&ethtool::features(ns, name)?).is_empty() {
+            return outcome;
+        }
+    }
+    if state.ethtool.is_empty() {
+        return Ok(());
+    }
+    let now = ethtool::parameters(ns, name)?;
+    // The driver's own while it adapts them.
+    let adapts =
+        |direction: &str| state.ethtool.get(&format!("coalesce.adaptive-{direction}")).is_some_and(|&on| on != 0);
+    let moves = |key: &str| {
+        let of = |direction: &str| key.starts_with(&format!("coalesce.{direction}-")) && adapts(direction);
+        of("rx") || of("tx")
+    };
+    let differs = |(key, before): &(&String, &u32)| !moves(key) && now.get(*key).is_some_and(|now| now != *before);
+    let back = state.ethtool.iter().filter(differs).map(|(key, before)| (key.clone(), *before)).collect();
+    ethtool::set_parameters(ns, name, &back)
 }
 
 fn set_group(ns: &Netns, name: &IfName, index: u32, group: u32) -> Result<()> {

@@ -39,6 +39,8 @@ pub struct LinkRow {
     pub permanent_mac: Option<MacAddr>,
     /// Bus and name of the parent device.
     pub parent: Option<(String, String)>,
+    /// Which port of that device it is (`phys_port_name`): `p0`, `pf0vf1`.
+    pub port: Option<String>,
 }
 
 impl LinkRow {
@@ -46,6 +48,19 @@ impl LinkRow {
     pub fn filters_vlans(&self) -> bool {
         matches!(self.link.detail, LinkDetail::Bridge { vlan_filtering: true, .. })
     }
+
+    /// The function that it stands for on its NIC's embedded switch (`pf0vf1`). `None` for the NIC's own port, which has the
+    /// same parent.
+    pub fn represents(&self) -> Option<&str> {
+        self.port.as_deref().filter(|port| is_representor(port))
+    }
+}
+
+/// Does a port's name (`phys_port_name`) say that it stands for a function: `pf0vf1`, `c1pf0`, `pf0sf88`? The network's own
+/// are `p0`, `p0s1` (`__devlink_port_phys_port_name_get()`).
+pub(in crate::kernel) fn is_representor(port: &str) -> bool {
+    let flavour = port.strip_prefix('c').unwrap_or(port).trim_start_matches(|c: char| c.is_ascii_digit());
+    flavour.starts_with("pf")
 }
 
 /// All links of a namespace.
@@ -124,7 +139,7 @@ fn row(body: &[u8]) -> Option<LinkRow> {
         ..ObservedLink::default()
     };
     let (mut name, mut qdisc, mut permanent_mac) = (None, String::new(), None);
-    let (mut parent_name, mut parent_bus) = (None, None);
+    let (mut parent_name, mut parent_bus, mut port) = (None, None, None);
     for (kind, value) in attributes(body.get(HEADER..)?) {
         // IFLA_* of include/uapi/linux/if_link.h.
         match kind {
@@ -136,6 +151,7 @@ fn row(body: &[u8]) -> Option<LinkRow> {
             10 => link.master = u32_at(value, 0),
             18 => read_info(value, &mut link),
             20 => link.alias = Some(text(value)),
+            38 => port = Some(text(value)),
             27 => link.group = u32_at(value, 0)?,
             41 => link.gso_max_size = u32_at(value, 0)?,
             51 => link.max_mtu = u32_at(value, 0)?,
@@ -147,8 +163,14 @@ fn row(body: &[u8]) -> Option<LinkRow> {
             _ => {}
         }
     }
-    link.pci = parent_bus.as_deref().filter(|bus| *bus == "pci").and(parent_name.clone());
-    Some(LinkRow { name: name?, link, qdisc, permanent_mac, parent: parent_bus.zip(parent_name) })
+    let parent = parent_bus.zip(parent_name);
+    link.pci = parent.as_ref().and_then(|(bus, name)| match bus.as_str() {
+        "pci" => Some(name.clone()),
+        // Has functions as well: the kernel's own simulated NIC.
+        "netdevsim" => Some(format!("{bus}/{name}")),
+        _ => None,
+    });
+    Some(LinkRow { name: name?, link, qdisc, permanent_mac, parent, port })
 }
 
 fn mac(value: &[u8]) -> Option<MacAddr> {
@@ -266,6 +288,16 @@ mod tests {
                 assert_eq!(remote.to_string(), "10.0.0.2");
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_stands_for_a_function_is_told_from_the_port() {
+        for port in ["pf0vf1", "c1pf0vf3", "pf1", "pf0sf88"] {
+            assert!(is_representor(port), "{port}");
+        }
+        for port in ["p0", "p0s1", "", "1", "n0"] {
+            assert!(!is_representor(port), "{port}");
         }
     }
 

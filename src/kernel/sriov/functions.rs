@@ -1,13 +1,18 @@
-//! The functions themselves: sysfs of the PCI bus.
+//! The functions themselves: sysfs of the PCI bus. Addresses of other buses are written `BUS/DEVICE`, as by devlink: the
+//! kernel's simulated NIC (netdevsim) has functions that are no PCI functions.
 
 use std::{fs, io, path::PathBuf};
 
 use crate::kernel::{Result, error::Operation};
 
-const DEVICES: &str = "/sys/bus/pci/devices";
+/// Bus and name of a device.
+pub fn handle(address: &str) -> (&str, &str) {
+    address.split_once('/').unwrap_or(("pci", address))
+}
 
-fn file(pci: &str, name: &str) -> PathBuf {
-    PathBuf::from(DEVICES).join(pci).join(name)
+fn file(address: &str, name: &str) -> PathBuf {
+    let (bus, device) = handle(address);
+    PathBuf::from(format!("/sys/bus/{bus}/devices/{device}")).join(name)
 }
 
 fn number(pci: &str, name: &str) -> Option<u32> {
@@ -16,7 +21,13 @@ fn number(pci: &str, name: &str) -> Option<u32> {
 
 /// Most virtual functions that a NIC can have (`sriov_totalvfs`); 0 where it has no SR-IOV or is not there.
 pub fn total(pci: &str) -> u32 {
-    number(pci, "sriov_totalvfs").unwrap_or(0)
+    let simulated = || {
+        let (bus, device) = handle(pci);
+        // Its limit is in debugfs; where that cannot be read, what it has it can have.
+        let limit = fs::read_to_string(format!("/sys/kernel/debug/{bus}/{device}/max_vfs")).ok();
+        (bus != "pci").then(|| limit.and_then(|text| text.trim().parse().ok()).or(count(pci).ok())).flatten()
+    };
+    number(pci, "sriov_totalvfs").or_else(simulated).unwrap_or(0)
 }
 
 /// Virtual functions that a NIC has (`sriov_numvfs`).
@@ -34,12 +45,13 @@ pub fn autoprobe(pci: &str) -> bool {
     number(pci, "sriov_drivers_autoprobe") != Some(0)
 }
 
-/// Switches `sriov_drivers_autoprobe`.
+/// Switches `sriov_drivers_autoprobe`, where there is such a file.
 ///
 /// # Errors
 /// The kernel refuses.
 pub fn set_autoprobe(pci: &str, on: bool) -> Result<()> {
-    if autoprobe(pci) == on {
+    let there = fs::exists(file(pci, "sriov_drivers_autoprobe")).unwrap_or(true);
+    if autoprobe(pci) == on || !there {
         return Ok(());
     }
     let operation = || Operation::plain(format!("set sriov_drivers_autoprobe to {} of", u32::from(on)), pci);

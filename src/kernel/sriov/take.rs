@@ -22,13 +22,13 @@ use crate::{
 /// A driver makes its interface when it is bound; udev may rename it meanwhile.
 const INTERFACE_WITHIN: Duration = Duration::from_secs(10);
 
-/// The interface of a PCI function in a namespace.
+/// The interface of a PCI function in a namespace; a NIC's own, not one that stands for a function of it.
 ///
 /// # Errors
 /// The links cannot be read.
 pub fn interface(ns: &Netns, pci: &str) -> Result<Option<LinkRow>> {
     let rows = rows(ns).map_err(|failure| Operation::of("read", "links", ns.label()).failed(failure))?;
-    Ok(rows.into_iter().find(|row| row.link.pci.as_deref() == Some(pci)))
+    Ok(rows.into_iter().find(|row| row.link.pci.as_deref() == Some(pci) && row.represents().is_none()))
 }
 
 fn await_interface(ns: &Netns, pci: &str) -> Result<LinkRow> {

@@ -2,7 +2,7 @@
 
 use super::{Conflict, Diff};
 use crate::plan::{
-    desired::{Link, Vf},
+    desired::{Link, LinkKind, Vf},
     observed::ObservedLink,
     sriov::{ObservedPf, Pf, PfChange, VfSet},
     step::{NicState, Step, VfState},
@@ -40,7 +40,8 @@ impl<'a> Diff<'a> {
             let somebody =
                 seen.owner.as_ref().map_or("somebody else".to_owned(), |owner| format!("topology `{owner}`"));
             let enough = seen.vfs == pf.vfs || (!pf.exact && seen.vfs > pf.vfs);
-            let mode = pf.eswitch.and_then(|mode| Some((mode, seen.eswitch?))).filter(|(mode, got)| mode != got);
+            let mode = seen.eswitch.map(|got| (pf.eswitch.unwrap_or(got), got));
+            let switched = mode.is_some_and(|(mode, got)| mode != got);
             let why = if seen.total == 0 {
                 Some(format!("{} has no SR-IOV here (no sriov_totalvfs in sysfs)", pf.pci))
             } else if seen.total < pf.vfs {
@@ -53,6 +54,12 @@ impl<'a> Diff<'a> {
                      or `takeover = true` to have them unmade, and made again on destroy",
                     seen.vfs, pf.vfs, seen.vfs
                 ))
+            } else if pf.pci.contains('/') && self.has_ports(pf) {
+                Some(format!(
+                    "the virtual functions of {} are no PCI functions and have no interfaces: no node can have one; \
+                     `ports = []` and `vfs` make them",
+                    pf.pci
+                ))
             } else if pf.eswitch.is_some() && seen.eswitch.is_none() {
                 Some("its driver has no devlink eswitch mode; take `eswitch` out".to_owned())
             } else {
@@ -62,8 +69,8 @@ impl<'a> Diff<'a> {
                 self.conflicts.push(Conflict::Sriov { at: pf.at.clone(), why });
                 continue;
             }
-            if !enough || mode.is_some() {
-                let foreign = seen.vfs > 0 && !ours;
+            if !enough || switched {
+                let foreign = seen.vfs > 0 && !(ours && seen.made);
                 let settings = seen.functions.iter().filter(|_| foreign).map(|vf| vf.set.clone()).collect();
                 let change = PfChange {
                     pci: pf.pci.clone(),
@@ -79,9 +86,18 @@ impl<'a> Diff<'a> {
         }
     }
 
+    fn has_ports(&self, pf: &Pf) -> bool {
+        self.desired.links.iter().any(|link| matches!(&link.kind, LinkKind::Vf(vf) if vf.pf == pf.at))
+    }
+
+    /// Are all functions of the NIC to be made anew?
+    fn again(&self, vf: &Vf) -> bool {
+        self.functions.get(&vf.pf).is_some_and(|Change { change, .. }| change.vfs != change.previous)
+    }
+
     /// Is a function where it is declared? Where its NIC makes all of them again, none is.
     pub(super) fn find_function(&mut self, link: &'a Link, vf: &'a Vf, found: Option<&ObservedLink>) {
-        let again = self.functions.contains_key(&vf.pf);
+        let again = self.again(vf);
         match found {
             Some(seen) if self.is_function(vf, seen) && !again => {}
             Some(seen) if !self.is_function(vf, seen) => self.conflicts.push(Conflict::LinkTaken {
@@ -102,9 +118,16 @@ impl<'a> Diff<'a> {
         self.steps.push(step);
     }
 
+    /// The same for NICs none of whose functions is a port: somebody else uses them, or those that stand for them.
+    pub(super) fn functions_of_nobody(&mut self) {
+        for (pf, Change { change, .. }) in self.functions.iter().filter(|(_, change)| !change.planned) {
+            self.steps.push(Step::SetVfs { pf: (*pf).clone(), change: Box::new(change.clone()) });
+        }
+    }
+
     /// What the NIC does for a function; before the function is taken, since a driver reads its MAC when it is bound.
     pub(super) fn function_settings(&mut self, link: &Link) {
-        let crate::plan::desired::LinkKind::Vf(vf) = &link.kind else { return };
+        let LinkKind::Vf(vf) = &link.kind else { return };
         if !self.missing.contains(&link.at) {
             self.make_functions(vf);
             self.set_function(vf);
@@ -112,19 +135,19 @@ impl<'a> Diff<'a> {
     }
 
     fn is_made_by_us(&self, seen: Option<&ObservedPf>) -> bool {
-        seen.is_some_and(|seen| seen.owner.as_deref() == Some(&*self.desired.topology))
+        seen.is_some_and(|seen| seen.made && seen.owner.as_deref() == Some(&*self.desired.topology))
     }
 
     /// A function that somebody else made keeps its MAC, unless the file gives one: a driver's made-up MAC could not be
     /// given back.
     fn wanted_of(&self, vf: &Vf, seen: Option<&ObservedPf>) -> VfSet {
-        let keeps = vf.derived_mac && !self.is_made_by_us(seen) && !self.functions.contains_key(&vf.pf);
+        let keeps = vf.derived_mac && !self.is_made_by_us(seen) && !self.again(vf);
         VfSet { mac: vf.set.mac.filter(|_| !keeps), ..vf.set.clone() }
     }
 
     fn set_function(&mut self, vf: &Vf) {
         let Some(pf) = self.pf(vf) else { return };
-        let again = self.functions.contains_key(&vf.pf);
+        let again = self.again(vf);
         let seen = self.seen_pf(pf);
         let got = seen.filter(|_| !again).and_then(|seen| seen.functions.get(vf.index as usize));
         let wanted = self.wanted_of(vf, seen);
@@ -143,7 +166,7 @@ impl<'a> Diff<'a> {
     pub(super) fn take_function(&mut self, link: &Link, vf: &Vf) {
         self.make_functions(vf);
         let Some(pf) = self.pf(vf) else { return };
-        let again = self.functions.contains_key(&vf.pf);
+        let again = self.again(vf);
         let seen = self.seen_pf(pf);
         let ours = self.is_made_by_us(seen);
         let wanted = self.wanted_of(vf, seen);

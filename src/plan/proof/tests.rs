@@ -104,4 +104,7 @@ fn a_cut_link_is_silent_while_others_talk() {
     assert_eq!(cut(false, &not, Some(&came), true, AT).0, Enforcement::NotEnforced);
     assert_eq!(cut(false, &came, Some(&not), true, AT).0, Enforcement::NotEnforced);
     assert_eq!(cut(false, &not, Some(&not), false, AT).0, Enforcement::NotTested);
+    // What arrives at another whose name ends alike does not arrive here.
+    let elsewhere = probe(&[(&format!("a{AT}"), 10, None, true)]);
+    assert_eq!(cut(false, &not, Some(&elsewhere), true, AT).0, Enforcement::Enforced);
 }

@@ -1,0 +1,264 @@
+//! What the 82576 of the lab lacks, on the kernel's own simulated NIC (netdevsim): link state and least rate of functions,
+//! the modes of an embedded switch with representors, and ethtool's parameters, on a device of the kernel with `ip`,
+//! `devlink` and `ethtool` as oracles. Its functions have no interfaces, so no traffic goes through them.
+//!
+//! `scripts/vmlab test` builds the module for the kernel of the lab and runs these there.
+
+mod lab;
+mod schema;
+
+use std::time::Duration;
+
+use lab::{Lab, eventually, skip_to_lab};
+use serde_json::Value;
+
+const SIGKILL: i32 = 9;
+const DEVICE: &str = "netdevsim/netdevsim10";
+const FOLDER: &str = "/sys/bus/netdevsim/devices/netdevsim10";
+
+/// A world with one simulated NIC of one port, which is up; gone with it.
+struct World {
+    lab: Lab,
+    port: String,
+}
+
+impl World {
+    fn new(name: &str) -> Option<Self> {
+        if std::env::var_os("VMLAB").is_none() {
+            skip_to_lab("netdevsim is tried in the lab alone");
+            return None;
+        }
+        let lab = Lab::on_the_machine(name)?;
+        lab.sh("modprobe netdevsim; mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug; echo '10 1' > /sys/bus/netdevsim/new_device");
+        let port = lab.sh(&format!("ls {FOLDER}/net")).trim().to_owned();
+        // As a device is that was in another namespace once: its carrier is on until then.
+        lab.sh(&format!(
+            "ip netns add away; ip link set {port} up; ip link set {port} netns away; ip -n away link set {port} netns 1
+             ip netns del away; ip link set {port} up"
+        ));
+        Some(Self { lab, port })
+    }
+
+    /// A topology in which the NIC has this much of functions, and no node has one.
+    fn file(&self, keys: &str) -> String {
+        let text = format!(
+            "name = \"t\"\n[nic.pf]\nifname = \"{}\"\n{keys}\n[switch.vf]\nkind = \"sriov\"\nnic = \"pf\"\nports = []\n",
+            self.port
+        );
+        self.lab.file("t.toml", &text)
+    }
+
+    fn vfs(&self) -> Value {
+        self.lab.json(&format!("ip -j link show dev {}", self.port))[0]["vfinfo_list"].clone()
+    }
+
+    fn mode(&self) -> String {
+        let shown = self.lab.json(&format!("devlink -j dev eswitch show {DEVICE}"));
+        shown["dev"][DEVICE]["mode"].as_str().expect("a mode").to_owned()
+    }
+
+    /// Interfaces that stand for functions, by the names of their ports.
+    fn representors(&self) -> Vec<String> {
+        let links = self.lab.json("ip -j -d link show");
+        let ports = links.as_array().into_iter().flatten().filter_map(|link| link["phys_port_name"].as_str());
+        ports.filter(|port| port.starts_with("pf")).map(str::to_owned).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.lab.try_sh("/mnt/netbench topo destroy --all; /mnt/netbench topo gc");
+        }
+        self.lab.try_sh("echo 10 > /sys/bus/netdevsim/del_device");
+    }
+}
+
+/// All settings that there are, of functions that somebody else made: each comes back by itself, link state and least rate too.
+#[test]
+fn every_setting_of_a_function_comes_back() {
+    let Some(world) = World::new("netdevsim-settings") else { return };
+    let (lab, port) = (&world.lab, &world.port);
+    lab.sh(&format!(
+        "echo 2 > {FOLDER}/sriov_numvfs
+         ip link set {port} vf 0 mac 02:00:00:00:00:77 vlan 5 qos 3
+         ip link set {port} vf 0 min_tx_rate 10 max_tx_rate 100
+         ip link set {port} vf 0 spoofchk off; ip link set {port} vf 0 trust on; ip link set {port} vf 0 state disable
+         ip link set {port} vf 1 spoofchk on; ip link set {port} vf 1 trust off; ip link set {port} vf 1 state enable"
+    ));
+    let (before, vfs) = (lab.settled(), world.vfs());
+    assert_eq!((&vfs[0]["rate"]["min_tx"], &vfs[0]["link_state"]), (&10.into(), &"disable".into()), "{vfs}");
+    lab.netbench(&["topo", "apply", &world.file("vfs = 3")]).exits(2).says("takeover = true");
+    lab.netbench(&["topo", "apply", &world.file("vfs = 5\ntakeover = true")]).exits(2).says("can have 4");
+    lab.assert_as_before(&before, "refused");
+    let file = world.file("vfs = 3\ntakeover = true");
+    lab.netbench(&["topo", "apply", &file]).ok();
+    assert_eq!(world.vfs().as_array().map(Vec::len), Some(3));
+    lab.netbench(&["topo", "apply", &file]).ok().says("nothing to do");
+    lab.netbench(&["topo", "verify", &file]).ok();
+    // This driver remembers settings of functions that are gone; others forget them.
+    lab.sh(&format!(
+        "ip link set {port} vf 0 mac 02:00:00:00:00:01 vlan 0; ip link set {port} vf 0 min_tx_rate 0 max_tx_rate 0
+         for vf in 0 1; do ip link set {port} vf $vf state auto; done
+         ip link set {port} vf 0 spoofchk on; ip link set {port} vf 0 trust off; ip link set {port} vf 1 spoofchk off"
+    ));
+    lab.netbench(&["topo", "destroy", "t"]).ok();
+    assert_eq!(world.vfs(), vfs);
+    lab.assert_as_before(&before, "destroy");
+    // They have no interface that a node could have.
+    let port = lab.file(
+        "p.toml",
+        &format!(
+            "name = \"p\"\n[nic.pf]\nifname = \"{port}\"\n[node.a]\n[node.b]\n\
+             [switch.vf]\nkind = \"sriov\"\nnic = \"pf\"\nports = [{{ node = \"a\", min_rate = \"10mbit\" }}, \"b\"]\n"
+        ),
+    );
+    lab.netbench(&["topo", "apply", &port]).exits(2).says("no PCI functions");
+    lab.assert_as_before(&before, "refused ports");
+}
+
+#[test]
+fn an_embedded_switch_changes_its_mode_only_where_the_file_says_so() {
+    let Some(world) = World::new("netdevsim-eswitch") else { return };
+    let lab = &world.lab;
+    let before = lab.settled();
+    lab.netbench(&["topo", "apply", &world.file("vfs = 2")]).ok();
+    assert_eq!((world.mode().as_str(), world.vfs().as_array().map(Vec::len)), ("legacy", Some(2)));
+    assert_eq!(world.representors(), Vec::<String>::new());
+    // The file says so, of functions that are there.
+    let file = world.file("vfs = 2\neswitch = \"switchdev\"");
+    lab.netbench(&["topo", "verify", &file]).exits(1).says("its eswitch is legacy, declared switchdev");
+    lab.netbench(&["topo", "apply", &file]).ok();
+    assert_eq!((world.mode().as_str(), world.representors()), ("switchdev", vec!["pf0vf0".into(), "pf0vf1".into()]));
+    lab.netbench(&["topo", "verify", &file]).ok();
+    let shown = lab.netbench(&["nic", "show", &world.port, "--json"]).ok().json();
+    schema::conforms("nic-show", &shown).expect("as its schema says");
+    let sriov = &shown["sriov"];
+    assert_eq!((&sriov["eswitch"], &sriov["total"]), (&"switchdev".into(), &4.into()), "{shown}");
+    assert_eq!((&shown["pci"], &shown["representor_of"]), (&Value::Null, &Value::Null), "{shown}");
+    for (number, function) in sriov["functions"].as_array().expect("functions").iter().enumerate() {
+        let name = function["representor"].as_str().expect("a representor");
+        let port = lab.json(&format!("ip -j -d link show {name}"))[0]["phys_port_name"].clone();
+        assert_eq!(port, format!("pf0vf{number}"), "{function}");
+        lab.netbench(&["nic", "show", &world.port])
+            .ok()
+            .says("eswitch switchdev")
+            .says(&format!("represented by {name}"));
+        lab.netbench(&["nic", "show", name]).ok().says(&format!("pf0vf{number} of {DEVICE}"));
+        let one = lab.netbench(&["nic", "show", name, "--json"]).ok().json();
+        assert_eq!((&one["representor_of"]["nic"], &one["sriov"]), (&DEVICE.into(), &Value::Null), "{one}");
+    }
+    // Somebody changes it: seen, and mended.
+    lab.sh(&format!("devlink dev eswitch set {DEVICE} mode legacy"));
+    lab.netbench(&["topo", "verify", &file]).exits(1).says("eswitch");
+    lab.netbench(&["topo", "apply", &file]).ok();
+    assert_eq!(world.mode(), "switchdev");
+    lab.netbench(&["topo", "destroy", "t"]).ok();
+    assert_eq!(world.mode(), "legacy");
+    lab.assert_as_before(&before, "destroy");
+    // What somebody else switched stays as it is where the file is silent, and comes back where it is not.
+    lab.sh(&format!("devlink dev eswitch set {DEVICE} mode switchdev"));
+    let before = lab.settled();
+    for keys in ["vfs = 1", "vfs = 1\neswitch = \"legacy\""] {
+        lab.netbench(&["topo", "apply", &world.file(keys)]).ok();
+        assert_eq!(world.mode(), if keys.contains("legacy") { "legacy" } else { "switchdev" });
+        lab.netbench(&["topo", "destroy", "t"]).ok();
+        assert_eq!(world.mode(), "switchdev", "{keys}");
+        lab.assert_as_before(&before, keys);
+    }
+}
+
+/// Whichever way is left to clean up: the journal, a second apply, or the mark on the NIC alone.
+#[test]
+fn a_change_of_mode_killed_at_every_point_is_taken_back() {
+    let Some(world) = World::new("netdevsim-killed") else { return };
+    let lab = &world.lab;
+    let whole = lab.settled();
+    let links = || lab.sh("ip -br link | awk '{ print $1, $3 }' | sort; ls /run/netbench 2>/dev/null || true");
+    let (before, file) = (links(), world.file("vfs = 2\neswitch = \"switchdev\""));
+    for k in 1.. {
+        let crashed = lab.netbench_with(("NETBENCH_CRASH_AT", &k.to_string()), &["topo", "apply", "--no-prove", &file]);
+        let survived = crashed.signal != Some(SIGKILL);
+        if survived {
+            crashed.ok();
+        }
+        for way in ["destroy", "again", "gc"] {
+            if way != "destroy" {
+                lab.netbench_with(("NETBENCH_CRASH_AT", &k.to_string()), &["topo", "apply", "--no-prove", &file]);
+            }
+            match way {
+                "destroy" => {
+                    let done = lab.netbench(&["topo", "destroy", "t"]);
+                    assert!(matches!(done.code, Some(0 | 2)), "{done}");
+                }
+                "again" => {
+                    lab.netbench(&["topo", "apply", "--no-prove", &file]).ok();
+                    assert_eq!(world.representors().len(), 2);
+                    lab.netbench(&["topo", "destroy", "t"]).ok();
+                }
+                _ => {
+                    lab.sh("rm -rf /run/netbench");
+                    lab.netbench(&["topo", "gc"]).ok();
+                }
+            }
+            let back = || (world.mode(), world.vfs(), lab.sh(&format!("cat {FOLDER}/sriov_numvfs")), links());
+            let same = eventually(Duration::from_secs(5), || {
+                let (mode, _, count, now) = back();
+                mode == "legacy" && count.trim() == "0" && now == before
+            });
+            assert!(same, "killed at point {k}, then {way}: {:?}", back());
+        }
+        if survived {
+            assert!(k > 5, "the crash points were not reached: survived at {k}");
+            lab.assert_as_before(&whole, "after all crashes");
+            return;
+        }
+    }
+}
+
+/// What a driver is told of a port, it holds: read back by netbench, and by ethtool.
+#[test]
+fn rings_channels_coalescing_and_features_of_a_port_are_set_and_come_back() {
+    let Some(world) = World::new("netdevsim-ethtool") else { return };
+    let lab = &world.lab;
+    let before = lab.settled();
+    let file = lab.file(
+        "t.toml",
+        &format!(
+            "name = \"t\"\n[nic.pf]\nifname = \"{}\"\nrings = {{ rx = 1024, tx = 256 }}\nchannels = {{ combined = 1 }}\n\
+             coalesce = {{ rx-usecs = 33, tx-frames = 7, adaptive-rx = 1 }}\noffload = {{ hw-tc-offload = true, vxlan-port = false }}\n\
+             [node.a]\nnic = \"pf\"\n",
+            world.port
+        ),
+    );
+    lab.netbench(&["topo", "apply", &file]).ok();
+    lab.netbench(&["topo", "apply", &file]).ok().says("nothing to do");
+    lab.netbench(&["topo", "verify", &file]).ok();
+    let said = lab.sh_in("nb-t-a", "ethtool -g eth0; ethtool -l eth0; ethtool -c eth0; ethtool -k eth0");
+    let current = said.split("Current hardware settings:").collect::<Vec<_>>();
+    let has = |text: &str, key: &str, value: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+        lines.any(|(name, held)| name.trim() == key && held.trim() == value)
+    };
+    assert!(has(current[1], "RX", "1024") && has(current[1], "TX", "256"), "{said}");
+    assert!(has(current[2], "Combined", "1") && has(&said, "rx-usecs", "33") && has(&said, "tx-frames", "7"), "{said}");
+    assert!(said.contains("Adaptive RX: on"), "{said}");
+    assert!(has(&said, "hw-tc-offload", "on") && has(&said, "rx-udp_tunnel-port-offload", "off"), "{said}");
+    // Wanted and in force are compared.
+    lab.sh_in("nb-t-a", "ethtool -G eth0 rx 512; ethtool -C eth0 rx-usecs 1; ethtool -K eth0 hw-tc-offload off");
+    let seen = lab.netbench(&["topo", "verify", &file]).exits(1);
+    seen.says("rings.rx is 512").says("coalesce.rx-usecs is 1").says("hw-tc-offload");
+    lab.netbench(&["topo", "apply", &file]).ok();
+    lab.netbench(&["topo", "verify", &file]).ok();
+    // What the driver refuses is an error that names it, and leaves nothing.
+    lab.netbench(&["topo", "destroy", "t"]).ok();
+    lab.assert_as_before(&before, "destroy");
+    let text = lab.read("/mnt/t.toml").expect("the file");
+    for (from, to, said) in [
+        ("rx = 1024", "rx = 1000000", "rings.rx 1000000"),
+        ("hw-tc-offload = true", "tso = false", "tx-tcp-segmentation stays on (the device has it fixed)"),
+    ] {
+        lab.netbench(&["topo", "apply", &lab.file("other.toml", &text.replace(from, to))]).exits(5).says(said);
+        lab.assert_as_before(&before, to);
+    }
+}
