@@ -211,6 +211,16 @@ fn an_edited_file_changes_only_what_differs() {
     assert_eq!(lab.sh_in("nb-edit-client", "cat /proc/sys/net/ipv4/ip_forward").trim(), "1");
     assert_eq!(kept(&lab), nodes);
 
+    lab.file("edit.toml", &TWO.replace("name = \"edit\"", "name = \"edit\"\nipv6 = true"));
+    lab.netbench(&["topo", "apply", &file]).ok();
+    lab.netbench(&["topo", "verify", "edit"]).ok();
+    assert_eq!(kept(&lab), nodes, "IPv6 came: the links stay");
+    assert!(lab.sh_in("nb-edit-client", "ip -6 addr show dev eth0 scope global").contains("2001:2:"), "it has an address");
+    lab.file("edit.toml", TWO);
+    lab.netbench(&["topo", "apply", &file]).ok();
+    lab.netbench(&["topo", "verify", "edit"]).ok();
+    assert_eq!(lab.sh_in("nb-edit-client", "ip -6 addr show dev eth0").trim(), "", "and goes again");
+
     lab.netbench(&["topo", "destroy", "edit"]).ok();
     lab.assert_as_before(&before, "edit");
 }

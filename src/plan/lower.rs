@@ -173,13 +173,18 @@ fn namespaces(topology: &Topology, used: &BTreeSet<NsId>) -> Vec<Ns> {
 }
 
 /// IPv6 off unless asked: no MLD or router solicitation disturbs a measurement, and teardown is a quarter faster.
-/// With IPv6: no duplicate address detection, which would hold addresses back for a second.
+/// With IPv6: no duplicate address detection, which would hold addresses back for a second; it is switched on by name, since
+/// an edit may find it off.
 fn base_sysctl(topology: &Topology, origin: &NsOrigin) -> BTreeMap<String, String> {
     if !origin.is_own() {
         return BTreeMap::new();
     }
-    let (key, value) = if topology.ipv6 { ("accept_dad", "0") } else { ("disable_ipv6", "1") };
-    ["all", "default"].iter().map(|scope| (format!("net.ipv6.conf.{scope}.{key}"), value.to_owned())).collect()
+    let keys: &[_] =
+        if topology.ipv6 { &[("accept_dad", "0"), ("disable_ipv6", "0")] } else { &[("disable_ipv6", "1")] };
+    let of = |scope: &'static str| {
+        keys.iter().map(move |(key, value)| (format!("net.ipv6.conf.{scope}.{key}"), (*value).to_owned()))
+    };
+    of("all").chain(of("default")).collect()
 }
 
 /// NICs with virtual functions.
