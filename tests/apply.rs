@@ -215,7 +215,10 @@ fn an_edited_file_changes_only_what_differs() {
     lab.netbench(&["topo", "apply", &file]).ok();
     lab.netbench(&["topo", "verify", "edit"]).ok();
     assert_eq!(kept(&lab), nodes, "IPv6 came: the links stay");
-    assert!(lab.sh_in("nb-edit-client", "ip -6 addr show dev eth0 scope global").contains("2001:2:"), "it has an address");
+    assert!(
+        lab.sh_in("nb-edit-client", "ip -6 addr show dev eth0 scope global").contains("2001:2:"),
+        "it has an address"
+    );
     lab.file("edit.toml", TWO);
     lab.netbench(&["topo", "apply", &file]).ok();
     lab.netbench(&["topo", "verify", "edit"]).ok();
