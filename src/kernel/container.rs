@@ -102,6 +102,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("netbench-{}-{name}.sock", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
+        let bound = path.clone();
         let served = std::thread::spawn(move || {
             let mut asked = Vec::new();
             for answer in answers {
@@ -115,6 +116,7 @@ mod tests {
                 asked.push(String::from_utf8(request).unwrap().split(' ').nth(1).unwrap().to_owned());
                 stream.write_all(answer.as_bytes()).unwrap();
             }
+            std::fs::remove_file(bound).unwrap();
             asked
         });
         (path, served)
