@@ -100,7 +100,7 @@ impl Capture {
     /// Makes the port promiscuous until the capture ends: it takes frames that it would filter. A port that may not be
     /// (a virtual function that is not trusted) stays as it is.
     pub fn everything(&mut self) {
-        let _ = packet::promiscuous(&self.socket, self.index);
+        let _ = packet::join(&self.socket, self.index, packet::Membership::Promiscuous);
     }
 
     /// Takes what waits in the socket and ends.

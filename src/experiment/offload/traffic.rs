@@ -57,15 +57,8 @@ pub fn stream(between: Between<'_>, bytes: u64, seed: u64) -> (Stream, u16) {
     let mut port = 0;
     let outcome = (|| {
         let listener = inside(between.to.0, || TcpListener::bind((between.to.1, 0)))?;
-        let to = listener.local_addr()?;
-        port = to.port();
-        listener.set_nonblocking(true)?;
-        let client = inside(between.from.0, || connect(between.from.1, to))?;
-        let (server, _) = accept(&listener)?;
-        for socket in [&client, &server] {
-            socket.set_read_timeout(Some(WITHIN))?;
-            socket.set_write_timeout(Some(WITHIN))?;
-        }
+        port = listener.local_addr()?.port();
+        let (client, server) = connection(between, &listener)?;
         std::thread::scope(|scope| {
             let sender = scope.spawn(|| send(client, bytes, seed));
             let (right, wrong, received) = receive(server, bytes, seed);
@@ -84,6 +77,19 @@ fn in_words(error: &io::Error) -> String {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("nothing more within {} ms", WITHIN.as_millis()),
         _ => error.to_string(),
     }
+}
+
+/// Both ends of a fresh connection, none of which waits for ever.
+fn connection(between: Between<'_>, listener: &TcpListener) -> io::Result<(TcpStream, TcpStream)> {
+    let to = listener.local_addr()?;
+    listener.set_nonblocking(true)?;
+    let client = inside(between.from.0, || connect(between.from.1, to))?;
+    let (server, _) = accept(listener)?;
+    for socket in [&client, &server] {
+        socket.set_read_timeout(Some(WITHIN))?;
+        socket.set_write_timeout(Some(WITHIN))?;
+    }
+    Ok((client, server))
 }
 
 fn connect(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
@@ -149,12 +155,7 @@ fn receive(mut socket: TcpStream, bytes: u64, seed: u64) -> (u64, Option<u64>, i
 pub fn goodput(between: Between<'_>, time: Duration, seed: u64) -> f64 {
     let outcome: io::Result<f64> = (|| {
         let listener = inside(between.to.0, || TcpListener::bind((between.to.1, 0)))?;
-        let to = listener.local_addr()?;
-        listener.set_nonblocking(true)?;
-        let mut client = inside(between.from.0, || connect(between.from.1, to))?;
-        let (mut server, _) = accept(&listener)?;
-        client.set_write_timeout(Some(WITHIN))?;
-        server.set_read_timeout(Some(WITHIN))?;
+        let (mut client, mut server) = connection(between, &listener)?;
         let mut block = vec![0; 128 << 10];
         fill(&mut block, seed, 0);
         let over = AtomicBool::new(false);
@@ -199,12 +200,7 @@ pub fn goodput(between: Between<'_>, time: Duration, seed: u64) -> f64 {
 /// Not all of them arrived.
 pub fn cpu_cost(between: Between<'_>, bytes: u64, seed: u64) -> io::Result<f64> {
     let listener = inside(between.to.0, || TcpListener::bind((between.to.1, 0)))?;
-    let to = listener.local_addr()?;
-    listener.set_nonblocking(true)?;
-    let mut client = inside(between.from.0, || connect(between.from.1, to))?;
-    let (mut server, _) = accept(&listener)?;
-    client.set_write_timeout(Some(WITHIN))?;
-    server.set_read_timeout(Some(WITHIN))?;
+    let (mut client, mut server) = connection(between, &listener)?;
     let mut block = vec![0; 128 << 10];
     fill(&mut block, seed, 0);
     std::thread::scope(|scope| {

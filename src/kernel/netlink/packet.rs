@@ -99,27 +99,6 @@ pub(crate) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Receiv
     Ok(Received { bytes: bytes.min(buffer.len()), auxdata, outgoing: from.sll_pkttype == 4 })
 }
 
-/// `PACKET_MR_PROMISC` on an interface for as long as the socket lives.
-pub(crate) fn promiscuous(socket: impl AsFd, index: u32) -> io::Result<()> {
-    let request = libc::packet_mreq {
-        mr_ifindex: index as i32,
-        mr_type: libc::PACKET_MR_PROMISC as u16,
-        mr_alen: 0,
-        mr_address: [0; 8],
-    };
-    // SAFETY: pointer and length describe `request`, which lives through the call.
-    result(unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_PACKET,
-            libc::PACKET_ADD_MEMBERSHIP,
-            (&raw const request).cast(),
-            size_of::<libc::packet_mreq>() as libc::socklen_t,
-        )
-    })?;
-    Ok(())
-}
-
 /// Sends what the buffer holds by the interface that the socket is bound to.
 pub(crate) fn send(socket: impl AsFd, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length describe `bytes`, which the kernel only reads.
