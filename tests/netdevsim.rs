@@ -272,7 +272,8 @@ fn a_card_that_was_not_told_a_tunnels_port_is_named() {
     let other = lab.sh("ls /sys/bus/netdevsim/devices/netdevsim11/net").trim().to_owned();
     lab.sh(&format!(
         "ip link set {other} up; exec 5</proc/self/ns/net
-         echo \"5:$(cat /sys/class/net/{port}/ifindex) 5:$(cat /sys/class/net/{other}/ifindex)\" > /sys/bus/netdevsim/link_device"
+         echo \"5:$(cat /sys/class/net/{port}/ifindex) 5:$(cat /sys/class/net/{other}/ifindex)\" > /sys/bus/netdevsim/link_device
+         ip link set {port} down; ip link set {port} up"
     ));
     let before = lab.settled();
     // Nothing is told to a card without a tunnel.
