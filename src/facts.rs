@@ -29,6 +29,20 @@ pub struct LinkCounters {
     /// Dropped by its root queueing discipline. The kernel counts a super-packet once, whatever it holds.
     #[serde(default)]
     pub qdisc_dropped: u64,
+    /// What it is to its neighbours.
+    #[serde(skip)]
+    pub place: LinkPlace,
+}
+
+/// Where a link stands among those of its namespace, by ifindex; 0 where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkPlace {
+    /// Its own.
+    pub index: u32,
+    /// The bond or team of which it is a member.
+    pub member_of: u32,
+    /// Of a VLAN: the link below, which carries the same packets.
+    pub over: u32,
 }
 
 impl LinkCounters {
@@ -45,6 +59,7 @@ impl LinkCounters {
             rx_dropped: since(self.rx_dropped, then.rx_dropped),
             tx_dropped: since(self.tx_dropped, then.tx_dropped),
             qdisc_dropped: since(self.qdisc_dropped, then.qdisc_dropped),
+            place: self.place,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 mod lab;
 
-use lab::{Lab, also_in_lab};
+use lab::{Lab, also_in_lab, skip_to_lab};
 use serde_json::Value;
 
 /// Two nodes on a bridge with these port tables and this much before them.
@@ -120,6 +120,8 @@ fn a_device_of_the_host_under_macvlans_gets_its_settings_back() {
     let Some(lab) = Lab::new("lower") else { return };
     lab.sh("ip link add up0 type veth peer name up1 && ip link set up0 mtu 1400 up && ip link set up1 up");
     lab.sh("ip addr add 203.0.113.1/24 dev up0 && ip route add 192.0.2.0/24 via 203.0.113.9");
+    // A device of the machine that is called as those in the nodes will be: Linux before 6.15 looks there for the name.
+    lab.sh("ip link add eth0 type veth peer name eth1");
     let text = "name = \"lower\"\nmtu = 1500\n[nic.up]\nifname = \"up0\"\n[node.client]\n[node.server]\n\
                 [switch.mv]\nkind = \"macvlan\"\nnic = \"up\"\nmode = \"bridge\"\nports = [\"client\", \"server\"]\n";
     up_and_down(&lab, text, "lower", |lab| {
@@ -127,6 +129,56 @@ fn a_device_of_the_host_under_macvlans_gets_its_settings_back() {
         assert_eq!(lab.json_in("nb-lower-client", "ip -j -d link show eth0")[0]["linkinfo"]["info_kind"], "macvlan");
         lab.netbench(&["run", "/mnt/t.toml", "--duration", "200ms", "--test", "tcp_rr"]).ok().says("path proved");
     });
+    also_in_lab();
+}
+
+/// What a machine has of its own below a topology: bonds as uplinks, of which any member may carry the traffic, VLANs of
+/// them as ports of nodes.
+#[test]
+fn bonds_and_vlans_of_the_machine_carry_a_topology() {
+    let Some(lab) = Lab::new("bonds") else { return };
+    lab.try_sh("modprobe -a bonding 8021q");
+    if lab.try_sh("ip link add probe type bond && ip link del probe").code != Some(0) {
+        skip_to_lab("the kernel has no bonds");
+        return;
+    }
+    lab.sh(
+        "rmmod bonding 2>/dev/null || true; modprobe bonding max_bonds=0 2>/dev/null || true
+         ip link add up0 type veth peer name up1; ip link add up2 type veth peer name up3
+         for bond in 0 1; do ip link add bond$bond type bond mode active-backup miimon 50; done
+         ip link set up0 master bond0; ip link set up2 master bond0; ip link set up1 master bond1; ip link set up3 master bond1
+         for bond in 0 1; do
+             ip link set bond$bond up; ip link add link bond$bond name bond$bond.7 type vlan id 7; ip link set bond$bond.7 up
+         done",
+    );
+    let nics = "[nic.l]\nifname = \"bond0\"\ncable = \"r\"\n[nic.r]\nifname = \"bond1\"\n";
+    let bridges = format!(
+        "name = \"t\"\nfabric = \"host\"\n{nics}[node.a]\n[node.b]\n\
+         [switch.one]\nkind = \"bridge\"\nports = [\"a\"]\nuplinks = [\"l\"]\n\
+         [switch.two]\nkind = \"bridge\"\nports = [\"b\"]\nuplinks = [\"r\"]\n"
+    );
+    let nodes = format!("name = \"t\"\n{nics}[node.a]\nnic = \"l\"\n[node.b]\nnic = \"r\"\n");
+    let vlans = nodes.replace("\"bond0\"", "\"bond0.7\"").replace("\"bond1\"", "\"bond1.7\"");
+    let run = |file: &str| {
+        let args = ["run", file, "--duration", "300ms", "--rounds", "1", "--test", "tcp_stream", "--json"];
+        let path = lab.netbench(&args).ok().json()["flows"][0]["tests"][0]["rounds"][0]["path"].clone();
+        assert_eq!(path["verdict"]["path"], "proved", "{path}");
+        path
+    };
+    let before = lab.settled();
+    let path = run(&lab.file("bridges.toml", &bridges));
+    assert!(path.to_string().contains("self/bond0"), "the bond is a hop: {path}");
+    lab.assert_as_before(&before, "bonds as uplinks");
+    run(&lab.file("vlans.toml", &vlans));
+    lab.assert_as_before(&before, "VLANs in nodes");
+    // The kernel keeps a bond where it was made.
+    let refused = lab.netbench(&["topo", "apply", &lab.file("nodes.toml", &nodes)]);
+    assert!(refused.code == Some(5) || refused.code == Some(1), "{refused}");
+    refused.says("bond0").says("nothing is left");
+    lab.assert_as_before(&before, "bonds in nodes");
+    // The member that carried is gone; the other one carries.
+    lab.sh("ip link set up0 down");
+    run(&lab.file("bridges.toml", &bridges));
 }
 
 /// Two hosts, each with its own interface on a bridge of its own that has a real port as its uplink; a tunnel over that.
@@ -210,6 +262,20 @@ fn an_impairment_needs_netem_and_says_so() {
         assert_eq!(shown[0]["kind"], "netem", "{shown}");
         lab.netbench(&["topo", "verify", "netem"]).ok();
         lab.netbench(&["topo", "destroy", "netem"]).ok();
+        // What it does: one way of a round trip takes 20 ms longer, a fifth of the datagrams is lost.
+        let round = |end: &str, test: &str| {
+            let file = lab.file("t.toml", &bridge("netem", "", end, ""));
+            let args = ["run", &file, "--duration", "1s", "--rounds", "1", "--test", test, "--json"];
+            lab.netbench(&args).ok().json()["flows"][0]["tests"][0]["rounds"][0].clone()
+        };
+        let rate = |end: &str| round(end, "udp_rr")["headline"].as_f64().unwrap_or_default();
+        let (quick, slow) = (rate(""), rate(", delay = \"20ms\""));
+        assert!(quick > 100.0 && (1.0..=50.0).contains(&slow), "requests a second: {quick}, with the delay {slow}");
+        let lossy = round(", loss = \"20%\"", "udp_stream");
+        let told = &lossy["server"]["streams"][0]["datagrams"];
+        let count = |key: &str| told[key].as_f64().unwrap_or_default();
+        let lost = count("lost") / count("sent");
+        assert!(count("sent") > 500.0 && (0.1..0.3).contains(&lost), "a fifth of the datagrams is lost: {told}");
     } else {
         done.exits(5).says("CONFIG_NET_SCH_NETEM");
         also_in_lab();

@@ -494,6 +494,24 @@ fn a_nic_with_functions_is_described() {
     assert!(eventually(Duration::from_secs(30), up), "making functions resets the port, and it comes up again");
     let shown = world.lab.netbench(&["nic", "show", nic, "--json"]).ok().json();
     world.lab.netbench(&["nic", "show", nic]).ok().says("igb").says("2 of 7 functions").says("vlan 9").says("/dev/ptp");
+    // As sysfs and procfs have it.
+    let port = format!("/sys/class/net/{}/device", world.pf(0));
+    let sh = |script: &str| world.lab.sh(&script.replace("PORT", &port)).trim().to_owned();
+    let node: i64 = sh("cat PORT/numa_node").parse().expect("a number");
+    assert_eq!(shown["numa"].as_i64().unwrap_or(-1), node, "{shown}");
+    assert_eq!(format!("ptp{}", shown["ptp_clock"]), sh("ls PORT/ptp"), "{shown}");
+    let (speed, lanes) = (sh("cut -d ' ' -f 1 PORT/current_link_speed"), sh("cat PORT/current_link_width"));
+    assert_eq!(shown["pci"]["gigatransfers"].as_f64(), speed.parse().ok(), "{shown}");
+    assert_eq!(shown["pci"]["lanes"].as_u64(), lanes.parse().ok(), "{shown}");
+    let used = sh("for irq in $(ls PORT/msi_irqs | sort -n); do
+                       ! grep -q \"^ *$irq:\" /proc/interrupts || echo $irq $(cat /proc/irq/$irq/effective_affinity_list)
+                   done");
+    let irqs = shown["irqs"].as_array().expect("interrupts").iter();
+    let told: Vec<String> =
+        irqs.map(|irq| format!("{} {}", irq["number"], irq["cpus"].as_str().unwrap_or_default())).collect();
+    assert!(told.len() > 1, "one of the link, and of each queue: {shown}");
+    assert_eq!(told, used.lines().collect::<Vec<_>>(), "{shown}");
+    world.lab.netbench(&["nic", "show", nic]).ok().says(&format!("{} on ", told.len())).says(&format!("x{lanes}"));
     world.lab.netbench(&["nic", "list"]).ok().says("2 of 7").says(&format!("of {nic}")).says("igbvf");
     world.lab.sh(&format!("echo 0 > /sys/bus/pci/devices/{nic}/sriov_numvfs"));
     assert_eq!(

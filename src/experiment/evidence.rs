@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     facts::LinkCounters,
-    plan::desired::{Direction, FlowPath, Hop, LinkRef},
+    plan::desired::{Direction, FlowPath, Hop, LinkRef, NsId},
     record::{HopEvidence, PathEvidence, PathVerdict, StrayEvidence},
 };
 
@@ -201,6 +201,30 @@ fn expected(hop: &Hop, carried: Carried) -> (u64, u64) {
     }
 }
 
+/// Members of the machine's own bonds, and links below its own VLANs, that carry what an interface of the path carries: by
+/// namespace and ifindex.
+fn below<'d>(on_path: &BTreeSet<&LinkRef>, deltas: &'d Counters) -> BTreeSet<(&'d NsId, u32)> {
+    let of = |at: &&'d LinkRef| on_path.contains(*at);
+    let mut above: BTreeSet<(&NsId, u32)> =
+        deltas.keys().filter(of).map(|at| (&at.ns, deltas[at].place.index)).filter(|(_, index)| *index != 0).collect();
+    let mut below = BTreeSet::new();
+    // A VLAN may stand on a bond.
+    while !above.is_empty() {
+        let mut more = BTreeSet::new();
+        for (at, seen) in deltas {
+            if above.contains(&(&at.ns, seen.place.member_of)) {
+                more.insert((&at.ns, seen.place.index));
+            }
+            if above.contains(&(&at.ns, seen.place.index)) && seen.place.over != 0 {
+                more.insert((&at.ns, seen.place.over));
+            }
+        }
+        above = more.difference(&below).copied().collect();
+        below.extend(above.iter().copied());
+    }
+    below
+}
+
 /// Interfaces on the path of none of the flows.
 fn strays(loads: &[Load<'_>], deltas: &Counters) -> Vec<StrayEvidence> {
     let on_path: BTreeSet<&LinkRef> = loads.iter().flat_map(|load| &load.path.hops).map(|hop| &hop.at).collect();
@@ -208,12 +232,13 @@ fn strays(loads: &[Load<'_>], deltas: &Counters) -> Vec<StrayEvidence> {
         Carried::Stream { received, .. } => received,
         Carried::Transactions { count } => count * 60,
     };
+    let below = below(&on_path, deltas);
     // Of the least of them: one flow that went astray must show beside many that did not.
     let floor = loads.iter().map(floor).min().unwrap_or(0);
     let limit = (floor / 100).max(NOISE);
     let mut strays: Vec<StrayEvidence> = deltas
         .iter()
-        .filter(|(at, _)| !on_path.contains(at))
+        .filter(|(at, _)| !on_path.contains(at) && !below.contains(&(&at.ns, deltas[at].place.index)))
         .filter(|(_, seen)| seen.rx_bytes.max(seen.tx_bytes) > limit)
         .map(|(at, seen)| StrayEvidence { at: at.to_string(), rx_bytes: seen.rx_bytes, tx_bytes: seen.tx_bytes })
         .collect();
@@ -331,6 +356,26 @@ mod tests {
             let evidence = judge(&path(), &after(0), &after(bytes), SENT);
             assert_eq!(evidence.verdict, PathVerdict::Proved);
             assert!(evidence.hops.iter().all(|hop| hop.ok) && evidence.strays.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_is_below_a_bond_or_a_vlan_of_the_path_is_no_stray() {
+        let place = |index, member_of, over| crate::facts::LinkPlace { index, member_of, over };
+        let bytes = 100_000_000 + 66 * 1526;
+        let mut seen = after(bytes);
+        // The hop is a VLAN on a bond of two members; beside them another link, as busy.
+        seen.get_mut(&link("client", "eth0")).unwrap().place = place(5, 0, 4);
+        for (name, place) in [("bond0", place(4, 0, 0)), ("up0", place(2, 4, 0)), ("up1", place(3, 4, 0))] {
+            let counted = LinkCounters { tx_bytes: bytes, place, ..LinkCounters::default() };
+            seen.insert(link("client", name), counted);
+        }
+        assert_eq!(judge(&path(), &after(0), &seen, SENT).verdict, PathVerdict::Proved);
+        // Of another bond, or with the same number in another namespace, it is none of the path's.
+        for (ns, place) in [("client", place(9, 8, 0)), ("server", place(2, 4, 0))] {
+            let mut other = seen.clone();
+            other.insert(link(ns, "up9"), LinkCounters { tx_bytes: bytes, place, ..LinkCounters::default() });
+            assert_eq!(judge(&path(), &after(0), &other, SENT).strays.len(), 1, "{ns}");
         }
     }
 

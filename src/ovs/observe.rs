@@ -68,7 +68,7 @@ pub fn interfaces(client: &mut Client) -> Result<Vec<InterfaceState>> {
                 tx_errors: count("tx_errors"),
                 rx_dropped: count("rx_dropped"),
                 tx_dropped: count("tx_dropped"),
-                qdisc_dropped: 0,
+                ..LinkCounters::default()
             },
         }
     };

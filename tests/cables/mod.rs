@@ -114,6 +114,7 @@ impl Lab {
                         rx_dropped: read("rx", "dropped"),
                         tx_dropped: read("tx", "dropped"),
                         qdisc_dropped: self.qdisc_drops(ns, link["ifname"].as_str().unwrap()),
+                        ..LinkCounters::default()
                     },
                 );
             }

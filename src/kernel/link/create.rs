@@ -7,7 +7,7 @@ use netlink_packet_route::link::{
     LinkInfo, LinkMessage, MacVlanMode,
 };
 
-use super::{RTM_NEWLINK, RTM_SETLINK, add_altname, index, named};
+use super::{RTM_NEWLINK, RTM_SETLINK, add_altname, index, named, rename};
 use crate::{
     kernel::{
         Result,
@@ -17,6 +17,7 @@ use crate::{
     },
     plan::desired::{Link, LinkKind, Tunnel, Vxlan},
     topology::model::{IpvlanMode, MacvlanMode, TunnelKind},
+    units::stable_hash,
 };
 
 /// The kernel's own number that libc does not know (include/linux/errno.h).
@@ -93,7 +94,29 @@ pub fn create(
         }
         None => ns,
     };
-    asked.route().send(RTM_NEWLINK, CREATE | EXCL, &message).map_err(|failure| refused(ns, link, failure))?;
+    // Before the arms: they ask again, and the socket is held until then.
+    let answer = asked.route().send(RTM_NEWLINK, CREATE | EXCL, &message);
+    match answer {
+        Ok(_) => {}
+        // Linux before 6.15 looks the name up where it is asked, and not where the link is to be.
+        Err(failure)
+            if failure.errno() == Some(libc::EEXIST)
+                && lower.is_some()
+                && index(ns, link.at.name.as_str()).is_err() =>
+        {
+            let passing = format!("nb{:013x}", stable_hash(&[link.at.ns.0.as_str(), link.at.name.as_str()]) >> 12);
+            message.attributes.retain(|attribute| !matches!(attribute, LinkAttribute::IfName(_)));
+            message.attributes.insert(0, LinkAttribute::IfName(passing.clone()));
+            // Linux before 6.2 renames only what is down.
+            (message.header.flags, message.header.change_mask) = (LinkFlags::empty(), LinkFlags::empty());
+            asked.route().send(RTM_NEWLINK, CREATE | EXCL, &message).map_err(|failure| refused(ns, link, failure))?;
+            rename(ns, &passing, link.at.name.as_str())?;
+            let mut up = named(link.at.name.as_str());
+            (up.header.flags, up.header.change_mask) = (LinkFlags::Up, LinkFlags::Up);
+            ns.route().send(RTM_SETLINK, 0, &up).map_err(|failure| refused(ns, link, failure))?;
+        }
+        Err(failure) => return Err(refused(ns, link, failure)),
+    }
     mark(ns, link, marks)
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 
 use crate::{
-    facts::LinkCounters,
+    facts::{LinkCounters, LinkPlace},
     kernel::{
         Result,
         error::Operation,
@@ -125,8 +125,25 @@ fn counted(body: &[u8]) -> Option<(IfName, LinkCounters)> {
         rx_dropped: field(6)?,
         tx_dropped: field(7)?,
         qdisc_dropped: 0,
+        place: place(body),
     };
     Some((name, counters))
+}
+
+/// Members of bonds and links below VLANs of the machine's own.
+fn place(body: &[u8]) -> LinkPlace {
+    let rest = body.get(HEADER..).unwrap_or_default();
+    let number = |kind| find(rest, kind).and_then(|value| u32_at(value, 0)).unwrap_or_default();
+    // IFLA_LINKINFO: IFLA_INFO_KIND (1), IFLA_INFO_SLAVE_KIND (4)
+    let info = |kind| find(rest, 18).and_then(|info| find(info, kind)).map(text).unwrap_or_default();
+    let is_member = ["bond", "team"].contains(&&*info(4));
+    // IFLA_LINK_NETNSID: the link below is elsewhere.
+    let is_over = info(1) == "vlan" && find(rest, 37).is_none();
+    LinkPlace {
+        index: u32_at(body, 4).unwrap_or_default(),
+        member_of: if is_member { number(10) } else { 0 },
+        over: if is_over { number(5) } else { 0 },
+    }
 }
 
 /// A link message; `None` for one without a name, which the kernel does not send.

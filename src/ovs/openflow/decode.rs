@@ -61,7 +61,7 @@ pub(super) fn ports(bytes: &[u8]) -> Option<Vec<(u32, LinkCounters)>> {
             tx_dropped: known(count(5)?),
             rx_errors: known(count(6)?),
             tx_errors: known(count(7)?),
-            qdisc_dropped: 0,
+            ..LinkCounters::default()
         };
         Some((u32_at(one, 0)?, counters))
     };
