@@ -54,13 +54,16 @@ pub struct Around {
     pub family: u8,
     /// Does the outer UDP header have a checksum?
     pub sums: bool,
+    /// Destination port.
+    pub port: u16,
 }
 
 impl Around {
     fn of(layers: &Layers) -> Option<Self> {
         layers.inner.as_ref()?;
         let (network, transport) = (layers.network.as_ref()?, layers.transport.as_ref()?);
-        Some(Self { family: if network.from.is_ipv4() { 4 } else { 6 }, sums: transport.checksum != 0 })
+        let family = if network.from.is_ipv4() { 4 } else { 6 };
+        Some(Self { family, sums: transport.checksum != 0, port: transport.to })
     }
 }
 

@@ -1,9 +1,10 @@
 //! From what was seen to a verdict, its evidence and what to do. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::checks::{Check, Evidence};
 use crate::{
+    kernel::ethtool::TunnelPorts,
     packet::{Comparison, Finding, Findings, Kind},
     plan::desired::LinkRef,
     record::{OffloadCheck, OffloadVerdict},
@@ -42,6 +43,13 @@ pub struct Datagrams {
     pub again: u64,
     /// Why none could be sent.
     pub failed: Option<String>,
+}
+
+impl Datagrams {
+    /// Those that were sent and did not arrive.
+    pub fn missing(&self) -> u64 {
+        self.sent.saturating_sub(self.right + self.wrong)
+    }
 }
 
 /// How crafted frames went.
@@ -91,6 +99,8 @@ pub struct Probed {
     pub crafted: Option<Crafted>,
     /// How much the counters of the devices before and behind rose, of those that count such things.
     pub counted: BTreeMap<LinkRef, BTreeMap<&'static str, u64>>,
+    /// Tunnel ports that the device behind knows, of the one that has a table of them.
+    pub ports: Option<TunnelPorts>,
     /// How much the receiver's `InCsumErrors` (TCP and UDP) rose, those by crafted frames left out.
     pub checksum_errors: u64,
 }
@@ -142,8 +152,8 @@ fn faults(probed: &Probed) -> Vec<Fault> {
         if sent.again > 0 {
             add(OffloadVerdict::Corrupt, format!("{} {kind} over IPv{family} were delivered twice", sent.again));
         }
-        if sent.right + sent.wrong < sent.sent {
-            let missing = sent.sent - sent.right - sent.wrong;
+        let missing = sent.missing();
+        if missing > 0 {
             add(OffloadVerdict::Drop, format!("{missing} of {} {kind} over IPv{family} did not arrive", sent.sent));
         }
     }
@@ -341,6 +351,9 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
         row.evidence = "tagged frames do not get to this device".to_owned();
         return;
     }
+    if check.group.name == "tunnel-rx" {
+        known_ports(on, row);
+    }
     let (Some((with, what)), Some((without, _))) = (count(on), count(off)) else { return };
     row.evidence = format!("{with} {what} with it on, {without} with it off; {}", row.evidence);
     let crafted = on.crafted.as_ref().filter(|crafted| crafted.mergeable.0 > 0);
@@ -363,6 +376,27 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
     } else if without >= with && check.group.evidence == Evidence::Supers {
         row.verdict = OffloadVerdict::NotActive;
         row.evidence = format!("switching it off changes nothing: {}", row.evidence);
+    }
+}
+
+/// Does the device know the ports of the tunnels that came?
+fn known_ports(on: &Probed, row: &mut OffloadCheck) {
+    let Some(table) = &on.ports else { return };
+    let came: BTreeSet<u16> = on.comparison.around.iter().map(|around| around.port).collect();
+    let list = |ports: &mut dyn Iterator<Item = &u16>| ports.map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let missing = list(&mut came.difference(&table.ports));
+    if missing.is_empty() {
+        row.evidence += &format!("; the device's table of tunnel ports has {}", list(&mut came.iter()));
+    } else {
+        row.verdict = OffloadVerdict::NotActive;
+        row.evidence = format!(
+            "the device's table of tunnel ports lacks {missing} ({} of {} places taken: {}); {}",
+            table.ports.len(),
+            table.room,
+            list(&mut table.ports.iter()),
+            row.evidence
+        );
+        row.cure = Some("use fewer tunnel ports on this device, or this one before the others".to_owned());
     }
 }
 
@@ -391,8 +425,10 @@ pub fn economy(check: &Check, path: &str, costs: Result<(&[f64], &[f64]), &str>)
     });
     // May it save as much as matters, for all that is known?
     let is_open = compared.change_interval.is_none_or(|interval| -interval.low >= CPU_EFFECT);
+    let held: Vec<&str> = check.still.iter().flat_map(|(_, asked)| asked.keys()).map(String::as_str).collect();
+    let still = if held.is_empty() { String::new() } else { format!(", with {} off", held.join(", ")) };
     let figures = format!(
-        "{:.3} ns/B with it on, {:.3} with it off; {} rounds each by turns, p {:.3}",
+        "{:.3} ns/B with it on, {:.3} with it off{still}; {} rounds each by turns, p {:.3}",
         compared.b,
         compared.a,
         compared.rounds_a.min(compared.rounds_b),
