@@ -107,10 +107,10 @@ impl Store {
     }
 
     fn connect(path: &Path) -> Result<Self, StoreError> {
-        let is_new = file::check(path)?;
+        file::check(path)?;
         let failed = |error| StoreError::of(path, "open", error);
         let mut connection = file::connection(path).map_err(failed)?;
-        migrate(&mut connection, path, is_new)?;
+        migrate(&mut connection, path)?;
         Ok(Self { path: path.to_owned(), connection })
     }
 
@@ -198,7 +198,7 @@ fn pair(row: &Row<'_>) -> rusqlite::Result<(i64, String)> {
 }
 
 /// Brings the file up to this version, in one transaction: another process may be doing the same.
-fn migrate(connection: &mut Connection, path: &Path, is_new: bool) -> Result<(), StoreError> {
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let fail = |error| StoreError::of(path, "open", error);
     let newest = MIGRATIONS.len() as i32;
     let stamps = |connection: &Connection| {
@@ -213,14 +213,15 @@ fn migrate(connection: &mut Connection, path: &Path, is_new: bool) -> Result<(),
         (0, 0) if is_empty => Ok(0),
         _ => Err(StoreError::Foreign { path: path.to_owned() }),
     };
-    // Judged before anything is written, journal mode included.
     let empty = |connection: &Connection| {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| Ok(row.get::<_, i64>(0)? == 0))
     };
-    let found = stamps(connection).map_err(fail)?;
-    let at = judge(found, is_new || empty(connection).map_err(fail)?)?;
+    // Judged before anything is written, journal mode included; all of it as of one moment, for another process may be making it.
+    let moment = connection.transaction().map_err(fail)?;
+    let at = judge(stamps(&moment).map_err(fail)?, empty(&moment).map_err(fail)?)?;
+    moment.finish().map_err(fail)?;
     // NORMAL with a write-ahead log: a killed process loses nothing, a power cut at most the latest runs, and neither harms the file.
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(fail)?;
+    file::write_ahead(connection).map_err(fail)?;
     connection.pragma_update(None, "synchronous", "NORMAL").map_err(fail)?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(fail)?;
     if at == MIGRATIONS.len() {

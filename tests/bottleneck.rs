@@ -3,17 +3,24 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cables;
+#[path = "bottleneck/matrix.rs"]
+mod matrix;
+mod model_nic;
 
 use std::{
-    process::{Child, Command},
+    io::Write,
+    net::UdpSocket,
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
 use cables::Lab;
+use matrix::Fault;
 use netbench::{
     experiment::{Options, options::Asked, run},
     facts::Machine,
+    kernel::Netns,
     measured::{ReceiveMode, SendMode, Test},
     plan::{
         ceiling::{LinkRate, RateSource},
@@ -41,18 +48,27 @@ fn pinned(mut options: Options, client: usize, server: usize) -> Options {
     options
 }
 
-/// A verdict is one of these, or it says itself that it is inconclusive, and why; then other programs did run, which /proc/stat
+/// The workers' processes.
+#[derive(Debug, Clone, Copy)]
+struct Pids {
+    client: u32,
+    server: u32,
+}
+
+/// A verdict is one of the fault's, or it says itself that it is inconclusive, and why; then other programs did run, which /proc/stat
 /// tells this test as well, and another round may be better. A wrong verdict that is sure of itself fails at once.
-fn expect(lab: &Lab, options: &Options, accepted: &[Limit], mut started: impl FnMut(u32)) -> Bottleneck {
+fn expect(lab: &Lab, options: &Options, fault: &Fault, mut started: impl FnMut(Pids)) -> Bottleneck {
+    let accepted = fault.accepted;
     let mut last = None;
     for _ in 0..4 {
         let before = others();
         let found = verdict(lab, options, &mut started);
         if accepted.contains(&found.limit) {
+            assert!(!fault.inconclusive || found.inconclusive.is_some(), "others run by design: {found:?}");
             return found;
         }
         let why = found.inconclusive.as_ref();
-        let why = why.unwrap_or_else(|| panic!("none of {accepted:?}, and sure of it: {found:?}"));
+        let why = why.unwrap_or_else(|| panic!("{}: none of {accepted:?}, and sure of it: {found:?}", fault.what));
         let used = others().saturating_sub(before);
         assert!(used > Duration::from_millis(50), "others used no more than {used:?}: {why}");
         eprintln!("inconclusive: {found:?}");
@@ -73,8 +89,8 @@ fn others() -> Duration {
     Duration::from_millis(ticks.saturating_sub(own) * 10)
 }
 
-/// The verdict on one round between the namespaces. `started` gets the pid of the server's worker when it runs.
-fn verdict(lab: &Lab, options: &Options, started: &mut dyn FnMut(u32)) -> Bottleneck {
+/// The verdict on one round between the namespaces. `started` gets the workers when they run.
+fn verdict(lab: &Lab, options: &Options, started: &mut dyn FnMut(Pids)) -> Bottleneck {
     let test = measure(lab, options, started);
     let found = test.rounds[0].bottleneck.clone().unwrap();
     eprintln!("{} {:?}: {}", test.test, found.limit, found.text());
@@ -82,12 +98,13 @@ fn verdict(lab: &Lab, options: &Options, started: &mut dyn FnMut(u32)) -> Bottle
 }
 
 /// One round between the namespaces.
-fn measure(lab: &Lab, options: &Options, started: &mut dyn FnMut(u32)) -> TestRecord {
+fn measure(lab: &Lab, options: &Options, started: &mut dyn FnMut(Pids)) -> TestRecord {
     let machine = Machine::default();
     let mut record = RunRecord::new("2026-11-22T10:00:00Z".parse().unwrap(), vec![], TopologyRef::default(), machine);
     let mut workers = lab.workers();
+    workers.ensure("client").unwrap();
     workers.ensure("server").unwrap();
-    started(workers.pids()["server"]);
+    started(Pids { client: workers.pids()["client"], server: workers.pids()["server"] });
     let mut snapshot = || Ok(lab.counters());
     let never = AtomicBool::new(false);
     run(&mut record, &[lab.flow(0, false)], options, &mut workers, &mut snapshot, &mut |_| {}, &never).unwrap();
@@ -124,12 +141,7 @@ fn cpus() -> usize {
 #[test]
 fn without_a_fault_a_cpu_is_the_limit() {
     let Some(lab) = Lab::new(1) else { return };
-    expect(
-        &lab,
-        &options(Test::TcpStream),
-        &[Limit::SenderCpu, Limit::ReceiverCpu, Limit::Softirq, Limit::Path],
-        |_| {},
-    );
+    expect(&lab, &options(Test::TcpStream), &matrix::UNPACED, |_| {});
 }
 
 #[test]
@@ -139,7 +151,7 @@ fn a_tiny_receive_buffer_is_the_receive_window() {
     options.tuning.rcvbuf = Some("4k".parse().unwrap());
     // Small segments, so that some fit the window.
     options.tuning.mss = Some(1000);
-    expect(&lab, &options, &[Limit::ReceiveWindow], |_| {});
+    expect(&lab, &options, &matrix::SMALL_RCVBUF, |_| {});
 }
 
 #[test]
@@ -149,19 +161,15 @@ fn a_tiny_send_buffer_is_the_send_buffer() {
     lab.tc("server", "qdisc add dev eth0 root tbf rate 1mbit burst 1600 latency 50ms");
     let mut options = options(Test::TcpStream);
     options.tuning.sndbuf = Some("8k".parse().unwrap());
-    expect(&lab, &options, &[Limit::SendBuffer], |_| {});
+    expect(&lab, &options, &matrix::SMALL_SNDBUF, |_| {});
 }
 
 #[test]
 fn a_shaper_is_the_path() {
     let Some(lab) = Lab::new(1) else { return };
-    lab.tc("client", "qdisc add dev eth0 root tbf rate 200mbit burst 128k latency 20ms");
-    expect(
-        &lab,
-        &options(Test::TcpStream),
-        &[Limit::Path, Limit::Congestion, Limit::PathDrops, Limit::QdiscDrops],
-        |_| {},
-    );
+    // A queue that holds more than the connection ever has in flight: nothing is dropped.
+    lab.tc("client", "qdisc add dev eth0 root tbf rate 200mbit burst 128k limit 64m");
+    expect(&lab, &options(Test::TcpStream), &matrix::SHAPER, |_| {});
 }
 
 #[test]
@@ -169,7 +177,7 @@ fn a_kept_rate_is_the_limit() {
     let Some(lab) = Lab::new(1) else { return };
     for test in [Test::TcpStream, Test::UdpStream] {
         let paced = Options { rate: Some("50mbit".parse().unwrap()), ..options(test) };
-        expect(&lab, &paced, &[Limit::AskedRate], |_| {});
+        expect(&lab, &paced, &matrix::KEPT_RATE, |_| {});
     }
 }
 
@@ -180,10 +188,12 @@ fn a_hog_on_the_receivers_cpu_is_the_receivers_cpu() {
     }
     let Some(lab) = Lab::new(1) else { return };
     let _hogs = Hogs::on(1, 4);
-    let found = expect(&lab, &pinned(options(Test::TcpStream), 0, 1), &[Limit::ReceiverCpu], |_| {});
-    // It is a program of others that takes it, and this is said.
-    let why = found.inconclusive.unwrap();
-    assert!(why.contains("beside this stream used ") && why.contains("thread waited for one "), "{why}");
+    for test in [Test::TcpStream, Test::UdpStream] {
+        let found = expect(&lab, &pinned(options(test), 0, 1), &matrix::HOGGED_RECEIVER, |_| {});
+        // It is a program of others that takes it, and this is said.
+        let why = found.inconclusive.unwrap();
+        assert!(why.contains("beside this stream used ") && why.contains("thread waited for one "), "{why}");
+    }
 }
 
 /// On a machine whose every CPU others use, a verdict is right or it is said to be inconclusive.
@@ -191,54 +201,184 @@ fn a_hog_on_the_receivers_cpu_is_the_receivers_cpu() {
 fn on_a_busy_machine_a_verdict_is_right_or_inconclusive() {
     let Some(lab) = Lab::new(1) else { return };
     let _hogs: Vec<Hogs> = (0..cpus().min(4)).map(|cpu| Hogs::on(cpu, 3)).collect();
-    let found = expect(&lab, &options(Test::TcpStream), &[], |_| {});
+    let found = expect(&lab, &options(Test::TcpStream), &matrix::HOGGED_MACHINE, |_| {});
     assert!(found.inconclusive.is_some(), "{found:?}");
     lab.tc("client", "qdisc add dev eth0 root tbf rate 20mbit burst 128k latency 50ms");
     let mut full = options(Test::TcpStream);
     full.duration = Span(Duration::from_millis(1500));
     shaped(&mut full, 20);
-    let found = expect(&lab, &full, &[Limit::WireRate], |_| {});
+    let found = expect(&lab, &full, &matrix::FULL_WIRE_HOGGED, |_| {});
     assert_eq!(found.limit == Limit::WireRate, found.inconclusive.is_none(), "{found:?}");
+}
+
+/// Stops a process for 90 of every 100 ms, until it is gone.
+fn stop_and_go(pid: u32) -> std::thread::JoinHandle<()> {
+    use rustix::process::{Pid, Signal, kill_process};
+    std::thread::spawn(move || {
+        let pid = Pid::from_raw(pid as i32).unwrap();
+        while kill_process(pid, Signal::STOP).is_ok() {
+            std::thread::sleep(Duration::from_millis(90));
+            if kill_process(pid, Signal::CONT).is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    })
 }
 
 #[test]
 fn a_reader_that_stops_and_goes_is_the_receivers_application() {
     let Some(lab) = Lab::new(1) else { return };
-    let over = std::sync::Arc::new(AtomicBool::new(false));
     let mut threads = Vec::new();
-    expect(&lab, &options(Test::TcpStream), &[Limit::ReceiverApp], |pid| {
-        let over = over.clone();
-        threads.push(std::thread::spawn(move || {
-            let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-            let signal = |signal| rustix::process::kill_process(pid, signal).is_ok();
-            // Ends with the worker, which is gone after its round.
-            while !over.load(Relaxed) && signal(rustix::process::Signal::STOP) {
-                std::thread::sleep(Duration::from_millis(18));
-                if !signal(rustix::process::Signal::CONT) {
-                    break;
-                }
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }));
-    });
-    over.store(true, Relaxed);
+    // BBR may settle at a rate at which the window never closes.
+    let mut options = options(Test::TcpStream);
+    options.tuning.congestion = Some("cubic".parse().unwrap());
+    expect(&lab, &options, &matrix::STOPPED_READER, |pids| threads.push(stop_and_go(pids.server)));
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 #[test]
-fn datagrams_that_overflow_the_receiver_are_charged_to_it() {
+fn a_sender_that_stops_and_goes_is_the_senders_application() {
     let Some(lab) = Lab::new(1) else { return };
-    let mut options = pinned(options(Test::UdpStream), 0, 0);
-    options.socket_buffer = Some("16k".parse().unwrap());
-    expect(&lab, &options, &[Limit::ReceiverCpu, Limit::ReceiverApp], |_| {});
+    let mut threads = Vec::new();
+    expect(&lab, &options(Test::TcpStream), &matrix::STOPPED_SENDER, |pids| threads.push(stop_and_go(pids.client)));
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn datagrams_that_overflow_a_small_buffer_are_charged_to_it() {
+    let Some(lab) = Lab::new(1) else { return };
+    if cpus() < 2 {
+        return cables::skip("one CPU: the reader has none to itself");
+    }
+    // A burst is more than the buffer holds, and there are pauses between: the reader has time left.
+    let mut options = pinned(options(Test::UdpStream), 0, 1);
+    options.tuning.rcvbuf = Some("2k".parse().unwrap());
+    (options.length, options.rate) = (Some("1400".parse().unwrap()), Some("500mbit".parse().unwrap()));
+    (options.send, options.receive) = (Some(SendMode::Gso), Some(ReceiveMode::Recv));
+    expect(&lab, &options, &matrix::SMALL_UDP_RCVBUF, |_| {});
+}
+
+/// Runs the packet filter of the server's namespace with these words, and this text at its stdin.
+fn filter(lab: &Lab, program: &str, words: &[&str], text: &str) {
+    let mut command = lab.command("server");
+    // The lock is for a table of the whole machine; this one is the test's.
+    command.args(["env", "XTABLES_LOCKFILE=/dev/null", program]).args(words).stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{program} {words:?}");
+}
+
+/// Is the filter's program here? Said where it is not.
+fn has_filter() -> bool {
+    let found = Command::new("iptables-legacy").arg("--version").output().is_ok();
+    if !found {
+        cables::skip("iptables-legacy not installed");
+    }
+    found
+}
+
+#[test]
+fn loss_that_nothing_on_the_path_counts_is_congestion() {
+    if !has_filter() {
+        return;
+    }
+    let Some(lab) = Lab::new(1) else { return };
+    for (protocol, share) in [("tcp", 0.05), ("udp", 0.15)] {
+        let words = format!("-A INPUT -p {protocol} -m statistic --mode random --probability {share} -j DROP");
+        filter(&lab, "iptables-legacy", &words.split(' ').collect::<Vec<_>>(), "");
+    }
+    let mut tcp = options(Test::TcpStream);
+    tcp.tuning.congestion = Some("cubic".parse().unwrap());
+    expect(&lab, &tcp, &matrix::RANDOM_LOSS, |_| {});
+    let udp = Options { rate: Some("50mbit".parse().unwrap()), ..options(Test::UdpStream) };
+    expect(&lab, &udp, &matrix::UDP_LOSS, |_| {});
+}
+
+/// Sets the flag when it is dropped: also when a test fails.
+struct Ends<'f>(&'f AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Receive work of the server on CPU 1, and a packet filter that makes much of it.
+fn slow_softirq(lab: &Lab, pairs: usize) {
+    let rules: String = (0..50_000).map(|n| format!("-A INPUT -s 192.0.{}.{} -j DROP\n", n / 250, n % 250)).collect();
+    filter(lab, "iptables-legacy-restore", &[], &format!("*filter\n{rules}COMMIT\n"));
+    for pair in 0..pairs {
+        let steer = format!("mount -t sysfs none /sys && echo 2 >/sys/class/net/eth{pair}/queues/rx-0/rps_cpus");
+        assert!(lab.command("server").args(["unshare", "-m", "sh", "-c", &steer]).status().unwrap().success());
+    }
+}
+
+#[test]
+fn a_cpu_that_does_nothing_but_receive_is_softirq() {
+    if !has_filter() {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        return cables::skip("needs root: receive steering is set by the machine's root only");
+    }
+    if cpus() < 2 {
+        return cables::skip("one CPU: receive work has none to itself");
+    }
+    let Some(lab) = Lab::new(2) else { return };
+    slow_softirq(&lab, 2);
+    for test in [Test::TcpStream, Test::UdpStream] {
+        let mut options = pinned(options(test), 0, 0);
+        options.length = (test == Test::UdpStream).then(|| "1000".parse().unwrap());
+        expect(&lab, &options, &matrix::SLOW_FILTER, |_| {});
+    }
+    // Small frames of others come to the same CPU, more than its backlog takes.
+    let over = AtomicBool::new(false);
+    let [client, server] = ["client", "server"].map(|ns| Netns::of_pid(lab.pid(ns), ns).unwrap());
+    let sink = server.within(|| UdpSocket::bind("198.18.1.2:9").unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        let _end = Ends(&over);
+        for _ in 0..8 {
+            let flood = client.within(|| UdpSocket::bind("198.18.1.1:0").unwrap()).unwrap();
+            flood.connect(sink.local_addr().unwrap()).unwrap();
+            scope.spawn(|| {
+                let flood = flood;
+                while !over.load(Relaxed) {
+                    // A port unreachable, or a buffer that is full for now.
+                    let _ = flood.send(&[0; 18]);
+                }
+            });
+        }
+        let mut options = pinned(options(Test::UdpStream), 0, 0);
+        options.length = Some("1000".parse().unwrap());
+        let found = expect(&lab, &options, &matrix::SMALL_FRAMES, |_| {});
+        let dropped = found.evidence.contains(" dropped ") && !found.evidence.contains(" dropped 0 ");
+        assert!(found.limit != Limit::Softirq || dropped, "{found:?}");
+    });
+}
+
+#[test]
+fn a_card_whose_ring_overflows_is_drops_on_the_path() {
+    let Some(lab) = Lab::new(0) else { return };
+    let [client, server] = ["client", "server"].map(|ns| Netns::of_pid(lab.pid(ns), ns).unwrap());
+    let _card = match model_nic::ModelNic::new(&client, &server, model_nic::Fault::Slow) {
+        Ok(card) => card,
+        Err(error) => return cables::skip(&format!("no TAP device can be made here: {error}")),
+    };
+    for (ns, host) in [("client", 1), ("server", 2)] {
+        lab.ip(ns, &format!("addr add 198.18.0.{host}/24 dev eth0"));
+        lab.ip(ns, "link set eth0 txqueuelen 10 up");
+    }
+    expect(&lab, &options(Test::TcpStream), &matrix::SLOW_CARD, |_| {});
 }
 
 #[test]
 fn datagrams_lost_in_a_shaper_are_charged_to_the_way() {
     let Some(lab) = Lab::new(1) else { return };
-    lab.tc("client", "qdisc add dev eth0 root tbf rate 100mbit burst 128k latency 5ms");
+    // The queue holds less than the send buffer: the sender is never made to wait for it.
+    lab.tc("client", "qdisc add dev eth0 root tbf rate 100mbit burst 16k limit 60k");
     let flood = Options { rate: Some("400mbit".parse().unwrap()), ..options(Test::UdpStream) };
-    expect(&lab, &flood, &[Limit::QdiscDrops, Limit::Congestion, Limit::PathDrops, Limit::Path], |_| {});
+    expect(&lab, &flood, &matrix::SHORT_QUEUE, |_| {});
 }
 
 /// The rate of the client's eth0, as the plan would know it.
@@ -255,7 +395,7 @@ fn a_full_wire_is_the_wire() {
     let mut options = options(Test::TcpStream);
     options.duration = Span(Duration::from_millis(1500));
     shaped(&mut options, 200);
-    expect(&lab, &options, &[Limit::WireRate], |_| {});
+    expect(&lab, &options, &matrix::FULL_WIRE, |_| {});
 }
 
 #[test]
@@ -275,10 +415,10 @@ fn more_than_the_ceiling_is_no_measurement() {
 fn a_tiny_queue_is_the_qdisc() {
     let Some(lab) = Lab::new(1) else { return };
     lab.tc("client", "qdisc add dev eth0 root tbf rate 100mbit burst 16k limit 20k");
-    expect(&lab, &options(Test::TcpStream), &[Limit::QdiscDrops], |_| {});
+    expect(&lab, &options(Test::TcpStream), &matrix::TINY_QUEUE, |_| {});
     // A send buffer that holds more than the queue, or the sender is made to wait and nothing is dropped.
     let flood = Options { rate: Some("400mbit".parse().unwrap()), ..options(Test::UdpStream) };
-    expect(&lab, &flood, &[Limit::QdiscDrops], |_| {});
+    expect(&lab, &flood, &matrix::TINY_QUEUE, |_| {});
 }
 
 #[test]
@@ -287,7 +427,7 @@ fn a_generator_that_cannot_keep_its_schedule_is_the_limit() {
     // Five million requests a second are one in 200 ns: a call takes longer.
     let mut late = options(Test::UdpRr);
     late.transactions = Some(5_000_000);
-    expect(&lab, &late, &[Limit::Generator], |_| {});
+    expect(&lab, &late, &matrix::NO_TIME_TO_SEND, |_| {});
     // Over a connection neither end may wait for the other for ever, and what was never sent is in the account.
     for request in ["1", "1000"] {
         let mut late = options(Test::TcpRr);
@@ -306,7 +446,7 @@ fn a_generator_that_cannot_keep_its_schedule_is_the_limit() {
     // One datagram a call at a rate for which a call would have to take 10 ns.
     let mut flood = Options { rate: Some("50gbit".parse().unwrap()), ..options(Test::UdpStream) };
     (flood.length, flood.send) = (Some("64".parse().unwrap()), Some(SendMode::Write));
-    expect(&lab, &flood, &[Limit::Generator], |_| {});
+    expect(&lab, &flood, &matrix::NO_TIME_TO_SEND, |_| {});
 }
 
 /// Lost datagrams of a round by place, each datagram a packet of its own.
@@ -373,5 +513,21 @@ fn the_figures_of_rfc_6349_and_the_service_demand_are_what_the_kernel_counted() 
         let micros = (stream.cpu.user_ns + stream.cpu.system_ns) as f64 / 1e3;
         let demand = cost.unwrap().service_demand_us_per_kib;
         assert!(demand > 0.0 && (demand - micros / (stream.bytes as f64 / 1024.0)).abs() < 1e-9, "{demand} {micros}");
+    }
+}
+
+#[test]
+fn the_matrix_of_the_page_is_the_one_of_these_tests() {
+    let page = include_str!("../docs/bottleneck.md");
+    let table = matrix::table();
+    if !page.contains(&table) {
+        let fresh = concat!(env!("CARGO_TARGET_TMPDIR"), "/matrix.md");
+        std::fs::write(fresh, &table).unwrap();
+        panic!("docs/bottleneck.md shall have the table of {fresh}:\n{table}");
+    }
+    let tests = include_str!("bottleneck.rs");
+    for (name, fault) in matrix::ALL {
+        assert!(tests.contains(&format!("&matrix::{name},")), "no test makes the fault {}", fault.what);
+        assert_eq!(fault.accepted.len() > 1, !fault.why.is_empty(), "{}: more than one, and why", fault.what);
     }
 }

@@ -60,12 +60,21 @@ fn paced_frames_are_all_received() {
     for send in [SendMode::Mmsg, SendMode::Ring] {
         let mut options = Options { frame_size: Some(1000), send: Some(send), ..options(&[Test::FrameStream], 300) };
         options.rate = Some("20mbit".parse().unwrap());
-        let record = measure(&lab, lab.flow(0, false), &options);
-        let test = &record.flows[0].tests[0];
-        check(test, 1);
-        assert_eq!(test.rounds[0].server.streams[0].datagrams.as_ref().unwrap().lost, 0);
-        let frames = test.rounds[0].headline;
-        assert!((1500.0..=2600.0).contains(&frames), "{frames}");
+        // 20 Mbit/s are 2500 frames: never more, and fewer only where a busy machine kept the sender from it.
+        let mut best = 0.0_f64;
+        for _ in 0..5 {
+            let record = measure(&lab, lab.flow(0, false), &options);
+            let test = &record.flows[0].tests[0];
+            check(test, 1);
+            assert_eq!(test.rounds[0].server.streams[0].datagrams.as_ref().unwrap().lost, 0);
+            let frames = test.rounds[0].headline;
+            assert!(frames <= 2600.0, "{frames}");
+            best = best.max(frames);
+            if best > 2300.0 {
+                break;
+            }
+        }
+        assert!(best > 2300.0, "{best}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Barrier,
     time::Duration,
 };
 
@@ -133,6 +134,32 @@ fn two_writers_lose_nothing() {
         assert!(store.list(&of).expect("it is there").len() >= 40);
     }
     assert_whole(&folder.store());
+}
+
+/// Who opens a file while others make it, write it or let go of it waits for them, and never takes it for a foreign or a damaged one.
+#[test]
+fn all_that_make_the_file_at_once_have_it() {
+    let folder = Folder::new("rush");
+    for round in 0..60 {
+        let path = folder.0.join(format!("{round}.db"));
+        let start = Barrier::new(4);
+        let open = |name: &str| {
+            start.wait();
+            [(); 3].map(|()| {
+                let kept = Store::open(&path).and_then(|mut store| store.append(&record(name)));
+                kept.unwrap_or_else(|error| panic!("round {round}, {name}: {error}"))
+            })
+        };
+        let open = &open;
+        let runs = std::thread::scope(|scope| {
+            ["a", "b", "c", "d"]
+                .map(|name| scope.spawn(move || open(name)))
+                .map(|each| each.join().expect("it is there"))
+        });
+        let mut runs = runs.concat();
+        runs.sort_unstable();
+        assert_eq!(runs, (1..=12).collect::<Vec<_>>(), "round {round}");
+    }
 }
 
 #[test]

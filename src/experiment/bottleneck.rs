@@ -18,6 +18,8 @@ const SATURATED: f64 = 0.85;
 const STARVED: f64 = 0.3;
 /// Share of the busy time from which a window or a buffer is the limit.
 const HELD_BACK: f64 = 0.2;
+/// Share of the busy time up to which a full window is what a lost segment makes of it.
+const HOLES: f64 = 0.5;
 /// Share of lost or resent payload from which loss is the limit.
 const LOSSY: f64 = 0.0005;
 /// Share of a CPU's time in softirq from which it has no more to give.
@@ -141,7 +143,7 @@ fn schedule(client: &Side) -> Option<Bottleneck> {
 fn generator(inputs: &Inputs<'_>, sender: Thread) -> Option<Bottleneck> {
     let asked = inputs.asked.filter(|_| inputs.test.is_connectionless())?;
     let sent = inputs.sender.bits_per_second() / asked;
-    (sent < KEPT && (sender.wanted() >= SATURATED || sender.starved())).then(|| {
+    (sent < KEPT && sender.exhausted()).then(|| {
         let evidence = format!("it sent {:.0} % of the asked rate, {}", sent * 100.0, sender.text("its"));
         verdict(Limit::Generator, evidence)
     })
@@ -153,11 +155,20 @@ fn verdict(limit: Limit, evidence: String) -> Bottleneck {
 
 fn bytes(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottleneck {
     let held = Held::of(inputs.sender);
-    if held.rwnd >= HELD_BACK && held.rwnd >= held.sndbuf {
+    // Whatever held back the little that there was to send. Loss does not empty a connection: it is busy while it sends again.
+    if held.busy < 0.5 && !sender.exhausted() {
+        let idle = (1.0 - held.busy) * 100.0;
+        return verdict(Limit::SenderApp, format!("the connection had nothing to send {idle:.0} % of the time"));
+    }
+    let resent: u64 = tcp(inputs.sender).filter_map(|tcp| tcp.bytes_retransmitted).sum();
+    let share = resent as f64 / inputs.sender.all_bytes().max(1) as f64;
+    // What comes after a hole cannot be read yet and fills the window: the loss did that, not the reader.
+    let behind_holes = share >= LOSSY && held.rwnd < HOLES && !inputs.rcvbuf_asked;
+    if held.rwnd >= HELD_BACK && held.rwnd >= held.sndbuf && (!behind_holes || receiver.exhausted()) {
         let closed = format!("the receiver's window was full {:.0} % of the busy time", held.rwnd * 100.0);
         let (limit, why) = if receiver.starved() {
             (Limit::ReceiverCpu, format!("its thread waited for a CPU {:.0} % of the time", receiver.waiting * 100.0))
-        } else if receiver.wanted() >= SATURATED && !inputs.rcvbuf_asked {
+        } else if receiver.exhausted() && !inputs.rcvbuf_asked {
             (Limit::ReceiverCpu, receiver.text("its"))
         } else if inputs.rcvbuf_asked {
             (Limit::ReceiveWindow, "and its buffer was asked for".to_owned())
@@ -174,15 +185,9 @@ fn bytes(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottleneck {
             format!("the send buffer{asked} was too small {share:.0} % of the busy time"),
         );
     }
-    // A thread that has to share its CPU is held back by that, whatever it could do.
-    if let Some(found) = saturated(sender, receiver) {
+    if let Some(found) = processors(inputs, sender, receiver) {
         return found;
     }
-    if let Some(found) = softirq(inputs) {
-        return found;
-    }
-    let resent: u64 = tcp(inputs.sender).filter_map(|tcp| tcp.bytes_retransmitted).sum();
-    let share = resent as f64 / inputs.sender.all_bytes().max(1) as f64;
     if inputs.qdisc_dropped > 0 && share > 0.0 {
         let (dropped, percent) = (inputs.qdisc_dropped, share * 100.0);
         let evidence = format!("queueing disciplines dropped {dropped} packets, {percent:.2} % was sent again");
@@ -197,10 +202,6 @@ fn bytes(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottleneck {
     }
     if share >= LOSSY {
         return verdict(Limit::Congestion, format!("{:.2} % was lost and sent again", share * 100.0));
-    }
-    if held.busy < 0.5 {
-        let idle = (1.0 - held.busy) * 100.0;
-        return verdict(Limit::SenderApp, format!("the connection had nothing to send {idle:.0} % of the time"));
     }
     if let Some((window, buffer)) = unused_window(inputs.sender).filter(|_| inputs.sndbuf_asked) {
         let evidence = format!("the congestion window allowed {window} bytes in flight, the send buffer {buffer}");
@@ -222,10 +223,16 @@ fn datagrams(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottlenec
     let in_socket: u64 = seen().filter_map(|seen| seen.socket_drops).sum::<u64>().min(lost);
     let share = lost as f64 / sent.max(1) as f64;
     if share >= LOSSY && in_socket * 2 > lost {
-        let lost = format!("{:.2} % was lost in the receiving socket, {}", share * 100.0, receiver.text("its"));
-        let limit =
-            if receiver.wanted() >= SATURATED || receiver.starved() { Limit::ReceiverCpu } else { Limit::ReceiverApp };
-        return verdict(limit, lost);
+        let lost = format!("{:.2} % was lost in the receiving socket", share * 100.0);
+        let thread = receiver.text("its");
+        // While a thread waits for its CPU its buffer fills.
+        return if receiver.exhausted() || (receiver.waiting >= DISTURBED && !inputs.rcvbuf_asked) {
+            verdict(Limit::ReceiverCpu, format!("{lost}, {thread}"))
+        } else if inputs.rcvbuf_asked {
+            verdict(Limit::ReceiveWindow, format!("{lost}, whose buffer was asked for; {thread}"))
+        } else {
+            verdict(Limit::ReceiverApp, format!("{lost}, {thread}"))
+        };
     }
     if share >= LOSSY {
         let (percent, dropped, queued) = (share * 100.0, inputs.dropped, inputs.qdisc_dropped);
@@ -233,29 +240,50 @@ fn datagrams(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottlenec
             let evidence = format!("{percent:.2} % was lost, queueing disciplines on the way dropped {queued} packets");
             return verdict(Limit::QdiscDrops, evidence);
         }
+        // An interface counts as its own what the backlog of a CPU had no room for.
+        let backlog: u64 = backlogs(inputs);
+        if dropped > 0 && backlog * 2 >= dropped {
+            let evidence = format!("{percent:.2} % was lost on the way, backlogs of CPUs dropped {backlog} packets");
+            return verdict(Limit::Softirq, evidence);
+        }
         let limit = if dropped > 0 { Limit::PathDrops } else { Limit::Congestion };
         return verdict(limit, format!("{percent:.2} % was lost on the way, interfaces counted {dropped} drops"));
     }
-    saturated(sender, receiver).or_else(|| softirq(inputs)).unwrap_or_else(|| {
+    processors(inputs, sender, receiver).unwrap_or_else(|| {
         verdict(Limit::Path, format!("no loss, and the sender was made to wait ({})", sender.text("its")))
     })
 }
 
-fn saturated(sender: Thread, receiver: Thread) -> Option<Bottleneck> {
+/// A data thread without time left, or a CPU that is full of receive work; then a thread that has to share its CPU and is held back by
+/// that, whatever it could do, and receive work that has to.
+fn processors(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Option<Bottleneck> {
     let (limit, thread) =
         if sender.wanted() >= receiver.wanted() { (Limit::SenderCpu, sender) } else { (Limit::ReceiverCpu, receiver) };
-    (thread.wanted() >= SATURATED || thread.starved()).then(|| verdict(limit, thread.text("its")))
+    let when = |found: bool| found.then(|| verdict(limit, thread.text("its")));
+    when(thread.wanted() >= SATURATED)
+        .or_else(|| softirq(inputs, false))
+        .or_else(|| when(thread.starved()))
+        .or_else(|| softirq(inputs, true))
 }
 
-fn softirq(inputs: &Inputs<'_>) -> Option<Bottleneck> {
+/// Packets that the backlogs of the CPUs of both ends dropped; of one machine both ends tell the same.
+fn backlogs(inputs: &Inputs<'_>) -> u64 {
+    let sum = |side: &Side| side.cpus.iter().map(|load| load.softnet_dropped).sum::<u64>();
+    sum(inputs.sender).max(sum(inputs.receiver))
+}
+
+/// A CPU that did nothing but receive, or, where it had to share, most of what it did.
+fn softirq(inputs: &Inputs<'_>, shared: bool) -> Option<Bottleneck> {
     let loads = inputs.sender.cpus.iter().chain(&inputs.receiver.cpus);
     let hottest = loads.max_by(|a, b| a.softirq.total_cmp(&b.softirq))?;
     let dropped = hottest.softnet_dropped;
-    (hottest.softirq >= SOFTIRQ || (dropped > 0 && hottest.softirq >= SOFTIRQ / 2.0)).then(|| {
-        let (cpu, share) = (hottest.cpu, hottest.softirq * 100.0);
+    // Half is enough where the backlog overflowed, or where the CPU had no time left: other programs took the rest.
+    let short = shared && (dropped > 0 || hottest.idle <= BUSY);
+    (hottest.softirq >= if short { SOFTIRQ / 2.0 } else { SOFTIRQ }).then(|| {
+        let (cpu, share, idle) = (hottest.cpu, hottest.softirq * 100.0, hottest.idle * 100.0);
         verdict(
             Limit::Softirq,
-            format!("CPU {cpu} spent {share:.0} % in softirq, its backlog dropped {dropped} packets"),
+            format!("CPU {cpu} spent {share:.0} % in softirq and was idle {idle:.0} %, its backlog dropped {dropped} packets"),
         )
     })
 }
@@ -286,6 +314,11 @@ impl Thread {
 
     fn starved(self) -> bool {
         self.waiting >= STARVED
+    }
+
+    /// No time left, or it had to wait for what it got.
+    fn exhausted(self) -> bool {
+        self.wanted() >= SATURATED || self.starved()
     }
 
     fn text(self, whose: &str) -> String {

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use crate::kernel::path_probe::Sample;
 
-/// How often a size is sent before its silence counts: the first may be lost while neighbours are resolved.
+/// How often a size is sent before its loss counts: the first may be lost while neighbours are resolved.
 const TRIES: u32 = 3;
 /// Bytes above an MTU that forwarding may let pass: room for a VLAN tag (`is_skb_forwardable`).
 pub const SLACK: u32 = 4;
@@ -104,9 +104,9 @@ impl Search {
             Some(Sample::Arrived { .. }) => self.arrived(),
             Some(Sample::Refused { mtu }) => self.stopped(Stop::Local { mtu }),
             Some(Sample::TooBig { offender, mtu }) => self.stopped(Stop::Icmp { offender, mtu }),
-            Some(Sample::NoBuffer) => self.stopped(Stop::NoBuffer),
-            // Silence may be chance; so may a neighbour that is just being resolved.
+            // Silence may be chance; so may a neighbour that is just being resolved, and a full queue.
             Some(_) if self.tries < TRIES && self.packets < PACKETS => return self.send(self.size),
+            Some(Sample::NoBuffer) => self.stopped(Stop::NoBuffer),
             Some(Sample::Unreachable { offender }) => self.stopped(Stop::Unreachable { offender }),
             Some(Sample::Lost | Sample::Expired { .. }) => self.stopped(Stop::Silence),
         }

@@ -26,6 +26,8 @@ use super::{
 
 /// Where traceroute sends to: ports that nobody serves.
 const CLOSED_PORT: u16 = 33_434;
+/// How long a queue is given that had no room: more than a machine's backlog of some thousand packets takes.
+const FULL: Duration = Duration::from_millis(30);
 const ICMP_ECHO: u8 = 8;
 const ICMPV6_ECHO: u8 = 128;
 
@@ -137,6 +139,10 @@ impl Prober {
         self.drain()?;
         let began = Instant::now();
         if let Some(sample) = self.send(size)? {
+            if sample == Sample::NoBuffer {
+                // Where it was a queue that is full for a moment, whoever tries again should find it otherwise.
+                std::thread::sleep(FULL.min(wait));
+            }
             return Ok(sample);
         }
         let until = began + wait;

@@ -1,6 +1,8 @@
 //! A network card of software, right or wrong on purpose: two TAP devices, one in each namespace, joined by threads that do
 //! what a card does: compute the checksums that the kernel left to it and cut super-packets into segments.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
@@ -43,6 +45,8 @@ pub enum Fault {
     FlippedBit,
     DropOneInThousand,
     OverMerge,
+    /// It takes its time for each frame, and what its ring has no room for meanwhile is dropped.
+    Slow,
 }
 
 /// `struct virtio_net_hdr_v1_hash_tunnel`
@@ -143,6 +147,9 @@ impl Card {
         self.count += 1;
         if self.fault == Fault::DropOneInThousand && self.count.is_multiple_of(1000) {
             return;
+        }
+        if self.fault == Fault::Slow {
+            std::thread::sleep(std::time::Duration::from_micros(200));
         }
         if vnet.is_super() { self.cut(&frame) } else { self.whole(&frame) }
     }

@@ -98,6 +98,49 @@ fn with_time_left_at_both_ends_it_is_the_path() {
     assert_eq!(limit(&inputs(&side(20, 0, held(0, 0)), &hot)), Limit::Softirq);
 }
 
+/// A side whose machine had one CPU with these shares, and a backlog that dropped so many packets.
+fn on(running: u64, waiting: u64, tcp: Option<TcpInfo>, softirq: f64, idle: f64, softnet_dropped: u64) -> Side {
+    let cpus = vec![CpuLoad { softirq, idle, softnet_dropped, ..CpuLoad::default() }];
+    Side { cpus, ..side(running, waiting, tcp) }
+}
+
+#[test]
+fn receive_work_that_fills_a_cpu_is_softirq_before_a_thread_that_waits_a_little() {
+    let sender = side(30, 20, held(0, 0));
+    for (running, waiting, softirq, idle, dropped, expected) in [
+        (30, 40, 0.95, 0.0, 0, Limit::Softirq),
+        (50, 45, 0.95, 0.0, 0, Limit::ReceiverCpu),
+        (30, 40, 0.5, 0.0, 0, Limit::ReceiverCpu),
+        (20, 10, 0.5, 0.0, 0, Limit::Softirq),
+        (20, 10, 0.5, 0.3, 0, Limit::Path),
+        (20, 10, 0.5, 0.3, 9, Limit::Softirq),
+    ] {
+        let receiver = on(running, waiting, None, softirq, idle, dropped);
+        assert_eq!(limit(&inputs(&sender, &receiver)), expected, "{running} {waiting} {softirq} {idle} {dropped}");
+    }
+}
+
+#[test]
+fn a_connection_without_data_is_the_senders_application_whatever_held_back_the_rest() {
+    let receiver = side(10, 0, None);
+    let idle = |tcp: Option<TcpInfo>| tcp.map(|tcp| TcpInfo { busy_us: Some(100_000), ..tcp });
+    let lossy = held(0, 0).map(|tcp| TcpInfo { bytes_retransmitted: Some(2_000_000), ..tcp });
+    for tcp in [idle(held(3, 0)), idle(held(0, 3)), idle(lossy)] {
+        assert_eq!(limit(&inputs(&side(10, 0, tcp.clone()), &receiver)), Limit::SenderApp, "{tcp:?}");
+        assert_ne!(limit(&inputs(&side(96, 0, tcp.clone()), &receiver)), Limit::SenderApp, "{tcp:?}");
+    }
+}
+
+#[test]
+fn a_window_that_fills_behind_a_lost_segment_is_the_loss() {
+    let receiver = side(30, 10, None);
+    let resent = |rwnd, bytes| held(rwnd, 0).map(|tcp| TcpInfo { bytes_retransmitted: Some(bytes), ..tcp });
+    assert_eq!(limit(&inputs(&side(30, 0, resent(25, 10_000_000)), &receiver)), Limit::Congestion);
+    assert_eq!(limit(&inputs(&side(30, 0, resent(80, 10_000_000)), &receiver)), Limit::ReceiverApp);
+    assert_eq!(limit(&inputs(&side(30, 0, resent(25, 0)), &receiver)), Limit::ReceiverApp);
+    assert_eq!(limit(&inputs(&side(30, 0, resent(25, 10_000_000)), &side(60, 35, None))), Limit::ReceiverCpu);
+}
+
 #[test]
 fn a_window_that_the_send_buffer_leaves_unused_is_the_send_buffer() {
     let roomy = held(0, 0).map(|tcp| TcpInfo { snd_cwnd: Some(32), snd_mss: Some(1448), ..tcp });
@@ -134,6 +177,18 @@ fn lost_datagrams_are_charged_to_a_place() {
     assert_eq!(judged(&seen(100, 100), 0), Limit::ReceiverApp);
     assert_eq!(judged(&seen(100, 0), 7), Limit::PathDrops);
     assert_eq!(judged(&seen(100, 0), 0), Limit::Congestion);
+    // What an interface counts may be what a backlog had no room for.
+    for (backlog, expected) in [(100, Limit::Softirq), (20, Limit::PathDrops)] {
+        let receiver = Side { cpus: on(0, 0, None, 0.1, 0.9, backlog).cpus, ..seen(100, 0) };
+        assert_eq!(judged(&receiver, 100), expected, "{backlog}");
+    }
+    // A small buffer was asked for; a reader that waits for its CPU has none that is large enough.
+    let asked =
+        |receiver: &Side| limit(&Inputs { test: Test::UdpStream, rcvbuf_asked: true, ..inputs(&sender, receiver) });
+    assert_eq!(asked(&seen(100, 100)), Limit::ReceiveWindow);
+    let mut waits = seen(100, 100);
+    waits.streams[0].cpu = side(5, 15, None).streams[0].cpu.clone();
+    assert_eq!((judged(&waits, 0), asked(&waits)), (Limit::ReceiverCpu, Limit::ReceiveWindow));
 }
 
 #[test]
