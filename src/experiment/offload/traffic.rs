@@ -29,7 +29,7 @@ const UDP_SEGMENT: i32 = 103;
 const UDP_GRO: i32 = 104;
 /// How long a connection may take to come, and each read and write after it.
 const WITHIN: Duration = Duration::from_millis(500);
-/// A receiver that waits so long waits for the sender's timer (`TCP_RTO_MIN` is 200 ms).
+/// A receiver that waits so long waits for the sender's timer (200 ms at least).
 const STALL: Duration = Duration::from_millis(150);
 /// So many of them, each with a retransmission, and a stream crawls: the rest of it tells nothing more.
 const STALLS: u32 = 4;
