@@ -13,7 +13,7 @@ pub mod parse;
 pub mod segments;
 pub mod toeplitz;
 
-pub use compare::{Around, Comparison, Limits, compare};
+pub use compare::{Comparison, Limits, compare};
 pub use finding::{Finding, Findings, Kind};
 pub use frame::{Frame, Tag, VnetHeader};
 pub use parse::{Layers, parse};

@@ -6,7 +6,7 @@
 mod parameters;
 mod rss;
 mod short;
-mod tunnels;
+mod tunnel_ports;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use std::{
 pub use parameters::{parameters, set_parameters};
 pub use rss::{Rss, rss};
 pub use short::{applicable, expand};
-pub use tunnels::{TunnelPorts, tunnel_ports};
+pub use tunnel_ports::tunnel_ports;
 
 use super::{
     Result,

@@ -54,16 +54,13 @@ pub struct Around {
     pub family: u8,
     /// Does the outer UDP header have a checksum?
     pub sums: bool,
-    /// Destination port.
-    pub port: u16,
 }
 
 impl Around {
     fn of(layers: &Layers) -> Option<Self> {
         layers.inner.as_ref()?;
         let (network, transport) = (layers.network.as_ref()?, layers.transport.as_ref()?);
-        let family = if network.from.is_ipv4() { 4 } else { 6 };
-        Some(Self { family, sums: transport.checksum != 0, port: transport.to })
+        Some(Self { family: if network.from.is_ipv4() { 4 } else { 6 }, sums: transport.checksum != 0 })
     }
 }
 

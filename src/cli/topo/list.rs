@@ -60,7 +60,8 @@ fn fitted(rows: Vec<[String; 4]>) -> Vec<[String; 4]> {
     let from = widest(3, "from").min(room.saturating_sub(widest(2, "what")).max(14));
     let row = |[name, state, what, source]: [String; 4]| {
         let gone = source.chars().count().saturating_sub(from);
-        let source = if gone == 0 { source } else { ['…'].into_iter().chain(source.chars().skip(gone + 1)).collect() };
+        let source =
+            if gone == 0 { source } else { ['…'].into_iter().chain(source.chars().skip(gone + 1)).collect() };
         [name, state, cut(&what, room.saturating_sub(from)), source]
     };
     rows.into_iter().map(row).collect()
@@ -74,8 +75,9 @@ mod tests {
     fn a_long_row_is_cut_where_it_matters_least() {
         let row = |name: &str, what: &str, source: &str| [name.into(), "up".into(), what.into(), source.into()];
         let short = row("bridge", "3 namespaces, 1 bridge, 2 veth pairs", "bridge.toml");
-        assert_eq!(fitted(vec![short.clone()]), [short.clone()]);
-        let long = row(&"n".repeat(32), "400 namespaces, 12 bridges, 399 veth pairs, 3 tunnels", "/home/somebody/long/t.toml");
+        assert_eq!(fitted(vec![short.clone()])[0], short);
+        let long =
+            row(&"n".repeat(32), "400 namespaces, 12 bridges, 399 veth pairs, 3 tunnels", "/home/somebody/long/t.toml");
         let rows = fitted(vec![short, long]);
         assert_eq!(rows[1][3], "…y/long/t.toml");
         assert!(rows[1][2].starts_with("400 namespaces, 12 b") && rows[1][2].ends_with('…'), "{rows:?}");

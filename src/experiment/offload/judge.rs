@@ -1,10 +1,9 @@
 //! From what was seen to a verdict, its evidence and what to do. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::checks::{Check, Evidence};
 use crate::{
-    kernel::ethtool::TunnelPorts,
     packet::{Comparison, Finding, Findings, Kind},
     plan::desired::LinkRef,
     record::{OffloadCheck, OffloadVerdict},
@@ -99,8 +98,6 @@ pub struct Probed {
     pub crafted: Option<Crafted>,
     /// How much the counters of the devices before and behind rose, of those that count such things.
     pub counted: BTreeMap<LinkRef, BTreeMap<&'static str, u64>>,
-    /// Tunnel ports that the device behind knows, of the one that has a table of them.
-    pub ports: Option<TunnelPorts>,
     /// How much the receiver's `InCsumErrors` (TCP and UDP) rose, those by crafted frames left out.
     pub checksum_errors: u64,
 }
@@ -351,9 +348,6 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
         row.evidence = "tagged frames do not get to this device".to_owned();
         return;
     }
-    if check.group.name == "tunnel-rx" {
-        known_ports(on, row);
-    }
     let (Some((with, what)), Some((without, _))) = (count(on), count(off)) else { return };
     row.evidence = format!("{with} {what} with it on, {without} with it off; {}", row.evidence);
     let crafted = on.crafted.as_ref().filter(|crafted| crafted.mergeable.0 > 0);
@@ -376,27 +370,6 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
     } else if without >= with && check.group.evidence == Evidence::Supers {
         row.verdict = OffloadVerdict::NotActive;
         row.evidence = format!("switching it off changes nothing: {}", row.evidence);
-    }
-}
-
-/// Does the device know the ports of the tunnels that came?
-fn known_ports(on: &Probed, row: &mut OffloadCheck) {
-    let Some(table) = &on.ports else { return };
-    let came: BTreeSet<u16> = on.comparison.around.iter().map(|around| around.port).collect();
-    let list = |ports: &mut dyn Iterator<Item = &u16>| ports.map(u16::to_string).collect::<Vec<_>>().join(", ");
-    let missing = list(&mut came.difference(&table.ports));
-    if missing.is_empty() {
-        row.evidence += &format!("; the device's table of tunnel ports has {}", list(&mut came.iter()));
-    } else {
-        row.verdict = OffloadVerdict::NotActive;
-        row.evidence = format!(
-            "the device's table of tunnel ports lacks {missing} ({} of {} places taken: {}); {}",
-            table.ports.len(),
-            table.room,
-            list(&mut table.ports.iter()),
-            row.evidence
-        );
-        row.cure = Some("use fewer tunnel ports on this device, or this one before the others".to_owned());
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
         Netns,
         capture::{Bounds, Capture, Captured, Injector},
         error::Operation,
-        ethtool, napi, qstats,
+        napi, qstats,
     },
     packet::{
         Frame, Limits, Tag, VnetHeader, compare,
@@ -76,10 +76,6 @@ pub fn probe(
     look(target, &way, order, &captured, &|flow| ports.contains(&flow.to.1), &mut probed);
     probed.checksum_errors = checksum_errors(to).saturating_sub(errors);
     probed.counted = counters(world, &way, order)?;
-    if let Some((_, wire)) = order.between.filter(|_| !probed.comparison.around.is_empty()) {
-        let at = &way.hops[wire].at;
-        probed.ports = ethtool::tunnel_ports(world.get(&at.ns)?, &at.name)?;
-    }
     for (at, counters) in &mut probed.counted {
         let before = |name: &str| counted.get(at).and_then(|before| before.get(name)).copied().unwrap_or_default();
         counters.iter_mut().for_each(|(name, count)| *count = count.saturating_sub(before(name)));

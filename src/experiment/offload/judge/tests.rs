@@ -96,21 +96,3 @@ fn what_single_frames_show_is_charged_though_the_path_does_not_work_either_way()
         assert_eq!((row.verdict, row.cure), (OffloadVerdict::Inconclusive, None), "{}", row.evidence);
     }
 }
-
-#[test]
-fn a_table_without_the_port_of_the_tunnel_is_said() {
-    let group = GROUPS.iter().find(|group| group.name == "tunnel-rx").unwrap();
-    let check = Check { group, ..check() };
-    let with = |ports: &[u16]| {
-        let mut probed = streams(100, None);
-        probed.comparison.around.insert(crate::packet::Around { family: 4, sums: true, port: 4789 });
-        probed.ports = Some(TunnelPorts { room: 4, ports: ports.iter().copied().collect() });
-        feature(&check, "a -> b", &streams(100, None), &probed)
-    };
-    let row = with(&[4789, 8472]);
-    assert_eq!(row.verdict, OffloadVerdict::Pass);
-    assert!(row.evidence.ends_with("the device's table of tunnel ports has 4789"), "{row:?}");
-    let row = with(&[8472]);
-    assert_eq!(row.verdict, OffloadVerdict::NotActive);
-    assert!(row.evidence.starts_with("the device's table of tunnel ports lacks 4789 (1 of 4 places"), "{row:?}");
-}
