@@ -37,6 +37,12 @@ const CABLE: &str = "ip link add left0 mtu 1600 type veth peer name right0 mtu 1
     ip route add 100.64.0.0/16 dev left0 table 200
     ip addr add 203.0.113.2/24 dev right0";
 
+/// The same cable between two bridges.
+const UPLINKS: &str = "name = \"crash\"\n[nic.left]\nifname = \"left0\"\ncable = \"right\"\n[nic.right]\n\
+                       ifname = \"right0\"\n[node.client]\n[node.server]\n\
+                       [switch.one]\nkind = \"bridge\"\nports = [\"client\"]\nuplinks = [\"left\"]\n\
+                       [switch.two]\nkind = \"bridge\"\nports = [\"server\"]\nuplinks = [\"right\"]\n";
+
 /// How a crash is cleaned up after.
 #[derive(Clone, Copy)]
 enum After {
@@ -120,6 +126,17 @@ fn vxlan_apply_then_apply() {
 #[test]
 fn borrowed_devices_are_given_back_by_destroy() {
     at_every_step("borrowed-destroy", CABLE, PASSTHROUGH, After::Destroy);
+}
+
+#[test]
+fn uplinks_are_given_back_by_destroy() {
+    at_every_step("uplinks-destroy", CABLE, UPLINKS, After::Destroy);
+}
+
+#[test]
+fn uplinks_of_bridges_in_the_host_are_given_back_after_a_second_apply() {
+    let text = UPLINKS.replace("[nic.left]", "fabric = \"host\"\n[nic.left]");
+    at_every_step("uplinks-host", CABLE, &text, After::ApplyAgain);
 }
 
 #[test]

@@ -129,6 +129,28 @@ fn a_device_of_the_host_under_macvlans_gets_its_settings_back() {
     });
 }
 
+/// Two hosts, each with its own interface on a bridge of its own that has a real port as its uplink; a tunnel over that.
+#[test]
+fn a_bridge_with_a_real_uplink_carries_its_own_host() {
+    let Some(lab) = Lab::new("uplinks") else { return };
+    lab.sh("ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up");
+    let text = "name = \"t\"\n[nic.l]\nifname = \"up0\"\ncable = \"r\"\n[nic.r]\nifname = \"up1\"\n[host.hl]\n[host.hr]\n\
+         [node.a]\nhost = \"hl\"\n[node.b]\nhost = \"hr\"\n\
+         [switch.left]\nkind = \"bridge\"\nhost = \"hl\"\nports = [\"a\"]\n\
+         [switch.right]\nkind = \"bridge\"\nhost = \"hr\"\nports = [\"b\"]\n\
+         [switch.down]\nkind = \"bridge\"\nhost = \"hl\"\nports = [\"hl\"]\nuplinks = [\"l\"]\n\
+         [switch.up]\nkind = \"bridge\"\nhost = \"hr\"\nports = [\"hr\"]\nuplinks = [\"r\"]\n\
+         [[tunnel]]\nkind = \"vxlan\"\nvni = 42\nends = [\"left\", \"right\"]\n";
+    up_and_down(&lab, text, "t", |lab| {
+        // A bridge in the host's namespace answers for the host's address otherwise, and traffic misses the declared port.
+        assert_eq!(lab.sh_in("nb-t-hr", "sysctl -n net.ipv4.conf.all.arp_ignore").trim(), "1");
+        let args = ["run", "/mnt/t.toml", "--keep", "--duration", "300ms", "--rounds", "1", "--test", "tcp_stream"];
+        lab.netbench(&args).ok().says("path proved");
+        let port = lab.json_in("nb-t-hl", "ip -j link show up0");
+        assert_eq!(port[0]["master"], "down", "{port}");
+    });
+}
+
 #[test]
 fn offloads_are_switched_and_seen() {
     let Some(lab) = Lab::with("offload", &["ethtool"]) else { return };

@@ -2,6 +2,13 @@
 
 mod lab;
 
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
 use lab::{Done, Lab};
 
 #[test]
@@ -53,6 +60,48 @@ fn the_holder_ends_with_the_lab() {
         std::fs::read_link(entry.path().join("ns/net")).is_ok_and(|link| link.to_string_lossy() == inode.trim())
     });
     assert_eq!(holders.count(), 0);
+}
+
+/// Processes that see this file system under `/mnt`, by name.
+fn within(world: u64) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").expect("procfs").flatten().map(|entry| entry.path());
+    let here = processes.filter(|path| std::fs::metadata(path.join("root/mnt")).is_ok_and(|at| at.dev() == world));
+    here.filter_map(|path| Some(std::fs::read_to_string(path.join("comm")).ok()?.trim().to_owned())).collect()
+}
+
+/// A test that is killed, alone or with its process group as a test runner does, has nobody who could clean up: daemons of
+/// its topologies end all the same. While it lives they outlive the netbench that started them.
+#[test]
+fn a_test_that_is_killed_leaves_no_daemon() {
+    const VICTIM: &str = "NETBENCH_TEST_VICTIM";
+    let name = "a_test_that_is_killed_leaves_no_daemon";
+    if std::env::var_os(VICTIM).is_some() {
+        let lab = Lab::new("victim").expect("the parent has made one");
+        lab.netbench(&["topo", "apply", "ovs"]).ok();
+        // Started and left there, as by a netbench without root.
+        lab.sh("unshare -m sleep 1000 >/dev/null 2>&1 & ip netns exec nb-ovs-client sleep 1000 >/dev/null 2>&1 &");
+        println!("\nworld {}", lab.sh("stat -c %d /mnt").trim());
+        std::thread::sleep(Duration::from_secs(600));
+        return;
+    }
+    if Lab::with("victims", &["ovs-vswitchd", "ovsdb-server"]).is_none() {
+        return;
+    }
+    for group in [false, true] {
+        let mut command = Command::new(std::env::current_exe().expect("its own path"));
+        command.args(["--exact", name, "--nocapture"]).env(VICTIM, "1").process_group(0);
+        let mut victim = command.stdout(Stdio::piped()).spawn().expect("a test binary starts");
+        let mut lines = BufReader::new(victim.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let world = lines.find_map(|line| line.strip_prefix("world ")?.parse().ok()).expect("it comes that far");
+        let count = |name: &str| within(world).iter().filter(|other| *other == name).count();
+        let up = || (count("ovsdb-server"), count("ovs-vswitchd"), count("sleep")) == (1, 1, 2);
+        assert!(lab::eventually(Duration::from_secs(10), up), "they are there: {:?}", within(world));
+        let whom = if group { format!("-{}", victim.id()) } else { victim.id().to_string() };
+        assert!(Command::new("kill").args(["-KILL", "--", &whom]).status().is_ok_and(|status| status.success()));
+        victim.wait().expect("a child can be waited for");
+        let gone = lab::eventually(Duration::from_secs(20), || within(world).is_empty());
+        assert!(gone, "killed with its group: {group}; still there: {:?}", within(world));
+    }
 }
 
 fn lines(text: &str) -> Vec<String> {

@@ -70,7 +70,7 @@ impl Drop for World {
         if std::thread::panicking() {
             self.lab.try_sh("/mnt/netbench topo destroy --all; /mnt/netbench topo gc");
         }
-        self.lab.try_sh("echo 10 > /sys/bus/netdevsim/del_device");
+        self.lab.try_sh("for id in 10 11; do echo $id > /sys/bus/netdevsim/del_device || true; done");
     }
 }
 
@@ -261,4 +261,67 @@ fn rings_channels_coalescing_and_features_of_a_port_are_set_and_come_back() {
         lab.netbench(&["topo", "apply", &lab.file("other.toml", &text.replace(from, to))]).exits(5).says(said);
         lab.assert_as_before(&before, to);
     }
+}
+
+/// Two hosts whose wire is two cards on a cable: what the cards were told of the tunnel over them is shown, and missed.
+#[test]
+fn a_card_that_was_not_told_a_tunnels_port_is_named() {
+    let Some(world) = World::new("netdevsim-tunnel") else { return };
+    let (lab, port) = (&world.lab, &world.port);
+    lab.sh("echo '11 1' > /sys/bus/netdevsim/new_device");
+    let other = lab.sh("ls /sys/bus/netdevsim/devices/netdevsim11/net").trim().to_owned();
+    lab.sh(&format!(
+        "ip link set {other} up; exec 5</proc/self/ns/net
+         echo \"5:$(cat /sys/class/net/{port}/ifindex) 5:$(cat /sys/class/net/{other}/ifindex)\" > /sys/bus/netdevsim/link_device
+         ip link set {port} down; ip link set {port} up"
+    ));
+    let before = lab.settled();
+    // Nothing is told to a card without a tunnel.
+    lab.netbench(&["nic", "show", port]).ok().says("tunnel ports").says("no vxlan port (0 of 4 entries)");
+    let text = format!(
+        "name = \"t\"\n[nic.l]\nifname = \"{port}\"\ncable = \"r\"\n[nic.r]\nifname = \"{other}\"\n[host.hl]\n[host.hr]\n\
+         [node.a]\nhost = \"hl\"\n[node.b]\nhost = \"hr\"\n\
+         [switch.left]\nkind = \"bridge\"\nhost = \"hl\"\nports = [\"a\"]\n\
+         [switch.right]\nkind = \"bridge\"\nhost = \"hr\"\nports = [\"b\"]\n\
+         [switch.down]\nkind = \"bridge\"\nhost = \"hl\"\nports = [\"hl\"]\nuplinks = [\"l\"]\n\
+         [switch.up]\nkind = \"bridge\"\nhost = \"hr\"\nports = [\"hr\"]\nuplinks = [\"r\"]\n\
+         [[tunnel]]\nkind = \"vxlan\"\nvni = 42\nends = [\"left\", \"right\"]\n"
+    );
+    let file = lab.file("t.toml", &text);
+    lab.netbench(&["topo", "apply", &file]).ok().says("MTU 1450 proved");
+    let told = lab.sh_in("nb-t-hl", &format!("ethtool --show-tunnels {port}; /mnt/netbench nic show {port}"));
+    assert!(told.contains("port 4789, vxlan") && told.contains("vxlan 4789 (1 of 4 entries)"), "{told}");
+    let verdicts = || {
+        let json = lab.netbench(&["offload", "verify", &file, "--only", "tunnel-ports", "--json"]).ok().json();
+        let rows = json["checks"].as_array().expect("checks").clone();
+        assert!(rows.iter().any(|row| row["check"] == "integrity" && row["verdict"] == "PASS"), "{json:#}");
+        let row = |device: String| {
+            let is = |row: &&Value| row["check"] == "tunnel-ports" && row["device"] == device;
+            rows.iter().find(is).unwrap_or_else(|| panic!("{device}: {json:#}")).clone()
+        };
+        [row(format!("hl/{port}")), row(format!("hr/{other}"))]
+    };
+    let [left, right] = verdicts();
+    for row in [&left, &right] {
+        assert_eq!(row["verdict"], "PASS", "{row}");
+        assert!(row["evidence"].as_str().is_some_and(|text| text.starts_with("it was told vxlan 4789")), "{row}");
+    }
+    // Its driver refuses the port, once: the feature is on all the same.
+    let feature = "rx-udp_tunnel-port-offload";
+    let folder = "/sys/kernel/debug/netdevsim/netdevsim10/ports/0/udp_ports";
+    lab.sh_in("nb-t-hl", &format!("ethtool -K {port} {feature} off"));
+    lab.sh(&format!("echo 5 > {folder}/inject_error"));
+    lab.sh_in("nb-t-hl", &format!("ethtool -K {port} {feature} on"));
+    let [left, right] = verdicts();
+    assert_eq!((&left["verdict"], &right["verdict"]), (&"NOT-ACTIVE".into(), &"PASS".into()), "{left} {right}");
+    let text = left.to_string();
+    assert!(text.contains("it does not hold vxlan 4789") && text.contains(&format!("ethtool -K {port}")), "{text}");
+    // The cure that it names.
+    lab.sh_in("nb-t-hl", &format!("ethtool -K {port} {feature} off; ethtool -K {port} {feature} on"));
+    assert_eq!(verdicts()[0]["verdict"], "PASS");
+    lab.sh_in("nb-t-hl", &format!("ethtool -K {port} {feature} off"));
+    let [left, _] = verdicts();
+    assert!(left["verdict"] == "SKIP" && left.to_string().contains("is off"), "{left}");
+    lab.netbench(&["topo", "destroy", "t"]).ok();
+    lab.assert_as_before(&before, "destroy");
 }

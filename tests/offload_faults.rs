@@ -82,7 +82,7 @@ fn wired(fault: Fault, tunnel: Option<Tunnel>) -> Option<Wired> {
         Flow { from: "client".into(), to: "server".into(), from_address: from, to_address: to, mtu: 1500 - around };
     let path = FlowPath { flow, from_ns: NsId::new("client"), to_ns: NsId::new("server"), hops };
     let addresses = vec![(from, to), (format!("{net6}::1").parse().unwrap(), format!("{net6}::2").parse().unwrap())];
-    let target = Target { path, addresses, userspace_ovs: BTreeSet::new() };
+    let target = Target { path, addresses, userspace_ovs: BTreeSet::new(), tunnels: Default::default() };
     let mut world = World::new("model");
     for ns in ["client", "server"] {
         world.insert(NsId::new(ns), open(ns));

@@ -168,6 +168,9 @@ fn text(nic: &Facts) -> String {
         nic.offloads.iter().filter(|(_, o)| !o.on && o.changeable).map(|(name, _)| name.as_str()).collect();
     also("offloads on", Some(on.join(" ")).filter(|text| !text.is_empty()));
     also("offloads off", Some(off.join(" ")).filter(|text| !text.is_empty()));
+    for table in &nic.tunnel_tables {
+        also("tunnel ports", Some(table.to_string()));
+    }
     also("function of", nic.function_of.clone());
     also("stands for", nic.representor_of.as_ref().map(|of| format!("{} of {}", of.port, of.nic)));
     if let Some(sriov) = &nic.sriov {

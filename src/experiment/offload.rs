@@ -12,6 +12,7 @@ pub mod persist;
 pub mod spread;
 pub mod suite;
 pub mod traffic;
+pub mod tunnel_ports;
 
 pub use checks::{Check, Target};
 pub use machine::{Action, Sample, Verifier};

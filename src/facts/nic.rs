@@ -52,6 +52,37 @@ pub struct Nic {
     pub irqs: Vec<Irq>,
     /// PTP hardware clock (`/dev/ptpN`).
     pub ptp_clock: Option<u32>,
+    /// Tables of UDP ports by which tunnels come, of a device that looks into tunnels.
+    #[serde(default)]
+    pub tunnel_tables: Vec<TunnelTable>,
+}
+
+/// A table of UDP ports of a device: packets that come by one of them are a tunnel's.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TunnelTable {
+    /// Entries that it has room for.
+    pub size: u32,
+    /// Tunnels that it is for: `vxlan`, `geneve`, `vxlan-gpe`.
+    pub kinds: Vec<String>,
+    /// What the device was told.
+    pub ports: Vec<TunnelPort>,
+}
+
+/// A UDP port of a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct TunnelPort {
+    /// UDP port.
+    pub port: u16,
+    /// Tunnel.
+    pub kind: String,
+}
+
+impl std::fmt::Display for TunnelTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ports: Vec<String> = self.ports.iter().map(|port| format!("{} {}", port.kind, port.port)).collect();
+        let held = if ports.is_empty() { format!("no {} port", self.kinds.join(" or ")) } else { ports.join(", ") };
+        write!(f, "{held} ({} of {} entries)", self.ports.len(), self.size)
+    }
 }
 
 /// A place on the PCI bus.

@@ -6,6 +6,7 @@
 mod parameters;
 mod rss;
 mod short;
+mod tunnel_ports;
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +16,7 @@ use std::{
 pub use parameters::{parameters, set_parameters};
 pub use rss::{Rss, rss};
 pub use short::{applicable, expand};
+pub use tunnel_ports::tunnel_ports;
 
 use super::{
     Result,

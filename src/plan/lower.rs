@@ -148,6 +148,13 @@ fn namespaces(topology: &Topology, used: &BTreeSet<NsId>) -> Vec<Ns> {
     for host in &topology.hosts {
         let origin = own(&host.name);
         let mut sysctl = base_sysctl(topology, &origin);
+        // The bridge is in the same namespace, and would answer for the address of the host's interface on it.
+        let on_its_own = |switch: &Switch| {
+            switch.host.as_ref() == Some(&host.name) && switch.ports.iter().any(|port| port.node == host.name)
+        };
+        if topology.switches.iter().any(on_its_own) {
+            sysctl.insert("net.ipv4.conf.all.arp_ignore".to_owned(), "1".to_owned());
+        }
         sysctl.extend(host.sysctl.clone());
         list.push(Ns { id: NsId::new(&*host.name), origin, sysctl });
     }
@@ -312,12 +319,6 @@ impl Lowering<'_> {
             vlan_filtering: options.vlan_filtering,
             multicast_snooping: options.multicast_snooping,
         };
-        self.push(at.clone(), kind, switch.mtu, None).addresses = switch.addresses.clone();
-        // A link stands after its master: uplinks were lowered with the NICs, so the bridge goes before them.
-        let bridge = self.links.pop().expect("a link was pushed on the line above");
-        let first_port = self.links.iter().position(|l| l.at.ns == at.ns && l.master.as_ref() == Some(&at.name));
-        let place = first_port.map_or(self.links.len(), |port| self.before_pair(port));
-        self.links.insert(place, bridge);
         for link in &mut self.links {
             if let LinkKind::Borrowed { ifname, .. } = &link.kind {
                 let is_uplink = |nic: &Nic| nic.ifname.as_ref() == Some(ifname) && switch.uplinks.contains(&nic.name);
@@ -326,6 +327,12 @@ impl Lowering<'_> {
                 }
             }
         }
+        self.push(at.clone(), kind, switch.mtu, None).addresses = switch.addresses.clone();
+        // A link stands after its master: uplinks were lowered with the NICs, so the bridge goes before them.
+        let bridge = self.links.pop().expect("a link was pushed on the line above");
+        let first_port = self.links.iter().position(|l| l.at.ns == at.ns && l.master.as_ref() == Some(&at.name));
+        let place = first_port.map_or(self.links.len(), |port| self.before_pair(port));
+        self.links.insert(place, bridge);
     }
 
     /// The index of the first end of the pair that the link at `index` belongs to.

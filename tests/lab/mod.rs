@@ -2,7 +2,8 @@
 //!
 //! As root the world is made by `unshare -n -m`, as an ordinary user by `unshare -Urnm`; either way the machine's own
 //! links, namespaces and `/run` are out of reach. The holder reads a pipe whose other end the test has: however the
-//! test ends, the pipe closes, the holder ends, and the kernel removes everything that was made inside.
+//! test ends, the pipe closes, the holder ends what still runs inside and then itself, and the kernel removes everything
+//! that was made there. It is in a process group of its own, since a test runner kills that of the test.
 #![allow(dead_code, reason = "each test binary uses a part of the harness")]
 
 pub mod dump;
@@ -10,7 +11,7 @@ mod skip;
 
 use std::{
     io::{BufRead, BufReader},
-    os::unix::process::ExitStatusExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -40,7 +41,17 @@ mount --bind "$1" /mnt/netbench
 mount -t sysfs sysfs /sys 2>/dev/null || true
 ip link set lo up
 echo ready
-exec cat >/dev/null
+cat >/dev/null
+# Daemons, and namespaces of netbench's own that came out of this one: all see the same file system there.
+world=$(stat -c %d /mnt)
+for round in 1 2 3 4 5 6 7 8 9 10; do
+    ended=
+    for seen in $(stat -c '%d:%n' /proc/[0-9]*/root/mnt 2>/dev/null); do
+        pid=${seen#*:/proc/} pid=${pid%%/*}
+        [ "${seen%%:*}" = "$world" ] && [ "$pid" != $$ ] && kill -KILL "$pid" 2>/dev/null && ended=1
+    done
+    [ -n "$ended" ] || break
+done
 "#;
 
 /// A private world; dropped, it is gone.
@@ -78,6 +89,7 @@ impl Lab {
         command.args(apart);
         command.args(["--propagation", "private", "sh", "-c", SETUP, name, NETBENCH]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0);
         let mut holder = command.spawn().expect("unshare was found a moment ago");
         let mut line = String::new();
         let stdout = holder.stdout.take().expect("piped");
@@ -99,25 +111,6 @@ impl Lab {
             std::io::Read::read_to_string(&mut stderr, &mut text).ok();
         }
         text
-    }
-
-    /// Daemons that a failed test leaves would outlive the holder: they end with the mount namespace that they are in.
-    fn end_daemons(&self) {
-        let world = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-        let Some(ours) = world(&self.holder.id().to_string()) else { return };
-        if Some(&ours) == world("self").as_ref() {
-            return;
-        }
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().filter(|name| name.parse::<u32>().is_ok()).map(str::to_owned)
-            else {
-                continue;
-            };
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            if name.starts_with("ovs") && world(&pid).as_ref() == Some(&ours) {
-                Command::new("kill").args(["-KILL", &pid]).status().ok();
-            }
-        }
     }
 
     /// Is this world inside a user namespace?
@@ -286,10 +279,11 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.end_daemons();
         drop(self.holder.stdin.take());
-        self.holder.kill().ok();
-        self.holder.wait().ok();
+        if !eventually(Duration::from_secs(20), || matches!(self.holder.try_wait(), Ok(Some(_)))) {
+            self.holder.kill().ok();
+            self.holder.wait().ok();
+        }
     }
 }
 

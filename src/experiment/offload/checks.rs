@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     kernel::ethtool::Feature,
-    plan::desired::{Direction, FlowPath, Hop, LinkRef},
+    plan::desired::{Direction, FlowPath, Hop, LinkRef, NsId},
 };
 
 /// Features of the devices of a path.
@@ -22,6 +22,17 @@ pub struct Target {
     pub addresses: Vec<(IpAddr, IpAddr)>,
     /// Interfaces that are ports of an Open vSwitch in user space.
     pub userspace_ovs: BTreeSet<LinkRef>,
+    /// Tunnels over UDP of each namespace.
+    pub tunnels: BTreeMap<NsId, Tunnels>,
+}
+
+/// Tunnels over UDP that a namespace has: the devices beside them are told of their ports.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tunnels {
+    /// Kind and port.
+    pub ports: BTreeSet<(String, u16)>,
+    /// Open vSwitch in user space has them, without a socket of the kernel.
+    pub userspace: bool,
 }
 
 impl Target {
@@ -52,9 +63,9 @@ pub struct Way {
     /// (source, destination) by family.
     pub addresses: Vec<(IpAddr, IpAddr)>,
     /// Namespace of the sender.
-    pub from: crate::plan::desired::NsId,
+    pub from: NsId,
     /// Namespace of the receiver.
-    pub to: crate::plan::desired::NsId,
+    pub to: NsId,
     /// `client -> server`
     pub text: String,
     /// MTU of the flow.

@@ -9,10 +9,11 @@ use std::{
 
 use super::{
     bisect::{self, Bisector},
-    checks::{self, Features, Suite, Target, Way},
+    checks::{self, Features, Suite, Target, Tunnels, Way},
     machine::{Action, Order, Sample, Verifier},
     spread, suite,
     traffic::{Between, connections, goodput},
+    tunnel_ports,
 };
 use crate::{
     apply::{
@@ -21,7 +22,7 @@ use crate::{
         world::World,
     },
     kernel::{ethtool, napi},
-    plan::desired::{Desired, FlowPath, LinkRef, NsId},
+    plan::desired::{Desired, FlowPath, LinkKind, LinkRef, NsId},
     record::{OffloadCheck, OffloadVerdict},
     topology::model::Datapath,
 };
@@ -51,6 +52,7 @@ pub fn targets(desired: &Desired, flows: &[FlowPath]) -> Vec<Target> {
         interfaces.map(|interface| LinkRef { ns: ovs.daemon.ns.clone(), name: interface.name.clone() })
     });
     let userspace_ovs: BTreeSet<LinkRef> = ports.collect();
+    let tunnels = tunnels(desired);
     let others = |at: Option<&LinkRef>, known: IpAddr| -> Option<IpAddr> {
         let link = desired.link(at?)?;
         link.addresses.iter().map(|net| net.addr()).find(|other| other.is_ipv4() != known.is_ipv4())
@@ -66,9 +68,37 @@ pub fn targets(desired: &Desired, flows: &[FlowPath]) -> Vec<Target> {
         };
         let (near, far) = (holder(&path.from_ns, from), holder(&path.to_ns, to));
         addresses.extend(others(near.as_ref(), from).zip(others(far.as_ref(), to)));
-        Target { path: path.clone(), addresses, userspace_ovs: userspace_ovs.clone() }
+        Target { path: path.clone(), addresses, userspace_ovs: userspace_ovs.clone(), tunnels: tunnels.clone() }
     };
     flows.iter().map(target).collect()
+}
+
+/// Tunnels over UDP of each namespace.
+fn tunnels(desired: &Desired) -> BTreeMap<NsId, Tunnels> {
+    let mut all: BTreeMap<NsId, Tunnels> = BTreeMap::new();
+    let mut add = |ns: &NsId, kind: &str, port: u16, userspace: bool| {
+        if port != 0 {
+            let of = all.entry(ns.clone()).or_default();
+            of.ports.insert((kind.to_owned(), port));
+            of.userspace |= userspace;
+        }
+    };
+    for link in &desired.links {
+        match &link.kind {
+            LinkKind::Vxlan(vxlan) => add(&link.at.ns, "vxlan", vxlan.port, false),
+            LinkKind::Tunnel(tunnel) => add(&link.at.ns, tunnel.kind.word(), tunnel.port, false),
+            _ => {}
+        }
+    }
+    for ovs in &desired.ovs {
+        for bridge in &ovs.bridges {
+            let interfaces = bridge.ports.iter().flat_map(|port| &port.interfaces);
+            for tunnel in interfaces.filter_map(|interface| interface.tunnel.as_ref()) {
+                add(&ovs.daemon.ns, tunnel.kind.word(), tunnel.port, bridge.datapath == Datapath::User);
+            }
+        }
+    }
+    all
 }
 
 /// Features of every device of the targets.
@@ -223,6 +253,12 @@ pub fn verify(
             }
         }
     }
+    if !interrupted && outcome.is_ok() && (only.is_empty() || only.contains(tunnel_ports::NAME)) {
+        match told_of_tunnels(world, targets, &before) {
+            Ok(rows) => spreads.extend(rows),
+            Err(error) => outcome = Err(error),
+        }
+    }
     let mut left = loans.end(world);
     left.extend(residue(world, targets, &before));
     match parameters(world, targets) {
@@ -294,6 +330,37 @@ fn spread_of(world: &World, way: &Way) -> Result<OffloadCheck, ApplyError> {
         (None, _) => {}
     }
     Ok(row)
+}
+
+/// Whether each device below a tunnel was told the tunnel's port, of those that look into tunnels.
+fn told_of_tunnels(world: &World, targets: &[Target], features: &Features) -> Result<Vec<OffloadCheck>, ApplyError> {
+    let (mut rows, mut done) = (Vec::new(), BTreeSet::new());
+    for target in targets {
+        for hop in target.path.hops.iter().filter(|hop| hop.overhead > 0) {
+            let Some(tunnels) = target.tunnels.get(&hop.at.ns) else { continue };
+            if !done.insert(hop.at.clone()) {
+                continue;
+            }
+            let Some(tables) = ethtool::tunnel_ports(world.get(&hop.at.ns)?, &hop.at.name)? else { continue };
+            let known = features.get(&hop.at).and_then(|known| known.get(tunnel_ports::FEATURE));
+            let on = known.is_some_and(|feature| feature.active);
+            let (verdict, evidence, again) = tunnel_ports::judge(&tables, &tunnels.ports, tunnels.userspace, on);
+            let (ns, name, feature) = (&hop.at.ns, &hop.at.name, tunnel_ports::FEATURE);
+            rows.push(OffloadCheck {
+                path: target.way(false).text,
+                device: Some(hop.at.to_string()),
+                check: tunnel_ports::NAME.to_owned(),
+                features: vec![feature.to_owned()],
+                verdict,
+                evidence,
+                findings: Vec::new(),
+                cure: again.then(|| {
+                    format!("have the driver asked again, in {ns}: `ethtool -K {name} {feature} off`, then `on`")
+                }),
+            });
+        }
+    }
+    Ok(rows)
 }
 
 /// What a search found.

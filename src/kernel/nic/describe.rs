@@ -67,6 +67,7 @@ fn one(ns: &Netns, row: &LinkRow, rows: &[LinkRow], interrupts: &BTreeMap<u32, u
         queues: queues(&folder),
         irqs: irqs(&device, interrupts),
         ptp_clock: ethtool::ptp_clock(ns, name),
+        tunnel_tables: ethtool::tunnel_ports(ns, name).ok().flatten().unwrap_or_default(),
         kind,
     }
 }

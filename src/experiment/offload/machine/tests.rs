@@ -32,7 +32,7 @@ fn target() -> Target {
         hops: vec![hop("client", Direction::Tx), hop("server", Direction::Rx)],
     };
     let addresses = vec![(path.flow.from_address, path.flow.to_address)];
-    Target { path, addresses, userspace_ovs: BTreeSet::new() }
+    Target { path, addresses, userspace_ovs: BTreeSet::new(), tunnels: BTreeMap::new() }
 }
 
 fn features() -> Features {
