@@ -1,0 +1,196 @@
+//! `scripts/vmlab` as its users see it: output and exit status of a command, a prompt, an end in time, and what it says where
+//! something is missing. Few boots, since each takes seconds; what needs none gets none.
+
+mod lab;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+const CLONE: &str = env!("CARGO_MANIFEST_DIR");
+
+fn vmlab(args: &[&str], variables: &[(&str, &str)]) -> Child {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", "300", "scripts/vmlab"]).args(args).current_dir(CLONE);
+    command.env_remove("VMLAB_SECONDS").envs(variables.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("timeout starts")
+}
+
+fn done(args: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut child = vmlab(args, variables);
+    drop(child.stdin.take());
+    child.wait_with_output().expect("its output")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Is the machine there? `scripts/test` fetches it first.
+fn is_there() -> bool {
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
+    let there = Path::new(CLONE).join(target).join("vmlab/initrd").exists();
+    if !there {
+        lab::skip("the lab's machine is not there: scripts/vmlab fetch");
+    }
+    there
+}
+
+#[test]
+fn output_and_status_are_the_commands_and_the_end_is_in_time() {
+    if !is_there() {
+        return;
+    }
+    let script = "echo \"in the lab: $*\"; uname -r; ls -1 /sys/class/net; echo beside >&2; touch /usr/mark; exit 3";
+    let ran = done(&["run", "sh", "-c", script, "sh", "two words", "$HOME '"], &[]);
+    let said = text(&ran.stdout);
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        (lines[0], &lines[2..]),
+        ("in the lab: two words $HOME '", &["eth0", "eth1", "lo", "beside"][..]),
+        "{said}"
+    );
+    // The guest's kernel, and not this machine's; what is written there is gone.
+    let own = fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's release");
+    assert_ne!(lines[1], own.trim(), "{said}");
+    assert!(!Path::new("/usr/mark").exists());
+    // After the guest is ready, and before.
+    for (seconds, boot) in [("10", "180"), ("1", "180")] {
+        let ran = done(&["run", "sleep", "250"], &[("VMLAB_SECONDS", seconds), ("VMLAB_BOOT_SECONDS", boot)]);
+        assert_eq!(ran.status.code(), Some(97), "{seconds}: {ran:?}");
+        assert!(text(&ran.stderr).contains(&format!("ended after {seconds} s (VMLAB_SECONDS)")), "{ran:?}");
+    }
+    let ran = done(&["run", "true"], &[("VMLAB_BOOT_SECONDS", "1")]);
+    assert_eq!(ran.status.code(), Some(96), "{ran:?}");
+    assert!(text(&ran.stderr).contains("attempt 3 did not boot"), "{ran:?}");
+}
+
+/// A prompt ends in `# `; what is typed before it is there goes nowhere.
+#[test]
+fn a_shell_gives_a_prompt_and_its_status() {
+    if !is_there() {
+        return;
+    }
+    let mut shell = vmlab(&["shell"], &[]);
+    let (mut seen, mut byte) = (Vec::new(), [0]);
+    let mut output = shell.stdout.take().expect("piped");
+    while !seen.ends_with(b"# ") && output.read(&mut byte).is_ok_and(|read| read == 1) {
+        seen.push(byte[0]);
+    }
+    shell.stdin.as_mut().expect("piped").write_all(b"echo $((6 * 7)); exit 4\n").expect("the shell reads");
+    output.read_to_end(&mut seen).expect("its output");
+    let said = text(&seen);
+    assert!(said.lines().any(|line| line.trim_end().ends_with("42")), "{said}");
+    assert_eq!(shell.wait().expect("its status").code(), Some(4), "{said}");
+}
+
+#[test]
+fn what_is_not_asked_for_rightly_is_a_usage_error() {
+    for args in [&[][..], &["boot"], &["run"], &["--nics", "3"]] {
+        let ran = done(args, &[]);
+        assert_eq!(ran.status.code(), Some(2), "{args:?}: {ran:?}");
+        assert!(text(&ran.stderr).contains("see scripts/vmlab --help") || text(&ran.stderr).contains("See"), "{ran:?}");
+    }
+    let help = done(&["--help"], &[]);
+    assert!(help.status.success() && text(&help.stdout).contains("scripts/vmlab shell"), "{help:?}");
+}
+
+/// A folder of programs that stand in for those of the machine, and a target folder of its own.
+struct Stage(PathBuf);
+
+impl Stage {
+    fn new(name: &str, programs: &[(&str, &str)]) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vmlab-{name}-{}", std::process::id()));
+        fs::create_dir_all(folder.join("bin")).expect("a folder");
+        for (program, script) in programs {
+            let path = folder.join("bin").join(program);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a script");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its mode");
+        }
+        Self(folder)
+    }
+
+    fn fetch(&self) -> Output {
+        let path = format!("{}:{}", self.0.join("bin").display(), std::env::var("PATH").unwrap_or_default());
+        let target = self.0.join("target").display().to_string();
+        done(&["fetch"], &[("PATH", &path), ("CARGO_TARGET_DIR", &target)])
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// Without a mirror that has the kernel's source all else goes on, and it is said which tests will fail, and why.
+#[test]
+fn a_netdevsim_that_cannot_be_built_is_named_and_the_rest_goes_on() {
+    let stage = Stage::new(
+        "netdevsim",
+        &[
+            ("qemu-system-x86_64", "echo 'name \"igb\", bus PCI'"),
+            ("apt-get", "echo 'E: Unable to locate package linux-source' >&2; exit 100"),
+            ("dpkg-deb", "echo 6.12.1-1"),
+        ],
+    );
+    let lab = stage.0.join("target/vmlab");
+    fs::create_dir_all(&lab).expect("a folder");
+    for (file, text) in [("version", "6.12.1-amd64\n"), ("initrd", "x"), ("linux-image-6.12.1-amd64_1.deb", "x")] {
+        fs::write(lab.join(file), text).expect("a file");
+    }
+    let ran = stage.fetch();
+    let said = text(&ran.stderr);
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(said.contains("Unable to locate package linux-source"), "{said}");
+    assert!(said.contains("netdevsim could not be built") && said.contains("the tests of it will fail"), "{said}");
+    assert!(!lab.join("netdevsim").exists(), "what was fetched is thrown away");
+}
+
+#[test]
+fn a_qemu_without_the_nic_is_named() {
+    let programs = [
+        ("qemu-system-x86_64", "echo 'name \"e1000\", bus PCI'"),
+        ("apt-get", "echo 'E: no network' >&2; exit 100"),
+        ("sudo", "exit 1"),
+    ];
+    let ran = Stage::new("qemu", &programs).fetch();
+    let said = text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(5), "{ran:?}");
+    assert!(said.contains("igb") && said.contains("8.0 or newer"), "{said}");
+}
+
+/// What `Vagrantfile` describes is the machine of `scripts/vmlab`: NICs, wire, kernel, IOMMU, and the tests that are run there.
+#[test]
+fn vagrant_describes_the_same_machine() {
+    let read = |name: &str| fs::read_to_string(Path::new(CLONE).join(name)).expect("it is in the repository");
+    let (script, vagrant) = (read("scripts/vmlab"), read("Vagrantfile"));
+    // The number of NICs; one MAC each, by which the tests find them.
+    let number = script.split("nics=${VMLAB_NICS:-").nth(1).and_then(|rest| rest.split('}').next()).expect("a default");
+    assert!(vagrant.contains(&format!("{number}.times do |number|")), "{number} NICs");
+    let mac = "mac=52:54:00:82:57:6";
+    assert!(script.contains(&format!("{mac}$number")) && vagrant.contains(&format!("{mac}#{{number}}")));
+    assert!(vagrant.contains("52:54:00:82:57:6*) basename"), "the tests are told of the same");
+    // Of each line of QEMU's: the device without the names that only tie it to its neighbours.
+    for argument in ["pcie-root-port,id=", "hubport,id=wire", "hubid=0", "igb,bus=", ",netdev=wire", "intel-iommu"] {
+        assert!(script.contains(argument) && vagrant.contains(argument), "{argument}");
+    }
+    for word in ["q35", "intel_iommu=on iommu=pt", "linux-image-6.12-amd64", "linux-image-amd64", "igb", "igbvf"] {
+        assert!(script.contains(word) && vagrant.contains(word), "{word}");
+    }
+    let at = |text: &str, word: &str| text.find(word).expect("it was there a moment ago");
+    for text in [&script, &vagrant] {
+        let (first, second) = (at(text, "linux-image-6.12-amd64"), at(text, "linux-image-amd64"));
+        assert!(first < second, "the same kernel is preferred");
+    }
+    // The tests of these NICs run by the project's one command, which the page names too.
+    assert!(vagrant.contains("`scripts/test`") && vagrant.contains("export NETBENCH_SRIOV=$nics"));
+    let sriov = read("tests/sriov.rs");
+    assert!(sriov.contains("NETBENCH_SRIOV"));
+}
