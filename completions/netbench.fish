@@ -73,7 +73,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -s C -l congestio
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l flow-label -d 'IPv6 flow label of what is sent, 1 to 0xfffff; over IPv4 there is none' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l pacing-rate -d 'SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only)' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l pacing -d 'udp_stream with a rate: what keeps it, fq (the egress device\'s queueing discipline), timer, spin, or auto; the gaps that were achieved are reported' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l pacing -d 'Streams with a rate: what keeps it, fq (the egress device\'s queueing discipline) or auto, and for udp_stream timer or spin too; what did, and the gaps of datagrams, are reported' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l recv-lowat -d 'SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l sndbuf -d 'SO_SNDBUF of the sockets, over --socket-buffer' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r
@@ -330,7 +330,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s C -l conges
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l dscp -d 'Differentiated services code point of what is sent, 0 to 63' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l flow-label -d 'IPv6 flow label of what is sent, 1 to 0xfffff; over IPv4 there is none' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l pacing-rate -d 'SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only)' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l pacing -d 'udp_stream with a rate: what keeps it, fq (the egress device\'s queueing discipline), timer, spin, or auto; the gaps that were achieved are reported' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l pacing -d 'Streams with a rate: what keeps it, fq (the egress device\'s queueing discipline) or auto, and for udp_stream timer or spin too; what did, and the gaps of datagrams, are reported' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l recv-lowat -d 'SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l sndbuf -d 'SO_SNDBUF of the sockets, over --socket-buffer' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rcvbuf -d 'SO_RCVBUF of the sockets, over --socket-buffer' -r

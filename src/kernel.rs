@@ -26,12 +26,14 @@ pub mod rootless;
 
 pub mod capture;
 pub mod df_probe;
+mod egress;
 pub mod frame_probe;
 pub mod path_probe;
 pub mod qstats;
 pub mod quiet;
 pub mod snmp;
 
+pub use egress::{Egress, egress};
 pub use error::Error;
 pub use netns::Netns;
 pub use observe::{Wanted, congestion_controls, counters, machine, observe, root_qdisc};

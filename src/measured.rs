@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     interval::{StreamInterval, TcpInterval},
     io::{Mapped, ReceiveMode, SendMode, StreamIo, Tuning, Zerocopy},
-    pacing::{Paced, Pacing},
+    pacing::{Paced, Pacing, StreamPacer},
     verify::{Corruption, Verified},
 };
 

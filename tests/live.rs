@@ -66,6 +66,50 @@ fn the_view_shows_the_run_and_gives_the_terminal_back() {
     assert_eq!(lab.namespaces(), Vec::<String>::new());
 }
 
+/// Packets that the view says a hop dropped.
+fn drops(screen: &str, hop: &str) -> Option<u64> {
+    let line = screen.lines().find(|line| line.contains(hop))?;
+    line.split_once(" dropped")?.0.split_whitespace().last()?.parse().ok()
+}
+
+#[test]
+fn drops_stand_at_the_hop_that_dropped_and_every_cpu_is_there() {
+    let Some(lab) = lab("live-drops") else { return };
+    let file = lab.file(
+        "slow.toml",
+        "name = \"slow\"\nmtu = 1500\n[node.a]\n[node.b]\n[[link]]\nends = [\"a\", \"b\"]\nrate = \"20mbit\"\n",
+    );
+    let cpus: Vec<String> = lab
+        .sh("grep -o '^cpu[0-9]*' /proc/stat")
+        .lines()
+        .filter_map(|line| line.strip_prefix("cpu").filter(|number| !number.is_empty()).map(|n| format!("CPU{n:<3} ")))
+        .collect();
+    // A send buffer that holds more than the shaper's queue, so that the sender is not made to wait.
+    let args = ["run", &file, "--live", "--test", "udp_stream", "--rate", "200mbit", "--sndbuf", "8m"];
+    let more = ["--duration", "4s", "--rounds", "1"];
+    let mut pty = start(&lab, &[&args[..], &more].concat(), (100, 30 + cpus.len() as u16));
+    let of = |ns: &str| lab.namespaces().into_iter().find(|name| name.ends_with(ns)).expect("it is up");
+    let counted = |ns: &str| -> u64 {
+        let shown = lab.json_in(&of(ns), "tc -j -s qdisc show dev eth0");
+        shown.as_array().unwrap().iter().filter_map(|qdisc| qdisc["drops"].as_u64()).sum()
+    };
+    let screen = pty.shows("drops at the sender's hop", |screen| {
+        has_rate(screen) && drops(screen, "a/eth0 tx").is_some_and(|drops| drops > 100)
+    });
+    let (shown, kernel) = (drops(&screen, "a/eth0 tx").unwrap(), counted("a"));
+    // What the view shows was counted a moment ago.
+    assert!(shown <= kernel, "{shown} shown, the kernel counted {kernel}\n{screen}");
+    assert_eq!((drops(&screen, "b/eth0 rx"), counted("b")), (Some(0), 0), "{screen}");
+    let later = pty.shows("more drops", |screen| drops(screen, "a/eth0 tx").is_some_and(|now| now > shown + 100));
+    for cpu in &cpus {
+        assert!(later.contains(cpu.as_str()), "no {cpu:?}\n{later}");
+    }
+    assert_eq!(pty.ends(), (Some(0), None));
+    pty.is_given_back();
+    let report = pty.screen();
+    assert!(report.contains("queueing discipline"), "{report}");
+}
+
 #[test]
 fn no_color_is_honored() {
     let Some(lab) = lab("live-no-color") else { return };

@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    egress,
     frame::{self, FrameError},
     message::{BUILD, FromDriver, FromWorker, PROTOCOL},
 };
@@ -205,9 +206,11 @@ impl<W: Write, G: FnMut()> Worker<W, G> {
         let Some(Job::Running(run)) = self.jobs.remove(&job) else { return Ok(()) };
         let Run { running, sampler } = *run;
         let opened_ns = running.sample().opened_ns;
+        let spec = running.spec().clone();
         let message = match running.collect() {
             Ok(mut side) => {
                 sampler.close(&mut side);
+                egress::tell(&spec, &mut side);
                 FromWorker::Result { job, side, opened_ns }
             }
             Err(error) => FromWorker::Error { job: Some(job), what: error.to_string() },

@@ -1,10 +1,10 @@
-//! `--pacing fq` and `auto`: is there an fq queueing discipline where the datagrams of a run leave?
+//! `--pacing fq` and `auto`: is there an fq queueing discipline where the payload of a run leaves?
 
 use super::outcome::CannotHere;
 use crate::{
     apply::{ApplyError, world::World},
     kernel,
-    measured::{Pacing, Tuning},
+    measured::{Pacing, Test, Tuning},
     plan::desired::FlowPath,
 };
 
@@ -12,10 +12,18 @@ use crate::{
 ///
 /// # Errors
 /// `fq` was asked for and is not there.
-pub fn settle(tuning: &mut Tuning, world: &World, flows: &[FlowPath]) -> anyhow::Result<()> {
+pub fn settle(tuning: &mut Tuning, tests: &[Test], world: &World, flows: &[FlowPath]) -> anyhow::Result<()> {
     let Some(asked @ (Pacing::Fq | Pacing::Auto)) = tuning.pacer else { return Ok(()) };
-    for path in flows {
-        let lacks = match path.hops.first() {
+    let paced = || tests.iter().filter(|test| asked.fits(**test));
+    let forward = paced().any(|test| !test.is_reverse());
+    let backward = paced().any(|test| test.is_reverse() || test.is_bidirectional());
+    let ends = flows.iter().flat_map(|path| {
+        [(forward, path, path.hops.first()), (backward, path, path.hops.last())]
+            .into_iter()
+            .filter(|(sends, ..)| *sends)
+    });
+    for (_, path, hop) in ends {
+        let lacks = match hop {
             None => Some(format!("{} → {} crosses no interface of the topology", path.flow.from, path.flow.to)),
             Some(hop) => {
                 let kind = match world.get(&hop.at.ns) {
@@ -32,11 +40,7 @@ pub fn settle(tuning: &mut Tuning, world: &World, flows: &[FlowPath]) -> anyhow:
         };
         match lacks {
             Some(lacks) if asked == Pacing::Fq => {
-                return Err(CannotHere(format!(
-                    "--pacing fq: {lacks}, and only fq spaces datagrams by SO_MAX_PACING_RATE; take timer, spin or auto, or \
-                     give it fq (`tc qdisc replace dev … root fq`, needs CONFIG_NET_SCH_FQ)"
-                ))
-                .into());
+                return Err(no_fq(&lacks).into());
             }
             Some(_) => return Ok(()),
             None => {}
@@ -44,4 +48,12 @@ pub fn settle(tuning: &mut Tuning, world: &World, flows: &[FlowPath]) -> anyhow:
     }
     tuning.pacer = Some(Pacing::Fq);
     Ok(())
+}
+
+/// `fq` is not there: why, and what to do.
+pub fn no_fq(lacks: &str) -> CannotHere {
+    CannotHere(format!(
+        "--pacing fq: {lacks}, and only fq spaces datagrams by SO_MAX_PACING_RATE; take timer, spin or auto, or \
+         give it fq (`tc qdisc replace dev … root fq`, needs CONFIG_NET_SCH_FQ); a TCP stream with --rate spaces itself without"
+    ))
 }

@@ -228,7 +228,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             record.warnings.extend(rates::check(profile, &flows, &known)?);
         }
         options.rates = known;
-        super::pacing::settle(&mut options.tuning, &world, &flows)?;
+        super::pacing::settle(&mut options.tuning, &options.tests, &world, &flows)?;
         prove::carrier(&world, &loaded.desired)?;
         line.say("proving what switches and NICs were told");
         record.settings = prove::enforcement(&world, &loaded.desired)?;

@@ -12,13 +12,14 @@ use super::{
     tuning::TuningArgs,
 };
 use crate::{
+    agent::egress,
     apply::interrupt,
     experiment::{
         between::{self, Target},
         options::{Asked, Options},
     },
     kernel,
-    measured::{Pacing, ReceiveMode, SendMode},
+    measured::{Pacing, ReceiveMode, SendMode, Test},
     record::{RunRecord, TopologyRef},
     remote::{self, RemoteError, Secret},
     report,
@@ -131,6 +132,13 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         here: machine.hostname.clone(),
         cpus: args.cpus.clone(),
     };
+    let sends = |test: &Test| Pacing::Fq.fits(*test) && !test.is_reverse();
+    if options.tuning.pacer == Some(Pacing::Fq)
+        && options.tests.iter().any(sends)
+        && let Some(lacks) = target.addresses.first().and_then(|at| egress::without_fq(at.ip()))
+    {
+        return Err(super::pacing::no_fq(&lacks).into());
+    }
     let topology = TopologyRef::none();
     let mut record = RunRecord::new(jiff::Timestamp::now(), command_line(), topology, machine);
     let mut line = if args.live { Display::live(super::signals()) } else { Display::default() };
@@ -164,11 +172,6 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         anyhow::bail!("{name} is for `netbench run`: a server takes one test at a time and no raw frames");
     }
     let tuning = args.tuning.tuning();
-    if tuning.pacer == Some(Pacing::Fq) {
-        anyhow::bail!(
-            "--pacing fq is for `netbench run`, which sees the queueing discipline of the egress device: take timer, spin or auto here"
-        );
-    }
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,

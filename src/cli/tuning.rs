@@ -26,8 +26,8 @@ pub struct TuningArgs {
     /// SO_MAX_PACING_RATE of each socket (datagrams: honoured by the fq qdisc only).
     #[arg(long, value_name = "RATE")]
     pacing_rate: Option<BitRate>,
-    /// udp_stream with a rate: what keeps it, fq (the egress device's queueing discipline), timer, spin, or auto; the gaps that were
-    /// achieved are reported.
+    /// Streams with a rate: what keeps it, fq (the egress device's queueing discipline) or auto, and for udp_stream timer or
+    /// spin too; what did, and the gaps of datagrams, are reported.
     #[arg(long, value_name = "HOW")]
     pacing: Option<Pacing>,
     /// SO_RCVLOWAT: a receiver of a byte stream sleeps until that much is there.

@@ -14,6 +14,7 @@ use super::{
     summary,
 };
 use crate::{
+    agent::egress,
     measured::{Interval, StreamInterval},
     plan::desired::{FlowPath, NsId},
     record::{PathVerdict, PeerRecord, RunRecord},
@@ -142,7 +143,10 @@ fn measure(
     tell: Tell<'_>,
     interrupt: &AtomicBool,
 ) -> Result<Outcome, RemoteError> {
-    let here = Spec { cpus: target.cpus.as_ref().map(|cpus| cpus.0.clone()), ..spec.clone() };
+    let sends = !spec.test.is_reverse();
+    let here =
+        if sends { egress::settled(spec, connection.server.ip()).map_err(RemoteError::Failed)? } else { spec.clone() };
+    let here = Spec { cpus: target.cpus.as_ref().map(|cpus| cpus.0.clone()), ..here };
     connection.run(&here, spec, tell, interrupt)
 }
 

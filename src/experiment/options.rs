@@ -211,8 +211,10 @@ impl Options {
             return Err(traffic::Error::Spec(what));
         }
         if let Some(pacer) = self.tuning.pacer {
-            let hint = match (idle(&|test| test == Test::UdpStream), self.rate.map(drop).or(self.profile.map(drop))) {
-                (true, _) => "is for udp_stream (a TCP stream with --rate is paced by the kernel)",
+            let by_kernel = pacer.fits(Test::TcpStream);
+            let hint = match (idle(&|test| pacer.fits(test)), self.rate.map(drop).or(self.profile.map(drop))) {
+                (true, _) if by_kernel => "is for udp_stream and TCP streams",
+                (true, _) => "is for udp_stream (a TCP stream with --rate is paced by the kernel: fq or auto)",
                 (false, None) => "keeps a rate: say which with --rate",
                 (false, Some(_)) => "",
             };
@@ -326,7 +328,7 @@ impl Options {
             dont_fragment: length.0 <= full_datagram(flow),
             send: self.send.filter(|mode| mode.fits(test)).unwrap_or(SendMode::usual(test)),
             receive: self.receive.filter(|mode| mode.fits(test)).unwrap_or(ReceiveMode::usual(test)),
-            tuning: Tuning { pacer: self.tuning.pacer.filter(|_| test == Test::UdpStream), ..self.tuning.clone() },
+            tuning: Tuning { pacer: self.tuning.pacer.filter(|pacer| pacer.fits(test)), ..self.tuning.clone() },
             frames: traffic::FrameEnds::default(),
         }
     }

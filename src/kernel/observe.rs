@@ -66,10 +66,12 @@ impl Wanted {
     }
 }
 
-/// Kind of the root queueing discipline of an interface, such as `fq` or `noqueue`; none where there is no such interface.
+/// Kind of the root queueing discipline of an interface, such as `fq` or `noqueue`, and of `mq` that of its queues where they have
+/// the same; none where there is no such interface.
 pub fn root_qdisc(ns: &Netns, name: &IfName) -> Result<Option<String>> {
     let failed = |failure| Operation::of("read", "links", ns.label()).failed(failure);
-    Ok(rows(ns).map_err(failed)?.into_iter().find(|row| row.name == *name).map(|row| row.qdisc))
+    let Some(row) = rows(ns).map_err(failed)?.into_iter().find(|row| row.name == *name) else { return Ok(None) };
+    super::qdisc::effective(ns, row.link.index, row.qdisc).map(Some).map_err(failed)
 }
 
 /// Reads a namespace. Tables that cannot hold anything (forwarding entries without a VXLAN device, say) are not read.

@@ -3,7 +3,7 @@
 //! Rates go as 64 bits (`TCA_*_RATE64`) always: 34 Gbit/s and more do not fit the 32-bit bytes per second of the older
 //! structures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Result,
@@ -234,6 +234,22 @@ pub(super) fn roots(ns: &Netns) -> Result<BTreeMap<u32, ObservedQdisc>, Failure>
         qdisc.rate_bytes = classes.iter().find_map(|body| class_rate(body));
     }
     Ok(found)
+}
+
+/// The kind that what leaves by a device meets: of `mq`, whose hardware queues have one each, that of all of them when they agree.
+pub(super) fn effective(ns: &Netns, index: u32, root: String) -> Result<String, Failure> {
+    if root != "mq" {
+        return Ok(root);
+    }
+    let bodies = ns.route().dump(RTM_GETQDISC, &header(0, 0, 0))?;
+    let kinds: BTreeSet<String> = bodies.iter().filter_map(|body| below_root(body, index)).collect();
+    Ok(if kinds.len() == 1 { kinds.into_iter().next().unwrap_or(root) } else { root })
+}
+
+/// Kind of a qdisc of the device that hangs below another.
+fn below_root(body: &[u8], index: u32) -> Option<String> {
+    let is_below = u32_at(body, 4)? == index && u32_at(body, 12)? != ROOT;
+    if is_below { Some(text(find(body.get(HEADER..)?, TCA_KIND)?)) } else { None }
 }
 
 /// Packets that the root qdiscs of a namespace dropped, by ifindex.

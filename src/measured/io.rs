@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Paced, Pacing, Test};
+use super::{Paced, Pacing, StreamPacer, Test};
 use crate::units::{BitRate, ByteSize};
 
 /// How a sender hands its payload over.
@@ -240,6 +240,9 @@ pub struct StreamIo {
     /// How evenly a sender of datagrams with a rate sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paced: Option<Paced>,
+    /// What spaces the segments of a sender of a byte stream with a rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paced_by: Option<StreamPacer>,
 }
 
 /// What a receiver by `TCP_ZEROCOPY_RECEIVE` got, warm-up included, until it gave up where it did.

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::Test;
+
 /// What keeps the rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -21,6 +23,11 @@ pub enum Pacing {
 impl Pacing {
     /// Every one.
     pub const ALL: [Self; 4] = [Self::Auto, Self::Fq, Self::Timer, Self::Spin];
+
+    /// May it keep the rate of this test? A byte stream is paced by the kernel.
+    pub fn fits(self, test: Test) -> bool {
+        test == Test::UdpStream || (test.is_byte_stream() && matches!(self, Self::Fq | Self::Auto))
+    }
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -45,6 +52,16 @@ impl FromStr for Pacing {
         let names = Self::ALL.map(Self::name).join(", ");
         Self::ALL.into_iter().find(|way| way.name() == text).ok_or_else(|| format!("it is one of {names}"))
     }
+}
+
+/// What spaces the segments of a TCP stream with `SO_MAX_PACING_RATE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamPacer {
+    /// The fq queueing discipline of the egress device.
+    Fq,
+    /// TCP's own timer, since there is no fq.
+    Tcp,
 }
 
 /// How evenly a sender with a rate really sent, without its warm-up. A gap lies between two datagrams that follow each other,

@@ -20,7 +20,10 @@ use super::{
     talk::{Heard, Talk, how},
 };
 use crate::{
-    agent::frame::{self, FrameError},
+    agent::{
+        egress,
+        frame::{self, FrameError},
+    },
     facts::Machine,
     measured::{Interval, Side, StreamInterval},
     traffic::{self, Client, JobSampler, Running, SenderTotals, Spec},
@@ -300,6 +303,7 @@ impl Connection {
                     match running.collect() {
                         Ok(mut side) => {
                             sampler.close(&mut side);
+                            egress::tell(spec, &mut side);
                             let total =
                                 |s: &crate::measured::Stream| SenderTotals { sent: s.units, elapsed_ns: s.elapsed_ns };
                             let totals = side.streams.iter().map(total).collect();

@@ -21,6 +21,7 @@ use super::{
     talk::{Heard, Talk, how},
 };
 use crate::{
+    agent::egress,
     measured::{Side, Test},
     traffic::{self, JobSampler, Role, Running, Spec},
 };
@@ -250,6 +251,11 @@ impl Session {
         let streams = if spec.streams == 1 { "1 stream".to_owned() } else { format!("{} streams", spec.streams) };
         let asked = format!("{} for {}, {streams}", spec.test, spec.duration);
         let prepared = self.house.bounds.admit(spec).and_then(|admitted| {
+            let sends = admitted.spec.test.is_reverse() || admitted.spec.test.is_bidirectional();
+            let lacks = egress::settled(&admitted.spec, self.peer.ip()).err().filter(|_| sends);
+            if let Some(lacks) = lacks {
+                return Err(format!("--pacing fq: the server's {lacks}"));
+            }
             let cookie = Secret::random().map_err(|error| format!("make a cookie: {error}"))?;
             let listeners = if admitted.spec.test.is_per_connection() {
                 (0..admitted.spec.streams)
@@ -361,10 +367,12 @@ impl Session {
         let state = std::mem::replace(&mut self.state, State::Idle { since: Instant::now() });
         let State::Running(run) = state else { return Next::On };
         let Run { running, sampler, .. } = *run;
-        let test = running.spec().test;
+        let spec = running.spec().clone();
+        let test = spec.test;
         match running.collect() {
             Ok(mut side) => {
                 sampler.close(&mut side);
+                egress::tell(&spec, &mut side);
                 self.tests += 1;
                 self.tell(&outcome(test, &side));
                 self.say(&FromServer::Result { side });

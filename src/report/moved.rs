@@ -1,7 +1,7 @@
 //! How the bytes were moved, where it is not the plain way, and what `--io auto` found.
 
 use crate::{
-    measured::{Pacing, ReceiveMode, SendMode, Stream},
+    measured::{Pacing, ReceiveMode, SendMode, Stream, StreamPacer},
     record::{IoTry, TestRecord},
     report::quantity::time,
     units::ByteSize,
@@ -33,7 +33,7 @@ pub fn moved(sender: &Stream, receiver: &Stream) -> Vec<String> {
 pub fn paced(sender: &Stream) -> Vec<String> {
     let Some((by, paced)) = sender.io.as_ref().and_then(|io| io.paced.as_ref()).and_then(|it| Some((it.by?, it)))
     else {
-        return Vec::new();
+        return sender.io.as_ref().and_then(|io| io.paced_by).map(by_kernel).into_iter().collect();
     };
     let ns = |nanos: u64| time(nanos as f64);
     let mut said = vec![format!("kept by {by}")];
@@ -46,6 +46,13 @@ pub fn paced(sender: &Stream) -> Vec<String> {
         said.push(format!("{} datagrams missed", paced.missed));
     }
     said
+}
+
+fn by_kernel(pacer: StreamPacer) -> String {
+    match pacer {
+        StreamPacer::Fq => "spaced by fq".to_owned(),
+        StreamPacer::Tcp => "spaced by TCP itself, without fq".to_owned(),
+    }
 }
 
 /// What `--io auto` chose, and how it compares with the plain way.

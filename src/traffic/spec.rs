@@ -190,8 +190,8 @@ impl Spec {
         if !self.send.fits(self.test) || !self.receive.fits(self.test) {
             return no(format!("{} cannot send by {} and receive by {}", self.test, self.send, self.receive));
         }
-        if let Some(pacer) = self.tuning.pacer.filter(|_| self.test != Test::UdpStream) {
-            return no(format!("{} is not paced by {pacer}: only UDP_STREAM is", self.test));
+        if let Some(pacer) = self.tuning.pacer.filter(|pacer| !pacer.fits(self.test)) {
+            return no(format!("{} is not paced by {pacer}", self.test));
         }
         if let Err(what) = self.tuning.check() {
             return no(what);

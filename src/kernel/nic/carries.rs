@@ -2,25 +2,11 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_route::route::{RouteAttribute, RouteMessage};
-
 use super::observe;
 use crate::{
-    kernel::{
-        Result,
-        error::Operation,
-        link::family_of,
-        netlink::{
-            Failure,
-            nla::{find, u32_at},
-        },
-        netns::Netns,
-    },
+    kernel::{Result, egress, error::Operation, netlink::Failure, netns::Netns},
     units::IfName,
 };
-
-const RTM_GETROUTE: u16 = 26;
-const RTA_OIF: u16 = 4;
 
 /// Does a default route of any table go out by the device, or by the bridge or bond that it is a port of?
 pub fn carries_default_route(ns: &Netns, ifname: &IfName) -> Result<bool> {
@@ -54,18 +40,7 @@ fn leads_to(ns: &Netns, ifname: &IfName, peer: IpAddr) -> Result<bool> {
     let failed =
         |failure| Operation::of(format!("look up the route to {peer} for"), ifname, ns.label()).failed(failure);
     let own = indexes(ns, ifname).map_err(failed)?;
-    let mut message = RouteMessage::default();
-    message.header.address_family = family_of(peer);
-    message.header.destination_prefix_length = if peer.is_ipv4() { 32 } else { 128 };
-    message.attributes.push(RouteAttribute::Destination(peer.into()));
-    match ns.route().send(RTM_GETROUTE, 0, &message) {
-        Ok(answer) => {
-            let oif = answer.first().and_then(|body| u32_at(find(body.get(12..)?, RTA_OIF)?, 0));
-            Ok(oif.is_some_and(|index| own.contains(&index)))
-        }
-        Err(failure) if matches!(failure.errno(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH)) => Ok(false),
-        Err(failure) => Err(failed(failure)),
-    }
+    Ok(egress::route(ns, peer).map_err(failed)?.is_some_and(|index| own.contains(&index)))
 }
 
 /// Indexes of the device and of its master.
