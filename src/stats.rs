@@ -123,6 +123,8 @@ fn coefficient_of_variation(samples: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use statrs::distribution::{Binomial, DiscreteCDF};
+
     use super::*;
 
     fn ramp(n: usize) -> Vec<f64> {
@@ -147,6 +149,19 @@ mod tests {
             let interval = spread(&ramp(n)).unwrap().interval.unwrap();
             assert_eq!((interval.low, interval.high), (low, high), "n = {n}");
             assert!((interval.coverage - coverage).abs() < 1e-6, "n = {n}: {}", interval.coverage);
+        }
+    }
+
+    /// The ranks of a binomial distribution of one half: the innermost pair that leaves at most 2.5 % on either side.
+    #[test]
+    fn interval_ranks_agree_with_statrs() {
+        for n in 6..=400_u64 {
+            let below = |rank: u64| Binomial::new(0.5, n).unwrap().cdf(rank - 1);
+            let interval = spread(&ramp(n as usize)).unwrap().interval.unwrap();
+            let (low, high) = (interval.low as u64, interval.high as u64);
+            assert_eq!(low + high, n + 1);
+            assert!((interval.coverage - (1.0 - 2.0 * below(low))).abs() < 1e-9, "n = {n}: {}", interval.coverage);
+            assert!(interval.coverage >= 0.95 && 1.0 - 2.0 * below(low + 1) < 0.95, "n = {n}: {interval:?}");
         }
     }
 

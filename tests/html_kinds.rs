@@ -265,6 +265,10 @@ fn verify(pages: &mut Pages) {
     // On paper nothing can be clicked: every check stands there in words.
     browser.call("Emulation.setEmulatedMedia", json!({"media": "print"}));
     browser.value("dispatchEvent(new Event('beforeprint'))");
+    let verdicts = "[...document.querySelectorAll('button.v')].every(b => b.checkVisibility() && b.getBoundingClientRect().width > 20)";
+    assert_eq!(browser.value(verdicts), true, "the matrix has its verdicts on paper too");
+    let only_on_a_screen = "[...document.querySelectorAll('nav, #expand, .screen')].some(e => e.checkVisibility())";
+    assert_eq!(browser.value(only_on_a_screen), false);
     let paper = browser.value("document.body.innerText");
     assert!(paper.as_str().is_some_and(|paper| paper.matches("super-packets differ").count() == 2), "{paper}");
     browser.value("dispatchEvent(new Event('afterprint'))");

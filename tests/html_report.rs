@@ -71,7 +71,7 @@ fn a_browser_shows_it_and_finds_nothing_wrong() {
     // The answer comes first, and says each median.
     assert_eq!(browser.value("document.querySelectorAll('#answer tbody tr').length"), 3);
     let answer = browser.value("document.querySelector('#answer').textContent");
-    for word in ["TCP_STREAM", "TCP_RR", "UDP_STREAM", "bit/s", "trans/s", "(96 %)"] {
+    for word in ["TCP_STREAM", "TCP_RR", "UDP_STREAM", "bit/s", "trans/s", "(96\u{a0}%)"] {
         assert!(answer.as_str().expect("it is there").contains(word), "{word}: {answer}");
     }
     let charts = [

@@ -306,6 +306,14 @@ fn a_card_that_was_not_told_a_tunnels_port_is_named() {
         assert_eq!(row["verdict"], "PASS", "{row}");
         assert!(row["evidence"].as_str().is_some_and(|text| text.starts_with("it was told vxlan 4789")), "{row}");
     }
+    // With the feature on and off, what comes in the tunnel comes right.
+    let json = lab.netbench(&["offload", "verify", &file, "--only", "tunnel-rx", "--json"]).ok().json();
+    for device in [format!("hl/{port}"), format!("hr/{other}")] {
+        let is = |row: &&Value| row["check"] == "tunnel-rx" && row["device"] == device;
+        let row = json["checks"].as_array().and_then(|rows| rows.iter().find(is));
+        let row = row.unwrap_or_else(|| panic!("{device}: {json:#}"));
+        assert_eq!(row["verdict"], "PASS", "{row:#}");
+    }
     // Its driver refuses the port, once: the feature is on all the same.
     let feature = "rx-udp_tunnel-port-offload";
     let folder = "/sys/kernel/debug/netdevsim/netdevsim10/ports/0/udp_ports";

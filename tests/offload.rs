@@ -28,19 +28,10 @@ fn verdicts<'j>(json: &'j serde_json::Value, check: &str) -> Vec<(&'j str, &'j s
     rows.map(|row| (row["device"].as_str().unwrap_or("path"), row["verdict"].as_str().expect("a verdict"))).collect()
 }
 
-/// A fault that comes of a busy machine is gone at the next try; one that stays is one.
+/// What is right passes at the first try, however busy the machine is.
 #[track_caller]
 fn verified(lab: &Lab, args: &[&str]) -> Done {
-    let args = [&["offload", "verify"], args].concat();
-    let mut done = lab.netbench(&args);
-    for _ in 0..2 {
-        if done.code == Some(0) {
-            break;
-        }
-        eprintln!("again: {done}");
-        done = lab.netbench(&args);
-    }
-    done.ok()
+    lab.netbench(&[&["offload", "verify"], args].concat()).ok()
 }
 
 #[test]
@@ -163,6 +154,22 @@ fn what_segmentation_saves_is_stated_with_its_interval() {
         row["verdict"] == "PASS" && evidence.starts_with("saves ") && evidence.contains(" % of CPU time (95 %: ")
     });
     assert!(stated, "{said}");
+    // A bundle of datagrams costs less than each by itself. Checksums are a matter of a few percent: stated, whichever way.
+    let stated = lab::eventually(std::time::Duration::from_secs(30), || {
+        let json = record(&verified(&lab, &["veth", "--only", "tx-checksum,uso", "--json"]));
+        said = format!("{json:#}");
+        let rows = json["checks"].as_array().expect("checks");
+        let is_it = |row: &&serde_json::Value, check: &str| row["check"] == check && row["device"] == "client/eth0";
+        let row =
+            |check: &str| rows.iter().find(|row| is_it(row, check)).unwrap_or_else(|| panic!("no {check}: {said}"));
+        let sums = row("tx-checksum-cpu")["evidence"].as_str().unwrap_or_default();
+        assert!(
+            sums.contains("with it off, with tx-tcp-segmentation, tx-tcp6-segmentation off; 6 rounds each"),
+            "{said}"
+        );
+        row("uso-cpu")["verdict"] == "PASS"
+    });
+    assert!(stated, "{said}");
     let json = record(&lab.netbench(&["offload", "verify", "veth", "--only", "rss", "--json"]).ok());
     assert_eq!(verdicts(&json, "rss"), [("server/eth0", "SKIP"), ("client/eth0", "SKIP")], "{json:#}");
     assert!(json.to_string().contains("the device has no receive-side scaling"), "{json:#}");
@@ -242,6 +249,8 @@ fn open_vswitch_in_user_space_that_leaks_partial_checksums_is_named_with_its_cur
     if let Err(error) = schema::conforms("offload-bisect", &json) {
         panic!("{error}");
     }
+    let trials = json["trials"].as_array().map_or(0, Vec::len);
+    assert!(trials < 40, "each of {trials} measurements waits half a second where nothing passes");
     let culprits: Vec<&str> =
         json["culprits"].as_array().expect("culprits").iter().filter_map(|c| c.as_str()).collect();
     assert_eq!(culprits, ["client/eth0 tx-checksum-ip-generic off", "server/eth0 tx-checksum-ip-generic off"]);

@@ -195,6 +195,20 @@ fn search_finds_the_rate_of_a_shaper() {
     panic!("not within 7 % of the shaper's rate: {last:#}");
 }
 
+/// Far more than can be had is asked for first, and all places under way are taken at once: what is answered all the same is where
+/// it goes on.
+#[test]
+fn search_of_requests_ends_near_what_can_be_had() {
+    let Some(lab) = Lab::new("search-requests") else { return };
+    let args = ["search", "veth", "--test", "udp_rr", "--duration", "60ms", "--max-loss", "1%", "--p99", "200ms"];
+    let report = json(&lab, "search", &args);
+    let trials = list(&report["trials"]);
+    let most = trials.iter().filter_map(|trial| trial["arrived"].as_f64()).fold(0.0, f64::max);
+    assert!(trials.iter().all(|trial| trial["offered"].as_f64() > Some(0.0)), "{report:#}");
+    let lower = report["lower"].as_f64().expect("some load fits");
+    assert!(lower > most / 20.0, "{lower} of {most}: {report:#}");
+}
+
 #[test]
 fn search_refuses_what_it_cannot_do() {
     let Some(lab) = Lab::new("search-refuse") else { return };

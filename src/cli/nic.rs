@@ -197,11 +197,11 @@ fn one_function(function: &Function) -> String {
     format!("{is}{representor}; {}", settings.join(", "))
 }
 
-/// A line, or several of at most 100 columns.
+/// A line, or several of at most 80 columns.
 fn wrapped(name: &str, value: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = vec![String::new()];
     for word in value.split(' ') {
-        let full = lines.last().is_some_and(|line| !line.is_empty() && width + 2 + line.len() + word.len() >= 100);
+        let full = lines.last().is_some_and(|line| !line.is_empty() && width + 2 + line.len() + word.len() >= 80);
         if full {
             lines.push(String::new());
         }

@@ -277,7 +277,8 @@ fn judge(round: &RoundRecord, test: Test, load: f64, args: &Args) -> anyhow::Res
         let done = round.client.units_per_second();
         let share = |part: u64| if asked > 0 { part as f64 / asked as f64 } else { 1.0 };
         // What went late was offered later: the generator's limit, as long as it is not the answer that was waited for.
-        (load * (1.0 - share(missed)), done, share(unanswered))
+        // What was answered was offered for certain, also where all places under way are taken and the schedule starves.
+        ((load * (1.0 - share(missed))).max(done.min(load)), done, share(unanswered))
     };
     let p99_us = round.client.latency.filter(|_| test.is_rr()).map(|latency| latency.p99_ns as f64 / 1e3);
     let in_time = match (args.p99, p99_us) {

@@ -17,10 +17,14 @@ mod tune;
 
 use markup::Html;
 
-use crate::record::{
-    FlowRecord, TestRecord,
-    history::Past,
-    kept::{Kept, Kind},
+use super::quantity;
+use crate::{
+    record::{
+        FlowRecord, TestRecord, Unit,
+        history::Past,
+        kept::{Kept, Kind},
+    },
+    stats::Spread,
 };
 
 const STYLE: &str = include_str!("html/style.css");
@@ -98,14 +102,15 @@ fn body(html: &mut Html, kept: &Kept, run: Option<i64>, history: &[Past]) {
     setup::all(html, kept);
 }
 
-/// Links to the sections, and the button that opens all evidence.
-fn sections(html: &mut Html, all: &[(&'static str, &'static str)]) {
+/// An interval that breaks before its coverage, and nowhere else.
+fn interval(spread: &Spread, unit: Unit) -> String {
+    quantity::interval(spread, unit).replace(' ', "\u{a0}").replace("\u{a0}(", " (")
+}
+
+/// Where the links to the sections go once all of them are written, and the button that opens all evidence.
+fn sections(html: &mut Html) {
     html.within("nav", &[("aria-label", "Sections")], |h| {
-        h.within("ul", &[], |h| {
-            for (anchor, name) in all {
-                h.within("li", &[], |h| h.leaf("a", &[("href", anchor)], name));
-            }
-        });
+        h.contents();
         h.leaf(
             "button",
             &[("id", "expand"), ("type", "button"), ("aria-pressed", "false"), ("hidden", "hidden")],
@@ -152,6 +157,11 @@ mod tests {
         assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>"));
         assert_eq!(page.matches("<script").count(), 1, "our own");
         assert!(page.contains("&lt;script&gt;alert(1)"));
+        // Every section has its link.
+        let sections: Vec<&str> = page.split("<h2 id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(sections.contains(&"figures") && sections.contains(&"setup"), "{sections:?}");
+        let links: Vec<String> = sections.iter().map(|id| format!("<li><a href=\"#{id}\">")).collect();
+        assert!(links.iter().all(|link| page.matches(link).count() == 1), "{page}");
         assert!(!page.contains("http://") && !page.contains("https://"), "nothing is fetched");
     }
 }

@@ -41,15 +41,20 @@ pub fn figure(value: f64, figure: Figure) -> String {
 /// `23.10 – 23.70 Gbit/s (93 %)`; without an interval the range, and that it is one.
 pub fn interval(spread: &Spread, unit: Unit) -> String {
     match spread.interval {
-        Some(i) => {
-            let (low, high) = (headline(i.low, unit), headline(i.high, unit));
-            format!("{low} – {high} ({:.0} %)", (i.coverage * 100.0).floor())
-        }
-        None if spread.samples > 1 => {
-            format!("range {} – {}", headline(spread.min, unit), headline(spread.max, unit))
-        }
+        Some(i) => format!("{} ({:.0} %)", between(i.low, i.high, unit), (i.coverage * 100.0).floor()),
+        None if spread.samples > 1 => format!("range {}", between(spread.min, spread.max, unit)),
         None => "one round".to_owned(),
     }
+}
+
+/// Two figures, with one unit where it is the same.
+fn between(low: f64, high: f64, unit: Unit) -> String {
+    let (low, high) = (headline(low, unit), headline(high, unit));
+    let shared = match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, of_low)), Some((_, of_high))) if of_low == of_high => number,
+        _ => low.as_str(),
+    };
+    format!("{shared} – {high}")
 }
 
 /// As `text`, with no more than `room` characters.
@@ -63,6 +68,13 @@ pub fn cut(text: &str, room: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interval_has_one_unit_where_it_can() {
+        let text = |low, high| between(low, high, Unit::BitsPerSecond);
+        assert_eq!(text(23.1e9, 23.7e9), "23.10 – 23.70 Gbit/s");
+        assert_eq!(text(923.1e6, 1.7e9), "923.10 Mbit/s – 1.70 Gbit/s");
+    }
 
     #[test]
     fn figures_fit() {

@@ -107,11 +107,21 @@ impl Browser {
             "[...document.querySelectorAll('svg')].every(s => s.getAttribute('role') === 'img' && s.getAttribute('aria-label').length > 5)",
             "[...document.querySelectorAll('table')].every(t => t.caption && t.querySelectorAll('th[scope=col]').length > 1)",
             "[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href')))",
+            "[...document.querySelectorAll('h2')].every(h => document.querySelectorAll(`nav a[href='#${h.id}']`).length === 1)",
             "[...document.querySelectorAll('.scroll')].every(s => s.tabIndex === 0)",
             "new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size === document.querySelectorAll('[id]').length",
         ] {
             assert_eq!(self.value(truth), true, "{truth}");
         }
+        // What is wider than a phone scrolls by itself, and never the page.
+        for width in [390, 1000] {
+            let metrics = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false});
+            self.call("Emulation.setDeviceMetricsOverride", metrics);
+            let beyond = "[...document.querySelectorAll('main *')].filter(e => e.checkVisibility() && !e.closest('.scroll, [popover]') \
+                          && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 200))";
+            assert_eq!(self.value(beyond), json!([]), "cut off at {width} pixels");
+        }
+        self.call("Emulation.clearDeviceMetricsOverride", json!({}));
         let drawings = self.value("document.querySelectorAll('svg').length").as_u64();
         let tree = self.call("Accessibility.getFullAXTree", json!({}));
         let role = |role: &str| {

@@ -32,13 +32,14 @@ pub fn by_device(flips: &[Flip]) -> BTreeMap<LinkRef, BTreeMap<String, bool>> {
     devices
 }
 
-/// Everything that can be flipped on the targets' devices: first what is on, to be switched off.
+/// Everything that can be flipped on the targets' devices. The same feature of all devices stands together: where a path is
+/// broken it is so at both ends as a rule, and halves that part the two of them do not help.
 pub fn candidates(targets: &[Target], features: &Features) -> Vec<Flip> {
     let mut flips = Vec::new();
-    for at in targets.iter().flat_map(|target| &target.path.hops).map(|hop| &hop.at) {
-        let Some(known) = features.get(at) else { continue };
-        for name in GROUPS.iter().flat_map(|group| group.features) {
-            if let Some(feature) = known.get(*name).filter(|feature| feature.changeable) {
+    for name in GROUPS.iter().flat_map(|group| group.features) {
+        for at in targets.iter().flat_map(|target| &target.path.hops).map(|hop| &hop.at) {
+            let known = features.get(at).and_then(|known| known.get(*name));
+            if let Some(feature) = known.filter(|feature| feature.changeable) {
                 let flip = Flip { at: at.clone(), feature: (*name).to_owned(), on: !feature.wanted };
                 if !flips.contains(&flip) {
                     flips.push(flip);
@@ -213,6 +214,12 @@ impl Bisector {
                         continue;
                     }
                     if let Some(candidate) = part(&self.set, count, at) {
+                        // What did not help before is not asked again.
+                        let is_known = |(flips, rate): &(Vec<Flip>, f64)| *flips == candidate && *rate < self.goal;
+                        if self.trials.iter().any(is_known) {
+                            self.phase = Phase::Reduce { parts: count, next: at + 1 };
+                            continue;
+                        }
                         return Some(candidate);
                     }
                     // Neither a part nor what is left without one will do: finer, until each stands alone.

@@ -119,6 +119,8 @@ pub struct Group {
     pub sender_off: &'static [&'static str],
     /// Features of the device itself that must be off for it.
     pub own_off: &'static [&'static str],
+    /// Features of the device itself that must be off for its saving to be its own.
+    pub cpu_off: &'static [&'static str],
     /// Features that some drivers switch only together with these.
     pub tied: &'static [&'static str],
     /// Name of the row that says what CPU time it saves, where that is what it is for.
@@ -148,6 +150,7 @@ const fn group(
         evidence,
         sender_off: &[],
         own_off: &[],
+        cpu_off: &[],
         tied: &[],
         cpu: None,
     }
@@ -155,13 +158,18 @@ const fn group(
 
 /// Every kind, in the order in which it is tried.
 pub static GROUPS: &[Group] = &[
-    group(
-        "tx-checksum",
-        &["tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6"],
-        Direction::Tx,
-        Suite { datagrams: 48, ..TCP },
-        Evidence::Partial,
-    ),
+    Group {
+        // Without checksums the kernel switches segmentation off as well (`netdev_fix_features()`).
+        cpu: Some("tx-checksum-cpu"),
+        cpu_off: TSO,
+        ..group(
+            "tx-checksum",
+            &["tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6"],
+            Direction::Tx,
+            Suite { datagrams: 48, ..TCP },
+            Evidence::Partial,
+        )
+    },
     Group {
         cpu: Some("tso-cpu"),
         family: Some(4),
@@ -177,13 +185,16 @@ pub static GROUPS: &[Group] = &[
         sender_off: TSO,
         ..group("gso", &["tx-generic-segmentation"], Direction::Tx, TCP, Evidence::Bytes)
     },
-    group(
-        "uso",
-        &["tx-udp-segmentation"],
-        Direction::Tx,
-        Suite { tcp: false, segmented: true, ..TCP },
-        Evidence::Supers,
-    ),
+    Group {
+        cpu: Some("uso-cpu"),
+        ..group(
+            "uso",
+            &["tx-udp-segmentation"],
+            Direction::Tx,
+            Suite { tcp: false, segmented: true, ..TCP },
+            Evidence::Supers,
+        )
+    },
     Group {
         cpu: Some("tunnel-tso-cpu"),
         family: Some(4),
@@ -249,6 +260,8 @@ pub struct Check {
     pub wire: usize,
     /// Features of other devices, or of this one, that must be off meanwhile.
     pub quiet: Vec<(LinkRef, BTreeMap<String, bool>)>,
+    /// The same, while CPU time is measured.
+    pub still: Vec<(LinkRef, BTreeMap<String, bool>)>,
     /// Why it cannot be tried.
     pub skip: Option<String>,
 }
@@ -313,6 +326,7 @@ fn check(
         hand,
         wire,
         quiet: Vec::new(),
+        still: off(&hop.at, group.cpu_off, features).into_iter().collect(),
         skip: None,
     };
     if wire >= way.hops.len() {

@@ -187,6 +187,11 @@ pub fn verify(
 ) -> Result<Verified, ApplyError> {
     let before = features(world, targets)?;
     let parameters_before = parameters(world, targets)?;
+    // As found: switching the feature has the driver asked again.
+    let told = match only.is_empty() || only.contains(tunnel_ports::NAME) {
+        true => told_of_tunnels(world, targets, &before)?,
+        false => Vec::new(),
+    };
     let mut orders = Vec::new();
     for (number, target) in targets.iter().enumerate() {
         for reversed in [false, true] {
@@ -253,12 +258,7 @@ pub fn verify(
             }
         }
     }
-    if !interrupted && outcome.is_ok() && (only.is_empty() || only.contains(tunnel_ports::NAME)) {
-        match told_of_tunnels(world, targets, &before) {
-            Ok(rows) => spreads.extend(rows),
-            Err(error) => outcome = Err(error),
-        }
-    }
+    spreads.extend(told);
     let mut left = loans.end(world);
     left.extend(residue(world, targets, &before));
     match parameters(world, targets) {

@@ -44,6 +44,13 @@ pub struct Datagrams {
     pub failed: Option<String>,
 }
 
+impl Datagrams {
+    /// Those that were sent and did not arrive.
+    pub fn missing(&self) -> u64 {
+        self.sent.saturating_sub(self.right + self.wrong)
+    }
+}
+
 /// How crafted frames went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Crafted {
@@ -142,8 +149,8 @@ fn faults(probed: &Probed) -> Vec<Fault> {
         if sent.again > 0 {
             add(OffloadVerdict::Corrupt, format!("{} {kind} over IPv{family} were delivered twice", sent.again));
         }
-        if sent.right + sent.wrong < sent.sent {
-            let missing = sent.sent - sent.right - sent.wrong;
+        let missing = sent.missing();
+        if missing > 0 {
             add(OffloadVerdict::Drop, format!("{missing} of {} {kind} over IPv{family} did not arrive", sent.sent));
         }
     }
@@ -391,8 +398,10 @@ pub fn economy(check: &Check, path: &str, costs: Result<(&[f64], &[f64]), &str>)
     });
     // May it save as much as matters, for all that is known?
     let is_open = compared.change_interval.is_none_or(|interval| -interval.low >= CPU_EFFECT);
+    let held: Vec<&str> = check.still.iter().flat_map(|(_, asked)| asked.keys()).map(String::as_str).collect();
+    let still = if held.is_empty() { String::new() } else { format!(", with {} off", held.join(", ")) };
     let figures = format!(
-        "{:.3} ns/B with it on, {:.3} with it off; {} rounds each by turns, p {:.3}",
+        "{:.3} ns/B with it on, {:.3} with it off{still}; {} rounds each by turns, p {:.3}",
         compared.b,
         compared.a,
         compared.rounds_a.min(compared.rounds_b),

@@ -70,6 +70,8 @@ enum Phase {
     ProbeOff,
     On,
     ProbeOn,
+    /// So many of the features are off that must be while CPU time is measured.
+    Still(usize),
     /// So many measurements are made.
     Turn(u32),
     Measure(u32),
@@ -176,8 +178,9 @@ impl Verifier {
             (Phase::ProbeOn, Sample::Probed(probed)) if (probed.complete || !self.again()) => {
                 self.conclude(&probed);
             }
+            (Phase::Still(at), Sample::Set(Ok(_))) => self.phase = Phase::Still(at + 1),
             (Phase::Turn(turn), Sample::Set(Ok(_))) => self.phase = Phase::Measure(turn),
-            (Phase::Turn(_), Sample::Set(Err(why))) => self.economy(Err(&why)),
+            (Phase::Still(_) | Phase::Turn(_), Sample::Set(Err(why))) => self.economy(Err(&why)),
             (Phase::Measure(turn), Sample::Measured(Ok(cost))) => {
                 self.costs[is_on(turn) as usize].push(cost);
                 self.phase = Phase::Turn(turn + 1);
@@ -223,7 +226,7 @@ impl Verifier {
             let is_worth = check.group.cpu.is_some() && row.verdict == OffloadVerdict::Pass;
             self.rows.push(row);
             if is_worth {
-                self.phase = Phase::Turn(0);
+                self.phase = Phase::Still(0);
                 return;
             }
         }
@@ -269,11 +272,15 @@ impl Verifier {
                     Some((order, _)) => return Action::Probe(*order),
                     None => self.begin_check(),
                 },
-                Phase::Quiet(at) => {
-                    let step = self.checks.front().and_then(|check| check.quiet.get(at)).cloned();
-                    match step {
+                Phase::Quiet(at) | Phase::Still(at) => {
+                    let is_quiet = matches!(self.phase, Phase::Quiet(_));
+                    let steps = |check: &Check| {
+                        let list = if is_quiet { &check.quiet } else { &check.still };
+                        list.get(at).cloned()
+                    };
+                    match self.checks.front().and_then(steps) {
                         Some((device, asked)) => return self.set(&device, &asked),
-                        None => self.phase = Phase::Off,
+                        None => self.phase = if is_quiet { Phase::Off } else { Phase::Turn(0) },
                     }
                 }
                 Phase::Off | Phase::On | Phase::Turn(_) => {

@@ -11,7 +11,7 @@ use super::{
     checks::{Target, Way},
     judge::{Crafted, Probed},
     machine::Order,
-    traffic::{Between, Pair, checksum_errors, cpu_cost, stream},
+    traffic::{Between, Pair, checksum_errors, cpu_cost, cpu_cost_of_bundles, stream},
 };
 use crate::{
     apply::{ApplyError, features::Loans, world::World},
@@ -122,7 +122,12 @@ pub fn cost(world: &World, targets: &[Target], order: &Order, seed: u64) -> Resu
         return Ok(Err("the path has no address of that family".to_owned()));
     };
     let between = Between { from: (from, source), to: (to, destination) };
-    Ok(on_one_cpu(|| cpu_cost(between, MEASURED, seed))?.map_err(|error| error.to_string()))
+    let bundles = order.suite.segmented && !order.suite.tcp;
+    let measured = on_one_cpu(|| match bundles {
+        true => cpu_cost_of_bundles(between, MEASURED, segment(&way)),
+        false => cpu_cost(between, MEASURED, seed),
+    })?;
+    Ok(measured.map_err(|error| error.to_string()))
 }
 
 /// Does `work` where it, the threads that it starts, and the kernel's work for both are on one CPU. A veth receives on the CPU
@@ -152,6 +157,16 @@ fn counters(world: &World, way: &Way, order: &Order) -> Result<Counters, ApplyEr
     [hand, wire].into_iter().map(of).collect()
 }
 
+/// Bytes of the longest datagram of a way.
+fn longest(way: &Way) -> usize {
+    (way.mtu as usize).clamp(1280, 16_000) - 48
+}
+
+/// Bytes of each datagram of a bundle.
+fn segment(way: &Way) -> usize {
+    (longest(way) - 20).min(1200)
+}
+
 /// The streams and datagrams of a probe; the ports that they went to, and the sockets that are still open.
 fn send(
     way: &Way,
@@ -175,14 +190,13 @@ fn send(
         }
         let Ok(pair) = Pair::open(between) else { continue };
         ports.insert(pair.ports().1);
-        let longest = (way.mtu as usize).clamp(1280, 16_000) - 48;
         if order.suite.datagrams > 0 {
             // The family that the flow is declared in bears the long count.
             let count = if probed.datagrams.is_empty() { order.suite.datagrams } else { order.suite.datagrams.min(48) };
-            probed.datagrams.push(pair.datagrams(count, longest, 0));
+            probed.datagrams.push(pair.datagrams(count, longest(way), 0));
         }
         if order.suite.segmented {
-            probed.datagrams.push(pair.segmented(6, (longest - 20).min(1200), 1 << 20));
+            probed.datagrams.push(pair.segmented(6, segment(way), 1 << 20));
         }
         pairs.push(pair);
     }

@@ -20,17 +20,27 @@ use crate::{
         craft::{fill, marked_payload},
         segments::marked,
     },
+    traffic::tcp_info,
 };
 
-/// `SOL_UDP`, `UDP_SEGMENT`
+/// `SOL_UDP`, `UDP_SEGMENT`, `UDP_GRO`
 const SOL_UDP: i32 = 17;
 const UDP_SEGMENT: i32 = 103;
+const UDP_GRO: i32 = 104;
 /// How long a connection may take to come, and each read and write after it.
 const WITHIN: Duration = Duration::from_millis(500);
+/// A receiver that waits so long waits for the sender's timer (200 ms at least).
+const STALL: Duration = Duration::from_millis(150);
+/// So many of them, each with a retransmission, and a stream crawls: the rest of it tells nothing more.
+const STALLS: u32 = 4;
+/// How long a measurement of CPU time may take; slow paths carry less in it.
+const COST_WITHIN: Duration = Duration::from_millis(200);
 /// Datagrams on the way at a time: fewer than any socket buffer holds.
 const WINDOW: u64 = 16;
 /// How long the last ones of a window may take.
 const WINDOW_WITHIN: Duration = Duration::from_millis(60);
+/// How long those may take that came in none of them.
+const LATE_WITHIN: Duration = Duration::from_millis(200);
 /// Windows that may be lost in a row before the rest is given up.
 const LOST_WINDOWS: u32 = 4;
 
@@ -59,10 +69,14 @@ pub fn stream(between: Between<'_>, bytes: u64, seed: u64) -> (Stream, u16) {
         let listener = inside(between.to.0, || TcpListener::bind((between.to.1, 0)))?;
         port = listener.local_addr()?.port();
         let (client, server) = connection(between, &listener)?;
+        let watched = client.try_clone()?;
         std::thread::scope(|scope| {
             let sender = scope.spawn(|| send(client, bytes, seed));
-            let (right, wrong, received) = receive(server, bytes, seed);
+            let (right, wrong, received) = receive(server, bytes, seed, &|| retransmissions(&watched));
             (result.right, result.wrong_at) = (right, wrong);
+            if received.is_err() {
+                let _ = watched.shutdown(std::net::Shutdown::Both);
+            }
             sender.join().unwrap_or_else(|_| Err(io::Error::other("the sender panicked"))).and(received)
         })
     })();
@@ -70,6 +84,11 @@ pub fn stream(between: Between<'_>, bytes: u64, seed: u64) -> (Stream, u16) {
         result.failed = Some(in_words(&error));
     }
     (result, port)
+}
+
+/// Segments that a connection has sent again.
+fn retransmissions(socket: &TcpStream) -> u32 {
+    tcp_info(&socket2::SockRef::from(socket)).retransmits.unwrap_or_default()
 }
 
 fn in_words(error: &io::Error) -> String {
@@ -131,12 +150,25 @@ fn send(mut socket: TcpStream, bytes: u64, seed: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes that came and were right, the first wrong one, and how it ended.
-fn receive(mut socket: TcpStream, bytes: u64, seed: u64) -> (u64, Option<u64>, io::Result<()>) {
+/// Bytes that came and were right, the first wrong one, and how it ended. `again` tells what was retransmitted so far: a
+/// stream that moves by its timers only is given up.
+fn receive(
+    mut socket: TcpStream,
+    bytes: u64,
+    seed: u64,
+    again: &dyn Fn() -> u32,
+) -> (u64, Option<u64>, io::Result<()>) {
     let (mut block, mut expected) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    let (mut right, mut wrong) = (0, None);
+    let (mut right, mut wrong, mut stalls) = (0, None, 0);
     loop {
-        match socket.read(&mut block) {
+        let began = Instant::now();
+        let came = socket.read(&mut block);
+        stalls += u32::from(began.elapsed() >= STALL);
+        if stalls >= STALLS && again() >= STALLS {
+            let why = format!("it waits for retransmissions, {stalls} times so far, and was given up");
+            return (right, wrong, Err(io::Error::other(why)));
+        }
+        match came {
             Ok(0) if right == bytes => return (right, wrong, Ok(())),
             Ok(0) => return (right, wrong, Err(io::ErrorKind::UnexpectedEof.into())),
             Ok(count) => {
@@ -193,44 +225,81 @@ pub fn goodput(between: Between<'_>, time: Duration, seed: u64) -> f64 {
     outcome.unwrap_or(0.0)
 }
 
-/// CPU time a byte, in nanoseconds, of both ends' threads over a fresh connection that carries `bytes`. What the kernel does in
-/// softirqs is charged to whichever thread it interrupts.
+/// CPU time a byte, in nanoseconds, of both ends' threads over a fresh connection that carries up to `bytes`, or what a slow path
+/// takes in a fifth of a second. What the kernel does in softirqs is charged to whichever thread it interrupts.
 ///
 /// # Errors
-/// Not all of them arrived.
+/// Nothing arrived, or the connection broke.
 pub fn cpu_cost(between: Between<'_>, bytes: u64, seed: u64) -> io::Result<f64> {
     let listener = inside(between.to.0, || TcpListener::bind((between.to.1, 0)))?;
     let (mut client, mut server) = connection(between, &listener)?;
     let mut block = vec![0; 128 << 10];
     fill(&mut block, seed, 0);
+    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let over = &over;
         let sender = scope.spawn(move || -> io::Result<u64> {
             let began = thread_time();
             let mut sent = 0;
-            while sent < bytes {
+            while sent < bytes && !over.load(Relaxed) {
                 let part = &block[..(bytes - sent).min(128 << 10) as usize];
-                client.write_all(part)?;
+                match client.write_all(part) {
+                    // The receiver has enough, and closed.
+                    Err(_) if over.load(Relaxed) => break,
+                    done => done?,
+                }
                 sent += part.len() as u64;
             }
-            client.shutdown(std::net::Shutdown::Write)?;
+            let _ = client.shutdown(std::net::Shutdown::Write);
             Ok(thread_time() - began)
         });
         let mut buffer = vec![0; 128 << 10];
-        let began = thread_time();
+        let (began, deadline) = (thread_time(), Instant::now() + COST_WITHIN);
         let mut came = 0;
-        loop {
-            match server.read(&mut buffer)? {
-                0 => break,
-                count => came += count as u64,
+        let outcome = loop {
+            match server.read(&mut buffer) {
+                Ok(0) if came < bytes => break Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) => break Ok(()),
+                Ok(count) => came += count as u64,
+                Err(error) => break Err(error),
             }
-        }
+            if came < bytes && Instant::now() >= deadline {
+                break Ok(());
+            }
+        };
         let received = thread_time() - began;
-        let sent = sender.join().unwrap_or_else(|_| Err(io::Error::other("the sender panicked")))?;
-        if came != bytes {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok((sent + received) as f64 / bytes as f64)
+        over.store(true, Relaxed);
+        drop(server);
+        let sent = sender.join().unwrap_or_else(|_| Err(io::Error::other("the sender panicked")));
+        outcome?;
+        Ok((sent? + received) as f64 / came as f64)
     })
+}
+
+/// The same of datagrams that go in bundles (`UDP_SEGMENT`), one bundle on its way at a time; whoever takes them takes as many as
+/// come together (`UDP_GRO`).
+///
+/// # Errors
+/// A bundle could not be sent, or did not arrive.
+pub fn cpu_cost_of_bundles(between: Between<'_>, bytes: u64, longest: usize) -> io::Result<f64> {
+    const EACH: usize = 16;
+    let pair = Pair::open(between)?;
+    set_int_option(&pair.client, SOL_UDP, UDP_SEGMENT, longest as i32)?;
+    set_int_option(&pair.server, SOL_UDP, UDP_GRO, 1)?;
+    pair.server.set_read_timeout(Some(WITHIN))?;
+    let bundle: Vec<u8> = (0..EACH).flat_map(|number| marked_payload(number as u32, longest)).collect();
+    let mut buffer = vec![0; 65_536];
+    let (began, deadline) = (thread_time(), Instant::now() + COST_WITHIN);
+    let mut carried = 0;
+    while carried < bytes && (carried == 0 || Instant::now() < deadline) {
+        pair.client.send(&bundle)?;
+        let mut came = 0;
+        while came < bundle.len() {
+            came += pair.server.recv(&mut buffer)?;
+        }
+        carried += came as u64;
+    }
+    Ok((thread_time() - began) as f64 / carried as f64)
 }
 
 /// Opens so many connections one after the other, sends a byte over each, and asks by which queue it came.
@@ -328,11 +397,25 @@ impl Pair {
     ) -> Datagrams {
         let mut result = Datagrams { family: self.family, ..Datagrams::default() };
         let mut seen = vec![false; count as usize];
-        let mut lost = 0;
-        let mut buffer = vec![0; 65_536];
+        let (mut lost, mut buffer) = (0, vec![0; 65_536]);
+        // Takes what comes until none of so many is missing, or the time is over.
+        let mut take = |result: &mut Datagrams, missing: u64, within: Duration| {
+            let deadline = Instant::now() + within;
+            while result.missing() > missing && Instant::now() < deadline {
+                let Ok(got) = self.server.recv(&mut buffer) else { continue };
+                let Some(number) = marked(&buffer[..got]).filter(|number| *number >= first) else { continue };
+                let Some(seen) = seen.get_mut((number - first) as usize) else { continue };
+                match buffer[..got] == marked_payload(number, length(number)) {
+                    _ if *seen => result.again += 1,
+                    true => result.right += 1,
+                    false => result.wrong += 1,
+                }
+                *seen = true;
+            }
+        };
         while result.sent < count && lost < LOST_WINDOWS {
-            let upto = (result.sent + WINDOW).min(count);
-            while result.sent < upto {
+            let (before, missing) = (result.sent, result.missing());
+            while result.sent < (before + WINDOW).min(count) {
                 let next = first + result.sent as u32;
                 match send(next..next + each as u32) {
                     Ok(()) => {}
@@ -344,20 +427,11 @@ impl Pair {
                 }
                 result.sent += each;
             }
-            let deadline = Instant::now() + WINDOW_WITHIN;
-            while result.right + result.wrong < result.sent && Instant::now() < deadline {
-                let Ok(got) = self.server.recv(&mut buffer) else { continue };
-                let Some(number) = marked(&buffer[..got]).filter(|number| *number >= first) else { continue };
-                let Some(seen) = seen.get_mut((number - first) as usize) else { continue };
-                match buffer[..got] == marked_payload(number, length(number)) {
-                    _ if *seen => result.again += 1,
-                    true => result.right += 1,
-                    false => result.wrong += 1,
-                }
-                *seen = true;
-            }
-            lost = if result.right + result.wrong + WINDOW <= result.sent { lost + 1 } else { 0 };
+            // What earlier windows miss is waited for once, at the end.
+            take(&mut result, missing, WINDOW_WITHIN);
+            lost = if result.missing() >= missing + (result.sent - before) { lost + 1 } else { 0 };
         }
+        take(&mut result, 0, LATE_WITHIN);
         result
     }
 

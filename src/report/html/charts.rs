@@ -115,7 +115,7 @@ pub fn percentiles(html: &mut Html, tests: &Tests<'_>) {
     if shown.is_empty() {
         return;
     }
-    html.leaf("h2", &[("id", "latency")], "Latency");
+    html.section("latency", "Latency");
     let points = |l: &Latency| {
         [
             ("p50", 0.5, l.p50_ns),
@@ -190,7 +190,7 @@ pub fn cpus(html: &mut Html, tests: &Tests<'_>) {
     if busy.is_empty() {
         return;
     }
-    html.leaf("h2", &[("id", "cpus")], "CPUs");
+    html.section("cpus", "CPUs");
     html.leaf("p", &[("class", "dim")], "A column a round in the order of the tests, a row a CPU that was not idle; filled to the share that was busy, softirq in the words of each cell.");
     let (wide, tall) = (((WIDTH - LEFT - RIGHT) / columns.len() as f64).min(60.0), 22.0);
     let height = 10.0 + tall * busy.len() as f64;

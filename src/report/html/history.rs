@@ -26,7 +26,7 @@ fn is_same(a: &PastResult, b: &PastResult) -> bool {
 pub fn all(html: &mut Html, past: &[Past], this: Option<i64>) {
     let (true, Some(last)) = (past.len() > 1, past.last()) else { return };
     let shown = past.iter().find(|past| Some(past.run) == this).unwrap_or(last);
-    html.leaf("h2", &[("id", "history")], "History");
+    html.section("history", "History");
     for result in shown.results.iter().take(DRAWINGS) {
         let of = |past: &'_ Past| past.results.iter().find(|other| is_same(other, result)).cloned();
         let line: Vec<(&Past, PastResult)> = past.iter().filter_map(|past| Some((past, of(past)?))).collect();

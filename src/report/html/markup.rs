@@ -5,6 +5,9 @@
 pub struct Html {
     text: String,
     open: Vec<&'static str>,
+    /// Where the list of sections goes.
+    contents: Option<usize>,
+    sections: Vec<(&'static str, &'static str)>,
 }
 
 /// Attributes of an element.
@@ -51,6 +54,17 @@ impl Html {
         }
     }
 
+    /// The heading of a section, which the list of them names.
+    pub fn section(&mut self, id: &'static str, name: &'static str) {
+        self.leaf("h2", &[("id", id)], name);
+        self.sections.push((id, name));
+    }
+
+    /// Here goes the list of all sections, those included that are not written yet.
+    pub fn contents(&mut self) {
+        self.contents = Some(self.text.len());
+    }
+
     /// A table with a header row; cells are text.
     pub fn table(&mut self, caption: &str, header: &[&str], rows: &[Vec<String>]) {
         self.within(
@@ -82,6 +96,15 @@ impl Html {
     pub fn finish(mut self) -> String {
         while !self.open.is_empty() {
             self.close();
+        }
+        if let Some(place) = self.contents {
+            let mut list = Self::default();
+            list.within("ul", &[], |h| {
+                for (id, name) in self.sections {
+                    h.within("li", &[], |h| h.leaf("a", &[("href", &format!("#{id}"))], name));
+                }
+            });
+            self.text.insert_str(place, &list.text);
         }
         self.text
     }
@@ -146,6 +169,17 @@ mod tests {
         html.within("main", &[], |html| html.open("p", &[]));
         html.open("footer", &[]);
         assert_eq!(html.finish(), "<main><p></p></main><footer></footer>");
+    }
+
+    #[test]
+    fn the_list_of_sections_names_those_that_come_later() {
+        let mut html = Html::default();
+        html.within("nav", &[], Html::contents);
+        html.section("a", "One & two");
+        assert_eq!(
+            html.finish(),
+            "<nav><ul><li><a href=\"#a\">One &amp; two</a></li></ul></nav><h2 id=\"a\">One &amp; two</h2>"
+        );
     }
 
     proptest! {

@@ -64,7 +64,7 @@ pub fn chain(html: &mut Html, name: &str, places: &[Place]) {
 
 /// The interfaces of each variant; the first is open.
 pub fn variants(html: &mut Html, sweep: &SweepReport) {
-    html.leaf("h2", &[("id", "topology")], "Topology");
+    html.section("topology", "Topology");
     let with = sweep.variants.iter().filter_map(|variant| Some((variant, variant.manifest.as_ref()?)));
     for (i, (variant, manifest)) in with.filter(|(_, manifest)| !manifest.hops.is_empty()).enumerate() {
         let open: &[(&'static str, &str)] = if i == 0 { &[("open", "")] } else { &[] };
@@ -88,7 +88,7 @@ pub fn variants(html: &mut Html, sweep: &SweepReport) {
 
 /// Every path, hop by hop; a mismatch in red and in words.
 pub fn paths(html: &mut Html, record: &RunRecord) {
-    html.leaf("h2", &[("id", "topology")], "Topology");
+    html.section("topology", "Topology");
     let facts = |at: &str| record.manifest.iter().flat_map(|m| &m.hops).find(|hop| hop.at == at);
     for flow in &record.flows {
         let Some(path) = flow.tests.iter().find_map(|test| Some(&test.rounds.last()?.path)) else { continue };
@@ -178,7 +178,7 @@ pub fn offloads(html: &mut Html, name: &str, manifest: &Manifest) {
         return;
     }
     match name.is_empty() {
-        true => html.leaf("h2", &[("id", "offloads")], "Devices and offloads"),
+        true => html.section("offloads", "Devices and offloads"),
         false => html.leaf("h3", &[], &format!("Devices and offloads of {name}")),
     }
     let mut header = vec!["interface", "device", "MTU", "qdisc"];

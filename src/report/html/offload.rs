@@ -21,9 +21,13 @@ pub fn verify(html: &mut Html, record: &OffloadRecord) {
             check.cure.iter().for_each(|cure| h.leaf("p", &[], &format!("Cure: {cure}")));
         }
     });
-    super::sections(html, &[("#checks", "Checks"), ("#setup", "Setup")]);
-    html.leaf("h2", &[("id", "checks")], "Checks");
-    html.leaf("p", &[("class", "dim")], "A verdict is a button: it shows what the verdict rests on. Esc closes it.");
+    super::sections(html);
+    html.section("checks", "Checks");
+    html.leaf(
+        "p",
+        &[("class", "dim screen")],
+        "A verdict is a button: it shows what the verdict rests on. Esc closes it.",
+    );
     let mut paths: Vec<&str> = Vec::new();
     for check in &record.checks {
         if !paths.contains(&check.path.as_str()) {
@@ -175,8 +179,8 @@ pub fn bisect(html: &mut Html, record: &BisectRecord) {
             h.leaf("pre", &[], &record.persistent.join("\n"));
         }
     });
-    super::sections(html, &[("#trials", "Trials"), ("#setup", "Setup")]);
-    html.leaf("h2", &[("id", "trials")], "Trials");
+    super::sections(html);
+    html.section("trials", "Trials");
     let flipped = |flipped: &[String]| match flipped {
         [] => "as found".to_owned(),
         [only] => only.clone(),

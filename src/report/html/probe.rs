@@ -18,8 +18,8 @@ pub fn body(html: &mut Html, report: &MtuReport) {
         let header = ["direction", "largest that passes", "declared", "known by", "finding"];
         h.table("Largest IP packet of each direction, bytes", &header, &rows);
     });
-    super::sections(html, &[("#topology", "Path"), ("#setup", "Setup")]);
-    html.leaf("h2", &[("id", "topology")], "Path");
+    super::sections(html);
+    html.section("topology", "Path");
     report.directions.iter().for_each(|direction| one(html, direction));
 }
 

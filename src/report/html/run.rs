@@ -7,19 +7,16 @@ use crate::{
 };
 
 /// Its sections.
-pub const SECTIONS: &[(&str, &str)] =
-    &[("#figures", "Figures"), ("#time", "Time"), ("#topology", "Topology"), ("#setup", "Setup")];
-
 /// All between the page's title and its setup.
 pub fn body(html: &mut Html, record: &RunRecord, run: Option<i64>, past: &[Past]) {
     let tests: Vec<(&FlowRecord, &TestRecord)> =
         record.flows.iter().flat_map(|flow| flow.tests.iter().map(move |test| (flow, test))).collect();
     answer(html, record, &tests);
-    super::sections(html, SECTIONS);
-    html.leaf("h2", &[("id", "figures")], "Figures");
+    super::sections(html);
+    html.section("figures", "Figures");
     charts::tests(html, &tests);
     charts::percentiles(html, &tests);
-    html.leaf("h2", &[("id", "time")], "Over time");
+    html.section("time", "Over time");
     time::all(html, &tests);
     charts::cpus(html, &tests);
     network::paths(html, record);
@@ -78,7 +75,7 @@ fn answer_row(flow: &FlowRecord, test: &TestRecord) -> Vec<String> {
     vec![
         label(flow, test),
         figure(&|summary| quantity::headline(summary.headline.median, summary.unit)),
-        figure(&|summary| quantity::interval(&summary.headline, summary.unit)),
+        figure(&|summary| super::interval(&summary.headline, summary.unit)),
         test.rounds.len().to_string(),
         ceiling.unwrap_or_else(none),
         figure(&latency),

@@ -32,10 +32,10 @@ pub fn body(html: &mut Html, report: &SearchReport) {
             ["test", "limits", "meets them", "does not", "arrives at the first", "ceiling of the path", "trials"];
         h.table("Highest load that meets the limits", &header, &[row]);
     });
-    super::sections(html, &[("#trials", "Trials"), ("#topology", "Topology"), ("#setup", "Setup")]);
-    html.leaf("h2", &[("id", "trials")], "Trials");
+    super::sections(html);
+    html.section("trials", "Trials");
     course(html, report);
-    html.leaf("h2", &[("id", "topology")], "Topology");
+    html.section("topology", "Topology");
     if let Some(manifest) = &report.manifest {
         let place = |hop: &crate::record::manifest::HopFacts| Place {
             at: hop.at.clone(),

@@ -8,7 +8,7 @@ use crate::record::{
 
 /// What must be equal to compare it with another.
 pub fn head(html: &mut Html, fingerprint: &Fingerprint, more: Vec<Vec<String>>) {
-    html.leaf("h2", &[("id", "setup")], "Setup");
+    html.section("setup", "Setup");
     let mut rows: Vec<Vec<String>> =
         fingerprint.0.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]).collect();
     rows.extend(more);

@@ -29,7 +29,7 @@ fn variant<'r>(report: &'r SweepReport, cell: &SweepCell) -> &'r str {
 pub fn sweep(html: &mut Html, report: &SweepReport) {
     let best = format!("{}; every figure may be believed", report.headline());
     answer(html, report, &best, |_| {});
-    super::sections(html, &[("#figures", "Figures"), ("#topology", "Topology"), ("#setup", "Setup")]);
+    super::sections(html);
     figures(html, report);
     network::variants(html, report);
 }
@@ -80,7 +80,7 @@ fn row(report: &SweepReport, result: &SweepResult, cell: &SweepCell) -> Vec<Stri
     vec![
         variant(report, cell).to_owned(),
         quantity::headline(cell.headline.median, unit),
-        quantity::interval(&cell.headline, unit),
+        super::interval(&cell.headline, unit),
         cell.rounds.len().to_string(),
         cell.ceiling.map_or_else(none, |ceiling| format!("{:.1} %", cell.headline.median / ceiling * 100.0)),
         cell.cpu_ns.as_ref().map_or_else(none, |cpu| format!("{} {piece}", significant(cpu.median))),
@@ -102,7 +102,7 @@ pub fn significant(value: f64) -> String {
 
 /// Bars of every result.
 pub fn figures(html: &mut Html, report: &SweepReport) {
-    html.leaf("h2", &[("id", "figures")], "Figures");
+    html.section("figures", "Figures");
     for result in &report.results {
         html.leaf("h3", &[], &label(result));
         let bar = |cell: &SweepCell| {
@@ -117,9 +117,8 @@ pub fn figures(html: &mut Html, report: &SweepReport) {
 /// The page of an overhead.
 pub fn overhead(html: &mut Html, report: &OverheadReport) {
     answer(html, &report.sweep, &report.headline(), |_| {});
-    let all = [("#waterfall", "Waterfall"), ("#figures", "Figures"), ("#topology", "Topology"), ("#setup", "Setup")];
-    super::sections(html, &all);
-    html.leaf("h2", &[("id", "waterfall")], "What each layer costs");
+    super::sections(html);
+    html.section("waterfall", "What each layer costs");
     for waterfall in &report.waterfalls {
         drawn(html, waterfall);
     }
@@ -177,7 +176,7 @@ fn drawn(html: &mut Html, waterfall: &Waterfall) {
             quantity::time(layer.time_ns),
             if i == 0 { "–".to_owned() } else { said(layer.added_ns) },
             quantity::headline(layer.headline.median, unit),
-            quantity::interval(&layer.headline, unit),
+            super::interval(&layer.headline, unit),
             layer.cpu_ns.map_or_else(|| "–".to_owned(), |cpu| format!("{} ns", significant(cpu))),
             layer.against_previous.as_ref().map_or_else(|| "–".to_owned(), change),
             layer.against_bare.as_ref().map_or_else(|| "–".to_owned(), change),

@@ -24,14 +24,13 @@ pub fn body(html: &mut Html, report: &TuneReport) {
             h.leaf("p", &[], &format!("{}: {}", sweep::label(result), advice(tuned, result.unit)));
         }
     });
-    let all = [("#figures", "By MTU"), ("#cost", "Cost"), ("#topology", "Topology"), ("#setup", "Setup")];
-    super::sections(html, &all);
-    html.leaf("h2", &[("id", "figures")], "By MTU");
+    super::sections(html);
+    html.section("figures", "By MTU");
     for (result, tuned) in pairs() {
         html.leaf("h3", &[], &sweep::label(result));
         by_mtu(html, report, result, tuned.best);
     }
-    html.leaf("h2", &[("id", "cost")], "What a byte and a packet cost");
+    html.section("cost", "What a byte and a packet cost");
     for (result, tuned) in pairs() {
         html.leaf("h3", &[], &sweep::label(result));
         match (&tuned.fit, &tuned.no_fit) {

@@ -103,6 +103,38 @@ fn the_interval_of_many_is_near_that_of_few() {
     assert_eq!(outermost(4, 4), Some((1, 1.0 - 2.0 / 70.0)));
 }
 
+/// The share of all ways to part the samples in which U is at least as far from its mean, each part looked at by itself: U by
+/// comparing pairs, no ranks.
+fn by_every_way(a: &[f64], b: &[f64]) -> f64 {
+    let all: Vec<f64> = a.iter().chain(b).copied().collect();
+    let far = |chosen: u32| {
+        let is_b = |at: &usize| chosen >> at & 1 == 1;
+        let pair = |x: f64, y: f64| if y > x { 2 } else { i64::from(y == x) };
+        let (of_b, of_a): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(is_b);
+        let twice: i64 =
+            of_b.iter().flat_map(|&j| of_a.iter().map(move |&i| (i, j))).map(|(i, j)| pair(all[i], all[j])).sum();
+        (twice - (a.len() * b.len()) as i64).abs()
+    };
+    let ways: Vec<u32> = (0..1_u32 << all.len()).filter(|chosen| chosen.count_ones() as usize == b.len()).collect();
+    let seen = far(((1 << b.len()) - 1) << a.len());
+    ways.iter().filter(|chosen| far(**chosen) >= seen).count() as f64 / ways.len() as f64
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn p_with_ties_is_what_counting_every_way_gives(
+        a in prop::collection::vec(0_i32..6, 1..7),
+        b in prop::collection::vec(0_i32..6, 1..7),
+    ) {
+        let a: Vec<f64> = a.into_iter().map(f64::from).collect();
+        let b: Vec<f64> = b.into_iter().map(f64::from).collect();
+        let test = mann_whitney(&a, &b).unwrap();
+        prop_assert!((test.p - by_every_way(&a, &b)).abs() < 1e-12, "{} {}", test.p, by_every_way(&a, &b));
+    }
+}
+
 proptest! {
     #[test]
     fn p_is_a_probability_and_does_not_care_for_the_order_of_the_sets(

@@ -36,6 +36,18 @@ fn a_single_culprit_is_found_and_confirmed_with_few_measurements() {
     assert_eq!(last, [0, 1, 0, 1]);
 }
 
+/// As a feature of both ends of a path of four devices.
+#[test]
+fn two_culprits_close_together_are_found_with_few_measurements() {
+    let machine = search(48, &[0, 3]);
+    assert_eq!(machine.culprits(), [flip(0), flip(3)]);
+    assert!(machine.is_confirmed() && machine.trials().len() < 32, "{}", machine.trials().len());
+    // None that failed was asked for again before the set was known.
+    let searched = &machine.trials()[..machine.trials().len() - 2 * ROUNDS - 2];
+    let failed: Vec<&Vec<Flip>> = searched.iter().filter(|(_, rate)| *rate < 5e9).map(|(flips, _)| flips).collect();
+    assert!(failed.iter().enumerate().all(|(at, flips)| !failed[..at].contains(flips)), "{failed:?}");
+}
+
 #[test]
 fn a_path_that_meets_the_goal_is_left_alone() {
     let mut machine = Bisector::new(5e9, vec![flip(0)]);

@@ -64,6 +64,7 @@ fn check() -> Check {
         hand: 0,
         wire: 1,
         quiet: Vec::new(),
+        still: Vec::new(),
         skip: None,
     }
 }
