@@ -293,6 +293,8 @@ fn loss_that_nothing_on_the_path_counts_is_congestion() {
     expect(&lab, &tcp, &matrix::RANDOM_LOSS, |_| {});
     let udp = Options { rate: Some("50mbit".parse().unwrap()), ..options(Test::UdpStream) };
     expect(&lab, &udp, &matrix::UDP_LOSS, |_| {});
+    let shares = charged(&lab, udp);
+    assert!(shares.len() == 1 && shares[0].place == LossPlace::Unexplained, "{shares:?}");
 }
 
 /// Sets the flag when it is dropped: also when a test fails.
@@ -354,6 +356,11 @@ fn a_cpu_that_does_nothing_but_receive_is_softirq() {
         let found = expect(&lab, &options, &matrix::SMALL_FRAMES, |_| {});
         let dropped = found.evidence.contains(" dropped ") && !found.evidence.contains(" dropped 0 ");
         assert!(found.limit != Limit::Softirq || dropped, "{found:?}");
+        options.omit = Span(Duration::ZERO);
+        let shares = charged(&lab, options);
+        let lost: u64 = shares.iter().map(|share| share.datagrams).sum();
+        let backlog = shares.iter().find(|share| share.place == LossPlace::Backlog).expect("the backlog dropped");
+        assert!(backlog.datagrams * 2 > lost, "{shares:?}");
     });
 }
 
@@ -370,6 +377,11 @@ fn a_card_whose_ring_overflows_is_drops_on_the_path() {
         lab.ip(ns, "link set eth0 txqueuelen 10 up");
     }
     expect(&lab, &options(Test::TcpStream), &matrix::SLOW_CARD, |_| {});
+    let mut udp = Options { rate: Some("200mbit".parse().unwrap()), ..options(Test::UdpStream) };
+    udp.length = Some("1000".parse().unwrap());
+    let shares = charged(&lab, udp);
+    assert!(shares.len() == 1 && shares[0].place == LossPlace::Interface, "{shares:?}");
+    assert_eq!(shares[0].at.as_deref(), Some("client/eth0"));
 }
 
 #[test]
@@ -449,27 +461,28 @@ fn a_generator_that_cannot_keep_its_schedule_is_the_limit() {
     expect(&lab, &flood, &matrix::NO_TIME_TO_SEND, |_| {});
 }
 
-/// Lost datagrams of a round by place, each datagram a packet of its own.
-fn losses(lab: &Lab, mut options: Options) -> (u64, Vec<LossShare>) {
+/// Lost datagrams of a round by place, to the last; each datagram a packet of its own.
+fn charged(lab: &Lab, mut options: Options) -> Vec<LossShare> {
     (options.send, options.receive) = (Some(SendMode::Write), Some(ReceiveMode::Recv));
     let test = measure(lab, &options, &mut |_| {});
     let round = &test.rounds[0];
-    (round.client.all_units() - round.server.all_units(), round.losses.clone())
+    let lost = round.client.all_units() - round.server.all_units();
+    assert!(lost > 0, "nothing was lost");
+    assert_eq!(round.losses.iter().map(|share| share.datagrams).sum::<u64>(), lost, "{:?}", round.losses);
+    round.losses.clone()
 }
 
 #[test]
 fn lost_datagrams_are_charged_to_the_place_that_lost_them_to_the_last() {
     let Some(lab) = Lab::new(1) else { return };
+    // 16 KiB are too few for a flood.
     let mut small = pinned(options(Test::UdpStream), 0, 0);
     small.tuning.rcvbuf = Some("16k".parse().unwrap());
-    let (lost, shares) = losses(&lab, small);
-    assert!(lost > 0, "16 KiB are too few for a flood");
-    assert_eq!(shares.iter().map(|share| share.datagrams).sum::<u64>(), lost);
+    let shares = charged(&lab, small);
     assert!(shares.len() == 1 && shares[0].place == LossPlace::ReceivingSocket, "{shares:?}");
+    // A queue of 20 kB is too short for four times its rate.
     lab.tc("client", "qdisc add dev eth0 root tbf rate 100mbit burst 16k limit 20k");
-    let (lost, shares) = losses(&lab, Options { rate: Some("400mbit".parse().unwrap()), ..options(Test::UdpStream) });
-    assert!(lost > 0, "a queue of 20 kB is too short for four times its rate");
-    assert_eq!(shares.iter().map(|share| share.datagrams).sum::<u64>(), lost);
+    let shares = charged(&lab, Options { rate: Some("400mbit".parse().unwrap()), ..options(Test::UdpStream) });
     assert!(shares.len() == 1 && shares[0].place == LossPlace::Qdisc, "{shares:?}");
     assert_eq!(shares[0].at.as_deref(), Some("client/eth0"));
 }

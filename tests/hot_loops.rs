@@ -192,3 +192,33 @@ fn without_io_uring_a_stream_goes_the_plain_way_and_says_so() {
         assert!(said.contains(what), "{said}");
     }
 }
+
+/// Each option of a socket reaches the kernel, which takes it, at both ends.
+#[test]
+fn every_option_of_a_socket_is_set() {
+    let Some(lab) = Lab::with("socket-options", &["strace"]) else { return };
+    let file = format!("{}/options-{}", std::env::temp_dir().display(), std::process::id());
+    let tcp = "--test tcp_stream --mss 1000 --congestion reno --dscp 46 --nodelay --pacing-rate 1gbit --sndbuf 300k --rcvbuf 200k --recv-lowat 64k";
+    let udp = "--test udp_stream --rate 50mbit --dscp 10 --sndbuf 300k --rcvbuf 200k";
+    // Raising it takes the machine's root.
+    let busy = if lab::is_root() { "--busy-poll 50" } else { "" };
+    let both = ["IP_TOS, [184]", "TCP_NODELAY, [1]", "TCP_CONGESTION, ", "TCP_MAXSEG, [1000]", "SO_MAX_PACING_RATE, "];
+    for (options, expected) in [(tcp, &both[..]), (udp, &["IP_TOS, [40]", "IP_MTU_DISCOVER, [2]"])] {
+        let mut command = lab.command("strace");
+        command.args(["-f", "-qq", "-e", "trace=setsockopt", "-o", &file, NETBENCH, "run", "veth", "--no-store"]);
+        command.args(["--rounds", "1", "--duration", "50ms"]).args(options.split(' '));
+        let output = command.args(busy.split_whitespace()).output().unwrap();
+        assert!(output.status.success(), "{options}: {}", String::from_utf8_lossy(&output.stderr));
+        let trace = fs::read_to_string(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+        let taken = |what: &str| trace.lines().filter(|line| line.contains(what) && line.ends_with("= 0")).count();
+        for what in expected {
+            assert!(taken(what) >= 2, "{options}: {what} was not set at both ends\n{trace}");
+        }
+        // Some are of one end: its buffer, and when its reader is woken.
+        for (what, wanted) in [("SO_SNDBUF", true), ("SO_RCVBUF", true), ("SO_RCVLOWAT, [65536]", options == tcp)] {
+            assert_eq!(taken(what) >= 1, wanted, "{options}: {what}\n{trace}");
+        }
+        assert_eq!(taken("SO_BUSY_POLL, [50]") >= 2, !busy.is_empty(), "{options}\n{trace}");
+    }
+}

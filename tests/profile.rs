@@ -21,7 +21,9 @@ fn an_emulated_line_is_filled_and_gone_afterwards() {
         assert!((most / 941_482_444.7 - 1.0).abs() < 1e-6, "{ceiling}");
         let achieved = ceiling["achieved"].as_f64().unwrap_or_default();
         assert!(achieved > 0.95 * most && achieved < 1.02 * most, "{ceiling}");
-        assert_eq!(test["rounds"][0]["bottleneck"]["limit"], "wire_rate", "{}", test["rounds"][0]["bottleneck"]);
+        // A machine that others use may keep it a little below full; then the verdict says so.
+        let verdict = &test["rounds"][0]["bottleneck"];
+        assert_eq!(verdict["limit"] == "wire_rate", verdict["inconclusive"].is_null(), "{verdict}");
     }
     let text = lab.netbench(&["run", "veth", "--profile", "1g", "--emulate", "--rounds", "1"]).ok();
     text.says(" of 941.48 Mb/s (").says("%): PASS").says("the shaper at client/eth0");

@@ -132,9 +132,18 @@ impl Pty {
         let now = tcgetattr(&self.slave).expect("it has modes");
         let modes = |modes: &Termios| (modes.input_modes, modes.output_modes, modes.control_modes, modes.local_modes);
         assert_eq!(modes(&now), modes(&self.modes), "the modes of the terminal");
-        let seen = self.seen.lock().expect("the reader does not panic");
-        assert!(!seen.parser.screen().alternate_screen(), "still on the other screen");
-        assert!(!seen.parser.screen().hide_cursor(), "the cursor is gone");
+        // It writes no more, but the thread that reads may not have had its turn yet.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let seen = self.seen.lock().expect("the reader does not panic");
+            let (other, hidden) = (seen.parser.screen().alternate_screen(), seen.parser.screen().hide_cursor());
+            drop(seen);
+            if !other && !hidden {
+                return;
+            }
+            assert!(Instant::now() < deadline, "on the other screen still: {other}, without a cursor: {hidden}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Is it on the other screen, with modes of its own?
