@@ -35,7 +35,7 @@ pub use self::{
     job::{Client, Done, Role, Running, SenderTotals, Server},
     sampler::JobSampler,
     sequence::SequenceWindow,
-    socket::{SegmentSizes, segment_sizes, tcp_info},
+    socket::{SegmentSizes, drops, segment_sizes, tcp_info},
     socket::{adopt, datagrams, listener, path_mtu},
     spec::{FrameEnds, Limits, Spec},
     udp_stream::discard_queued,

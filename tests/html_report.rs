@@ -74,6 +74,11 @@ fn a_browser_shows_it_and_finds_nothing_wrong() {
     for word in ["TCP_STREAM", "TCP_RR", "UDP_STREAM", "bit/s", "trans/s", "(96\u{a0}%)"] {
         assert!(answer.as_str().expect("it is there").contains(word), "{word}: {answer}");
     }
+    // An interval stands in one line, its coverage perhaps in another.
+    let lines = "Math.max(...[...document.querySelectorAll('#answer tbody tr')].map(r => r.children[2].getClientRects().length ? \
+                 (() => { const range = document.createRange(); range.selectNodeContents(r.children[2]); \
+                 return new Set([...range.getClientRects()].map(c => Math.round(c.top))).size; })() : 9))";
+    assert!(browser.value(lines).as_u64() <= Some(2), "{answer}");
     let charts = [
         ("bars", "rect.bar", 3),
         ("rounds", "circle.round", 18),

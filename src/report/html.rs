@@ -104,7 +104,8 @@ fn body(html: &mut Html, kept: &Kept, run: Option<i64>, history: &[Past]) {
 
 /// An interval that breaks before its coverage, and nowhere else.
 fn interval(spread: &Spread, unit: Unit) -> String {
-    quantity::interval(spread, unit).replace(' ', "\u{a0}").replace("\u{a0}(", " (")
+    // A browser breaks behind a dash, whatever space follows: a word joiner keeps it.
+    quantity::interval(spread, unit).replace(' ', "\u{a0}").replace('–', "–\u{2060}").replace("\u{a0}(", " (")
 }
 
 /// Where the links to the sections go once all of them are written, and the button that opens all evidence.

@@ -102,6 +102,8 @@ pub struct Bisector {
     asked: Option<Vec<Flip>>,
     trials: Vec<(Vec<Flip>, f64)>,
     confirmed: bool,
+    /// A measurement with the set was repeated.
+    repeated: bool,
 }
 
 impl Bisector {
@@ -115,7 +117,15 @@ impl Bisector {
                 once.push_back(set);
             }
         }
-        Self { goal, phase: Phase::Sets(once), set: Vec::new(), asked: None, trials: Vec::new(), confirmed: true }
+        Self {
+            goal,
+            phase: Phase::Sets(once),
+            set: Vec::new(),
+            asked: None,
+            trials: Vec::new(),
+            confirmed: true,
+            repeated: false,
+        }
     }
 
     /// Every measurement so far.
@@ -184,6 +194,8 @@ impl Bisector {
                 self.phase = Phase::Reduce { parts: fewer, next: 0 };
             }
             Phase::Reduce { next, .. } => *next += 1,
+            // Once may be chance: a busy machine lets a connection wait.
+            Phase::Confirm { round } if *round % 2 == 0 && !met && !self.repeated => self.repeated = true,
             Phase::Confirm { round } => {
                 // Even: with the set; odd: as found.
                 self.confirmed &= met == (*round % 2 == 0);

@@ -40,6 +40,8 @@ pub struct Datagrams {
     pub wrong: u64,
     /// Arrived again.
     pub again: u64,
+    /// Arrived and found no room in the receiver's buffer: no fault of the path.
+    pub unread: u64,
     /// Why none could be sent.
     pub failed: Option<String>,
 }
@@ -47,7 +49,7 @@ pub struct Datagrams {
 impl Datagrams {
     /// Those that were sent and did not arrive.
     pub fn missing(&self) -> u64 {
-        self.sent.saturating_sub(self.right + self.wrong)
+        self.sent.saturating_sub(self.right + self.wrong + self.unread)
     }
 }
 
@@ -106,6 +108,11 @@ pub struct Probed {
 struct Fault {
     verdict: OffloadVerdict,
     text: String,
+}
+
+/// Is anything wrong?
+pub fn is_broken(probed: &Probed) -> bool {
+    !faults(probed).is_empty()
 }
 
 /// The verdict that a finding means.

@@ -20,7 +20,7 @@ use crate::{
         craft::{fill, marked_payload},
         segments::marked,
     },
-    traffic::tcp_info,
+    traffic::{drops, tcp_info},
 };
 
 /// `SOL_UDP`, `UDP_SEGMENT`, `UDP_GRO`
@@ -37,10 +37,11 @@ const STALLS: u32 = 4;
 const COST_WITHIN: Duration = Duration::from_millis(200);
 /// Datagrams on the way at a time: fewer than any socket buffer holds.
 const WINDOW: u64 = 16;
-/// How long the last ones of a window may take.
+/// How long the last ones of a window may take where none has come so far.
 const WINDOW_WITHIN: Duration = Duration::from_millis(60);
-/// How long those may take that came in none of them.
+/// How long where some have: on a busy machine they wait for the thread that does softirqs.
 const LATE_WITHIN: Duration = Duration::from_millis(200);
+const RECEIVE_BUFFER: usize = 4 << 20;
 /// Windows that may be lost in a row before the rest is given up.
 const LOST_WINDOWS: u32 = 4;
 
@@ -342,6 +343,8 @@ impl Pair {
     /// A connected socket at the sender, and one at the receiver.
     pub fn open(between: Between<'_>) -> io::Result<Self> {
         let server = inside(between.to.0, || UdpSocket::bind((between.to.1, 0)))?;
+        // As much as may be had: datagrams that are late come together with the next.
+        let _ = socket2::SockRef::from(&server).set_recv_buffer_size(RECEIVE_BUFFER);
         let to = server.local_addr()?;
         let client = inside(between.from.0, || {
             let client = UdpSocket::bind((between.from.1, 0))?;
@@ -396,6 +399,7 @@ impl Pair {
         send: &dyn Fn(std::ops::Range<u32>) -> io::Result<()>,
     ) -> Datagrams {
         let mut result = Datagrams { family: self.family, ..Datagrams::default() };
+        let dropped_before = drops(&socket2::SockRef::from(&self.server)).unwrap_or_default();
         let mut seen = vec![false; count as usize];
         let (mut lost, mut buffer) = (0, vec![0; 65_536]);
         // Takes what comes until none of so many is missing, or the time is over.
@@ -428,10 +432,12 @@ impl Pair {
                 result.sent += each;
             }
             // What earlier windows miss is waited for once, at the end.
-            take(&mut result, missing, WINDOW_WITHIN);
+            let some_came = result.right + result.wrong > 0;
+            take(&mut result, missing, if some_came { LATE_WITHIN } else { WINDOW_WITHIN });
             lost = if result.missing() >= missing + (result.sent - before) { lost + 1 } else { 0 };
         }
         take(&mut result, 0, LATE_WITHIN);
+        result.unread = drops(&socket2::SockRef::from(&self.server)).unwrap_or_default().saturating_sub(dropped_before);
         result
     }
 
@@ -451,6 +457,16 @@ impl Pair {
         }
         numbers
     }
+}
+
+/// Packets of all traffic of the machine that found a CPU's backlog full (`/proc/net/softnet_stat`).
+pub fn backlog_drops() -> u64 {
+    softnet(&std::fs::read_to_string("/proc/net/softnet_stat").unwrap_or_default())
+}
+
+fn softnet(text: &str) -> u64 {
+    let dropped = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
+    text.lines().filter_map(dropped).sum()
 }
 
 /// `InCsumErrors` of TCP and UDP in a namespace.
@@ -484,6 +500,7 @@ mod tests {
     fn checksum_errors_are_read_by_name() {
         let text = "Ip: A B\nIp: 1 2\nTcp: X InCsumErrors\nTcp: 9 4\nUdp: InCsumErrors Y\nUdp: 3 9\n";
         assert_eq!(super::snmp(text), 7);
+        assert_eq!(super::softnet("00c0ffee 0000000a 00000001\n0000001f 00000010 00000000\n"), 26);
         assert_eq!(super::snmp6("Udp6InErrors  5\nUdp6InCsumErrors    2\n"), 2);
     }
 }

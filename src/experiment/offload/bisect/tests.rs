@@ -72,6 +72,20 @@ fn where_nothing_helps_it_is_said() {
 }
 
 #[test]
+fn one_bad_measurement_of_the_set_is_repeated_and_two_are_not() {
+    for (bad, confirmed) in [(vec![3], true), (vec![3, 4], false), (vec![3, 6], false)] {
+        let mut machine = Bisector::new(5e9, vec![flip(0)]);
+        let (mut action, mut count) = (machine.next(None), 0);
+        while let Action::Measure(flips) = action {
+            count += 1;
+            let fast = flips.contains(&flip(0)) && !bad.contains(&count);
+            action = machine.next(Some(if fast { 9e9 } else { 0.0 }));
+        }
+        assert_eq!((machine.is_confirmed(), machine.culprits()), (confirmed, &[flip(0)][..]), "{:?}", machine.trials());
+    }
+}
+
+#[test]
 fn a_result_that_does_not_repeat_is_not_confirmed() {
     let mut machine = Bisector::new(5e9, (0..3).map(flip).collect());
     let mut action = machine.next(None);

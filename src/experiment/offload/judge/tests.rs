@@ -52,6 +52,19 @@ fn nothing_arriving_is_a_drop() {
     assert_eq!(row.verdict, OffloadVerdict::Drop);
 }
 
+/// What the receiver of the probe had no room for came all the same.
+#[test]
+fn datagrams_that_came_and_were_not_taken_are_no_drop() {
+    let with = |right, unread| {
+        let sent = Datagrams { family: 4, sent: 100, right, unread, ..Datagrams::default() };
+        whole("a -> b", &Probed { datagrams: vec![sent], ..streams(100, None) })[0].verdict
+    };
+    assert_eq!(
+        (with(100, 0), with(91, 9), with(91, 8)),
+        (OffloadVerdict::Pass, OffloadVerdict::Pass, OffloadVerdict::Drop)
+    );
+}
+
 fn check() -> Check {
     let group = GROUPS.iter().find(|group| group.name == "tx-checksum").unwrap();
     Check {
