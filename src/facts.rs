@@ -98,8 +98,14 @@ pub struct OvsFacts {
     pub version: String,
     /// Segmentation offload through the userspace datapath (`userspace-tso-enable`), read back.
     pub tso: bool,
-    /// Flows in its datapath.
+    /// Is it told to have hardware do flows (`other_config:hw-offload`)? Read back.
+    #[serde(default)]
+    pub hw_offload: bool,
+    /// Flows in its datapath, those in tc included.
     pub datapath_flows: u64,
+    /// Those of them that were handed to tc, which a device may take from there.
+    #[serde(default)]
+    pub tc_flows: u64,
     /// Those of them that hardware does.
     pub offloaded_flows: u64,
     /// What its tunnels carried while it was measured, in its own words: the userspace datapath tells its ports late, when

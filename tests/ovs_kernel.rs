@@ -71,6 +71,39 @@ fn a_switch_carries_traffic_by_flows_of_the_kernel() {
     lab.assert_as_before(&before, "destroy");
 }
 
+/// Flows that were handed to tc and that no device took are named: the CPU does them, whatever the switch was told.
+#[test]
+fn flows_that_hardware_was_to_do_and_does_not_are_named() {
+    let Some(lab) = lab("ovs-kernel-offload") else { return };
+    let before = lab.settled();
+    let file = lab.file("k.toml", SWITCH);
+    lab.netbench(&["topo", "apply", &file]).ok();
+    let row = || {
+        let record = lab.netbench(&["offload", "verify", "k", "--only", "flow-offload", "--json"]).ok().json();
+        let checks = record["checks"].as_array().expect("checks").clone();
+        checks.into_iter().find(|check| check["check"] == "flow-offload").expect("the row")
+    };
+    let off = row();
+    assert_eq!(off["verdict"], "SKIP", "{off}");
+    let database = daemon("k", "fabric", "db.sock");
+    lab.sh(&format!(
+        "modprobe -a cls_flower act_mirred && ovs-vsctl --db=unix:{database} set Open_vSwitch . \
+         other_config:hw-offload=true other_config:tc-policy=skip_hw"
+    ));
+    let on = row();
+    assert_eq!(on["verdict"], "NOT-ACTIVE", "{on}");
+    let evidence = on["evidence"].as_str().expect("evidence");
+    assert!(evidence.contains("were handed to tc, and none is in hardware"), "{on}");
+    assert!(on["cure"].as_str().is_some_and(|cure| cure.contains("hw-tc-offload on")), "{on}");
+    // The same in a run: what the switch says of itself.
+    let record = lab.netbench(&["run", "k", "--duration", "500ms", "--rounds", "1", "--test", "tcp_rr", "--json"]);
+    let switch = &record.ok().json()["switches"][0];
+    assert_eq!((&switch["hw_offload"], switch["offloaded_flows"].as_u64()), (&true.into(), Some(0)), "{switch}");
+    assert!(switch["tc_flows"].as_u64() > Some(0), "{switch}");
+    lab.netbench(&["topo", "destroy", "k"]).ok();
+    lab.assert_as_before(&before, "destroy");
+}
+
 #[test]
 fn tunnels_carry_their_share_of_the_mtu_and_leave_with_their_daemon() {
     let Some(lab) = lab("ovs-kernel-tunnels") else { return };

@@ -161,11 +161,14 @@ pub fn evidence(world: &World, desired: &Desired, before: &[TunnelCounters]) -> 
                 now.counters = now.counters.since(&then.counters);
             }
         }
+        let seen = observe(world, ns).ok()?;
         Some(OvsFacts {
             netns: ns.0.clone(),
             version: version.lines().next().unwrap_or_default().to_owned(),
-            tso: observe(world, ns).ok()?.tso,
+            tso: seen.tso,
+            hw_offload: seen.hw_offload,
             datapath_flows: flows.flows as u64,
+            tc_flows: flows.tc as u64,
             offloaded_flows: flows.offloaded as u64,
             tunnels,
         })

@@ -6,6 +6,7 @@
 pub mod bisect;
 pub mod checks;
 pub mod drive;
+pub mod flow_offload;
 pub mod judge;
 pub mod machine;
 pub mod persist;

@@ -101,7 +101,8 @@ pub fn read(database: &Path, topology: &str) -> Result<ObservedOvs> {
     let mut bridges: Vec<OvsBridge> = rows(&found[0]).filter_map(|row| tables.bridge(row)).collect();
     bridges.sort_by(|a, b| a.name.cmp(&b.name));
     let config = rows(&found[4]).next().map(|row| &row["other_config"]);
-    let tso = config.and_then(|config| map_entry(config, "userspace-tso-enable")) == Some("true");
+    let is_on = |name| config.and_then(|config| map_entry(config, name)) == Some("true");
+    let (tso, hw_offload) = (is_on("userspace-tso-enable"), is_on("hw-offload"));
     let states = interfaces(&mut client)?;
     for bridge in &mut bridges {
         // A switch that stands still is told by what asks it to change something; its database still answers here.
@@ -111,7 +112,7 @@ pub fn read(database: &Path, topology: &str) -> Result<ObservedOvs> {
         };
     }
     let broken = states.iter().filter_map(|state| Some((state.name.clone(), state.fault()?))).collect();
-    Ok(ObservedOvs { running: true, tso, bridges, broken })
+    Ok(ObservedOvs { running: true, tso, hw_offload, bridges, broken })
 }
 
 struct Tables<'v> {

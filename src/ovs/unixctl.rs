@@ -28,16 +28,19 @@ pub fn exit(socket: &Path, patience: Duration) -> Result<()> {
 pub struct DatapathFlows {
     /// All of them.
     pub flows: usize,
+    /// Those that were handed to tc (`dpctl/dump-flows type=tc`).
+    pub tc: usize,
     /// Those that hardware does (`dpctl/dump-flows type=offloaded`).
     pub offloaded: usize,
 }
 
-/// Counts datapath flows, and how many of them hardware does.
+/// Counts datapath flows, how many of them tc has, and how many hardware does.
 pub fn datapath_flows(socket: &Path, patience: Duration) -> Result<DatapathFlows> {
     let count = |text: String| text.lines().filter(|line| line.contains("actions:")).count();
     let flows = count(command(socket, "dpctl/dump-flows", &[], patience)?);
+    let tc = count(command(socket, "dpctl/dump-flows", &["type=tc"], patience)?);
     let offloaded = count(command(socket, "dpctl/dump-flows", &["type=offloaded"], patience)?);
-    Ok(DatapathFlows { flows, offloaded })
+    Ok(DatapathFlows { flows, tc, offloaded })
 }
 
 /// Events since the start that are not zero, by name (`coverage/show`).

@@ -160,6 +160,8 @@ pub struct ObservedOvs {
     pub running: bool,
     /// `userspace-tso-enable` as it was when it started.
     pub tso: bool,
+    /// `other_config:hw-offload` as it is now.
+    pub hw_offload: bool,
     /// Bridges of ours.
     pub bridges: Vec<OvsBridge>,
     /// Ports of ours that do not work: (interface, the switch's words).

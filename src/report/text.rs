@@ -39,7 +39,8 @@ pub fn text(record: &RunRecord, out: &mut impl Write) -> io::Result<()> {
     }
     for switch in &record.switches {
         let tso = if switch.tso { "on" } else { "off" };
-        let flows = format!("{} datapath flows, {} in hardware", switch.datapath_flows, switch.offloaded_flows);
+        let tc = if switch.hw_offload { format!("{} of them in tc, ", switch.tc_flows) } else { String::new() };
+        let flows = format!("{} datapath flows, {tc}{} in hardware", switch.datapath_flows, switch.offloaded_flows);
         let text = format!("{} in {}: segmentation offload {tso}, {flows}", switch.version, switch.netns);
         writeln!(out)?;
         paragraph(out, Style::new(), "switch: ", &text, 8)?;

@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use super::{super::data, Exit, KeepArgs, Session, check_names, in_words, talk};
 use crate::{
-    apply::prove,
-    experiment::offload::{Target, drive},
+    apply::{self, prove},
+    experiment::offload::{Target, drive, flow_offload},
     kernel,
     plan::desired::FlowPath,
     record::{OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict},
     report,
+    topology::model::Datapath,
     ui::text::quiet_when_closed,
 };
 
@@ -96,8 +97,24 @@ fn verify(session: &mut Session, args: &Args, record: &mut OffloadRecord) -> any
     let verified = verified.map_err(in_words)?;
     record.checks.extend(verified.checks);
     (record.left, record.interrupted) = (verified.left, verified.interrupted);
+    if !record.interrupted && (args.only.is_empty() || args.only.iter().any(|name| name == flow_offload::NAME)) {
+        let state = record.checks.pop();
+        record.checks.extend(flows(session));
+        record.checks.extend(state);
+    }
     record.elapsed_s = began.elapsed().as_secs_f64();
     Ok(())
+}
+
+/// What becomes of the flows of each Open vSwitch that could have hardware do them. Those of the probes are there yet.
+fn flows(session: &Session) -> Vec<OffloadCheck> {
+    let desired = &session.loaded.desired;
+    let of_kernel = |netns: &str| {
+        let mut own = desired.ovs.iter().filter(|ovs| ovs.daemon.ns.0 == netns).flat_map(|ovs| &ovs.bridges);
+        own.any(|bridge| bridge.datapath == Datapath::Kernel)
+    };
+    let switches = apply::ovs::evidence(&session.world, desired, &[]);
+    switches.iter().filter(|switch| switch.hw_offload || of_kernel(&switch.netns)).map(flow_offload::row).collect()
 }
 
 /// The boundary: packets of the declared MTU pass, both ways.
