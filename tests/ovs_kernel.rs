@@ -79,7 +79,7 @@ fn flows_that_hardware_was_to_do_and_does_not_are_named() {
     let file = lab.file("k.toml", SWITCH);
     lab.netbench(&["topo", "apply", &file]).ok();
     let row = || {
-        let record = lab.netbench(&["offload", "verify", "k", "--only", "flow-offload", "--json"]).ok().json();
+        let record = lab.netbench(&["offload", "verify", &file, "--only", "flow-offload", "--json"]).ok().json();
         let checks = record["checks"].as_array().expect("checks").clone();
         checks.into_iter().find(|check| check["check"] == "flow-offload").expect("the row")
     };
@@ -96,7 +96,7 @@ fn flows_that_hardware_was_to_do_and_does_not_are_named() {
     assert!(evidence.contains("were handed to tc, and none is in hardware"), "{on}");
     assert!(on["cure"].as_str().is_some_and(|cure| cure.contains("hw-tc-offload on")), "{on}");
     // The same in a run: what the switch says of itself.
-    let record = lab.netbench(&["run", "k", "--duration", "500ms", "--rounds", "1", "--test", "tcp_rr", "--json"]);
+    let record = lab.netbench(&["run", &file, "--duration", "500ms", "--rounds", "1", "--test", "tcp_rr", "--json"]);
     let switch = &record.ok().json()["switches"][0];
     assert_eq!((&switch["hw_offload"], switch["offloaded_flows"].as_u64()), (&true.into(), Some(0)), "{switch}");
     assert!(switch["tc_flows"].as_u64() > Some(0), "{switch}");

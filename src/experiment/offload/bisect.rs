@@ -201,10 +201,12 @@ impl Bisector {
                 self.confirmed &= met == (*round % 2 == 0);
                 *round += 1;
             }
-            Phase::Each { next } => {
-                self.confirmed &= !met;
-                *next += 1;
+            // It goes without this one: a measurement of the search was bad. What is left is smaller, and has to be confirmed itself.
+            Phase::Each { .. } if met => {
+                self.set = asked.to_vec();
+                (self.phase, self.confirmed, self.repeated) = (Phase::Confirm { round: 0 }, true, false);
             }
+            Phase::Each { next } => *next += 1,
             Phase::Done(_) => {}
         }
     }

@@ -48,6 +48,27 @@ fn two_culprits_close_together_are_found_with_few_measurements() {
     assert!(failed.iter().enumerate().all(|(at, flips)| !failed[..at].contains(flips)), "{failed:?}");
 }
 
+/// One measurement of each set with the culprits fails by chance: what is found is the smallest all the same.
+#[test]
+fn a_bad_measurement_of_the_search_leaves_nothing_in_the_set_that_need_not_be() {
+    let culprits = [flip(0), flip(3)];
+    let found = search(48, &[0, 3]).trials().to_vec();
+    let sets: Vec<&Vec<Flip>> = found.iter().filter(|(_, rate)| *rate > 5e9).map(|(flips, _)| flips).collect();
+    for bad in &sets[1..] {
+        let mut machine = Bisector::new(5e9, (0..48).map(flip).collect());
+        let (mut action, mut failed) = (machine.next(None), false);
+        while let Action::Measure(flips) = action {
+            let chance = !failed && flips == **bad;
+            failed |= chance;
+            let helps = !chance && culprits.iter().all(|culprit| flips.contains(culprit));
+            action = machine.next(Some(if helps { 9e9 } else { 0.0 }));
+            assert!(machine.trials().len() < 200);
+        }
+        assert!(failed && machine.is_confirmed(), "{bad:?}");
+        assert_eq!(machine.culprits(), culprits, "{bad:?}");
+    }
+}
+
 #[test]
 fn a_path_that_meets_the_goal_is_left_alone() {
     let mut machine = Bisector::new(5e9, vec![flip(0)]);
