@@ -169,6 +169,7 @@ const CASES: &[Case] = &[
     case("oversize frame", Fault::Oversize, "tso", OffloadVerdict::Leak, Kind::Oversize),
     case("VLAN tag lost", Fault::TagLost, "vlan", OffloadVerdict::Corrupt, Kind::TagLost),
     case("VLAN tag changed", Fault::TagChanged, "vlan", OffloadVerdict::Corrupt, Kind::TagChanged),
+    case("1 in 3 tagged frames dropped", Fault::TaggedDropped, "vlan", OffloadVerdict::Drop, Kind::Lost),
     case(
         "DATA_VALID on a corrupt frame",
         Fault::ValidOnCorrupt,

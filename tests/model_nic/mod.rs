@@ -41,6 +41,8 @@ pub enum Fault {
     Oversize,
     TagLost,
     TagChanged,
+    /// One in three of them goes nowhere.
+    TaggedDropped,
     ValidOnCorrupt,
     FlippedBit,
     DropOneInThousand,
@@ -110,7 +112,7 @@ fn tap(ns: &Netns) -> std::io::Result<(File, bool)> {
 
 fn relay(mut from: File, to: File, fault: Fault, stop: Arc<AtomicBool>) -> JoinHandle<()> {
     std::thread::spawn(move || {
-        let mut card = Card { fault, to, count: 0, held: None };
+        let mut card = Card { fault, to, count: 0, tagged: 0, held: None };
         let mut buffer = vec![0; 80 << 10];
         while !stop.load(Relaxed) {
             match from.read(&mut buffer) {
@@ -134,6 +136,7 @@ struct Card {
     fault: Fault,
     to: File,
     count: u64,
+    tagged: u64,
     held: Option<Vec<u8>>,
 }
 
@@ -254,7 +257,9 @@ impl Card {
     fn put(&mut self, mut bytes: Vec<u8>) {
         let mut vnet = VnetHeader::default();
         let tagged = bytes[12..14] == [0x81, 0];
+        self.tagged += u64::from(tagged);
         match self.fault {
+            Fault::TaggedDropped if tagged && self.tagged.is_multiple_of(3) => return,
             Fault::TagLost if tagged => drop(bytes.drain(12..16)),
             Fault::TagChanged if tagged => bytes[15] ^= 1,
             // TAP listens to NEEDS_CSUM alone: either way the word is that the bytes are as they were sent.

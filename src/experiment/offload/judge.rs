@@ -172,8 +172,17 @@ fn faults(probed: &Probed) -> Vec<Fault> {
             );
             add(OffloadVerdict::Corrupt, text);
         }
+        let refused = crafted.good.0.saturating_sub(crafted.good.1);
+        // Where crafted frames get through at all.
+        if refused > 0 && (crafted.good.1 > 0 || crafted.bad_seen > 0) {
+            let text = format!("{refused} of {} frames with a right checksum did not reach the socket", crafted.good.0);
+            add(OffloadVerdict::Drop, text);
+        }
         for finding in crafted.tags.iter().filter(|finding| matches!(finding.kind, Kind::TagLost | Kind::TagChanged)) {
             add(OffloadVerdict::Corrupt, finding.to_string());
+        }
+        if let Some(lost) = crafted.tags.iter().find(|finding| finding.kind == Kind::Lost) {
+            add(OffloadVerdict::Drop, format!("of {} tagged frames {} did not come", crafted.tagged, lost.count));
         }
         if !crafted.merged.is_empty() {
             let text = format!("{}: {}", Kind::OverMerged.text(), crafted.merged.join(", "));
@@ -350,10 +359,24 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
         row.evidence = why.unwrap_or_else(|| "nothing could be sent".to_owned());
         return;
     }
-    if check.group.name.starts_with("vlan") && on.crafted.as_ref().is_some_and(|crafted| crafted.tagged == 0) {
-        row.verdict = OffloadVerdict::Skip;
-        row.evidence = "tagged frames do not get to this device".to_owned();
-        return;
+    if check.group.name.starts_with("vlan") {
+        let tagged = |probed: &Probed| probed.crafted.as_ref().map_or(0, |crafted| crafted.tagged);
+        let is_on = match (tagged(on), tagged(off)) {
+            (1.., 1..) => None,
+            (0, 0) => {
+                row.verdict = OffloadVerdict::Skip;
+                row.evidence = "tagged frames do not get to this device".to_owned();
+                return;
+            }
+            (came, _) => Some(came == 0),
+        };
+        if let Some(is_on) = is_on {
+            let state = if is_on { "on" } else { "off" };
+            row.verdict = OffloadVerdict::Drop;
+            row.evidence = format!("only with it {state}: none of {} tagged frames came", tagged(on).max(tagged(off)));
+            row.cure = Some(switch(&check.at, &check.features, !is_on));
+            return;
+        }
     }
     let (Some((with, what)), Some((without, _))) = (count(on), count(off)) else { return };
     row.evidence = format!("{with} {what} with it on, {without} with it off; {}", row.evidence);
@@ -471,7 +494,13 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
     let parts = [
         (
             "rx-verification",
-            alone(super::judge::Crafted { bad, good, bad_verified: crafted.bad_verified, ..Default::default() }),
+            alone(super::judge::Crafted {
+                bad,
+                good,
+                bad_seen: crafted.bad_seen,
+                bad_verified: crafted.bad_verified,
+                ..Default::default()
+            }),
             format!(
                 "{} of {} wrong checksums refused, {} of {} right ones accepted",
                 bad.0 - bad.1.min(bad.0),
@@ -483,7 +512,7 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
         ),
         (
             "vlan",
-            alone(super::judge::Crafted { tags: crafted.tags.clone(), ..Default::default() }),
+            alone(super::judge::Crafted { tagged: crafted.tagged, tags: crafted.tags.clone(), ..Default::default() }),
             format!("{} tagged frames came with their tags", crafted.tagged),
             "switch VLAN acceleration off: `ethtool -K DEVICE rxvlan off txvlan off`",
         ),

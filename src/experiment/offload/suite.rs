@@ -306,7 +306,7 @@ fn crafted(
     let count = |from: u32| numbers.range(from..from + EACH).count() as u64;
     (result.good, result.bad) = ((u64::from(EACH), count(GOOD)), (u64::from(EACH), count(BAD)));
     let captured = finish(captures);
-    let (handed, came) = (frames(way, &captured, hand).0, frames(way, &captured, wire).0);
+    let ((handed, whole_handed), (came, whole_came)) = (frames(way, &captured, hand), frames(way, &captured, wire));
     let number_of = |frame: &Frame| {
         let layers = parse(&frame.bytes);
         let payload = layers.innermost().transport.as_ref().map(|transport| transport.payload.clone())?;
@@ -324,7 +324,7 @@ fn crafted(
     let (sent, got) = (of_tags(&handed), of_tags(&came));
     if !got.is_empty() {
         result.tagged = sent.len() as u64;
-        let limits = Limits { mtu: 65_535, complete: false };
+        let limits = Limits { mtu: 65_535, complete: whole_handed && whole_came };
         result.tags = compare(&sent, &got, limits, |_| true).findings;
     }
     Ok(())

@@ -37,6 +37,43 @@ fn accepted_corruption_is_named_and_refused_corruption_is_right() {
 }
 
 #[test]
+fn right_frames_that_are_refused_and_tagged_ones_that_are_lost_are_drops() {
+    let crafted = || Crafted { good: (12, 12), bad: (12, 0), bad_seen: 12, tagged: 12, ..Crafted::default() };
+    let with = |crafted| Probed { crafted: Some(crafted), ..streams(100, None) };
+    let row = |crafted: Crafted, name: &str| {
+        let rows = whole("a -> b", &with(crafted));
+        rows.into_iter().find(|row| row.check == name).unwrap()
+    };
+    for (good, verdict) in [((12, 12), OffloadVerdict::Pass), ((12, 9), OffloadVerdict::Drop)] {
+        assert_eq!(row(Crafted { good, ..crafted() }, "rx-verification").verdict, verdict);
+    }
+    // Wrong ones were seen there, so right ones came that far too.
+    let refused = row(Crafted { good: (12, 0), ..crafted() }, "rx-verification");
+    assert_eq!(refused.verdict, OffloadVerdict::Drop, "{refused:?}");
+    let dead = Crafted { good: (12, 0), bad_seen: 0, ..crafted() };
+    assert_eq!(row(dead, "rx-verification").verdict, OffloadVerdict::Inconclusive);
+    let mut lossy = crafted();
+    lossy.tags.add(Kind::Lost, || "a tagged frame".to_owned());
+    let lost = row(lossy, "vlan");
+    assert_eq!((lost.verdict, &*lost.evidence), (OffloadVerdict::Drop, "of 12 tagged frames 1 did not come"));
+    // A feature with which none come, and without which all do.
+    let group = GROUPS.iter().find(|group| group.name == "vlan-strip").unwrap();
+    let at = LinkRef { ns: crate::plan::desired::NsId("b".into()), name: "eth0".parse().unwrap() };
+    let features = [(group.features[0].to_owned(), true)].into();
+    let check = Check { at, group, features, ..check() };
+    let none = || with(Crafted { tagged: 0, ..crafted() });
+    for (off, on, verdict, says) in [
+        (with(crafted()), none(), OffloadVerdict::Drop, "only with it on: none of 12 tagged frames came"),
+        (none(), with(crafted()), OffloadVerdict::Drop, "only with it off: none of 12 tagged frames came"),
+        (none(), none(), OffloadVerdict::Skip, "do not get to this device"),
+    ] {
+        let row = feature(&check, "a -> b", &off, &on);
+        assert_eq!(row.verdict, verdict, "{row:?}");
+        assert!(row.evidence.contains(says), "{row:?}");
+    }
+}
+
+#[test]
 fn a_partial_checksum_behind_open_vswitch_names_it_and_its_cure() {
     let mut probed = streams(0, Some("connection timed out"));
     probed.comparison.findings.add(Kind::PartialChecksum, || "TCP".to_owned());
