@@ -90,6 +90,8 @@ fn flows_that_hardware_was_to_do_and_does_not_are_named() {
         "modprobe -a cls_flower act_mirred && ovs-vsctl --db=unix:{database} set Open_vSwitch . \
          other_config:hw-offload=true other_config:tc-policy=skip_hw"
     ));
+    // Flows that are there stay where they are.
+    lab.sh(&format!("ovs-appctl -t {} revalidator/purge", daemon("k", "fabric", "ovs-vswitchd.ctl")));
     let on = row();
     assert_eq!(on["verdict"], "NOT-ACTIVE", "{on}");
     let evidence = on["evidence"].as_str().expect("evidence");
