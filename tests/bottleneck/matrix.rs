@@ -37,7 +37,7 @@ faults! {
     KEPT_RATE: "`--rate 50mbit`, TCP and UDP" => [AskedRate];
     STOPPED_SENDER: "sending process stopped 90 of every 100 ms" => [SenderApp];
     SMALL_SNDBUF: "`--sndbuf 8k`, acknowledgements shaped to 1 Mbit/s" => [SendBuffer];
-    SMALL_RCVBUF: "`--rcvbuf 4k`" => [ReceiveWindow];
+    SMALL_RCVBUF: "`--rcvbuf 4k`, acknowledgements shaped to 1 Mbit/s" => [ReceiveWindow];
     SMALL_UDP_RCVBUF: "UDP at 500 Mbit/s in bundles, `--rcvbuf 2k`" => [ReceiveWindow];
     STOPPED_READER: "reading process stopped 90 of every 100 ms" => [ReceiverApp];
     HOGGED_RECEIVER: "four busy loops on the receiver's CPU, TCP and UDP" => [ReceiverCpu] and inconclusive;
