@@ -5,6 +5,7 @@
 mod schema;
 
 use netbench::{
+    experiment::{doubtful, summary},
     facts::{LinkCounters, Machine},
     measured::*,
     record::*,
@@ -294,6 +295,47 @@ fn text_is_as_agreed_and_fits_80_columns() {
         assert_eq!(line, line.trim_end());
     }
     insta::assert_snapshot!("report", text);
+}
+
+/// Each reason to doubt figures is found in the rounds of a record, alone, and told with its cause and what to try.
+#[test]
+fn what_makes_rounds_doubtful_is_found_in_them_and_told() {
+    let of = |change: &dyn Fn(&mut TestRecord)| {
+        let mut test = record().flows[0].tests[0].clone();
+        for (number, round) in test.rounds.iter_mut().enumerate() {
+            let load = CpuLoad { cpu: 1, softirq: 0.5, mhz: Some(2400.0 + number as f64), ..CpuLoad::default() };
+            round.server.cpus = vec![load];
+        }
+        change(&mut test);
+        doubtful::warnings(&test)
+    };
+    assert_eq!(of(&|_| {}), []);
+    let last = |test: &mut TestRecord| test.rounds.len() - 1;
+    type Case<'c> = (&'c str, &'c str, &'c dyn Fn(&mut TestRecord));
+    let cases: [Case<'_>; 5] = [
+        ("unsteady", "--rounds auto", &|test| test.summary.as_mut().unwrap().headline.cv = Some(0.08)),
+        ("steal", "other guests", &|test| test.rounds[0].server.cpus[0].steal = 0.02),
+        ("frequency_drift", "1200 to 2401 MHz", &|test| {
+            let last = last(test);
+            test.rounds[last].server.cpus[0].mhz = Some(1200.0);
+        }),
+        ("softirq_full", "CPU 1 spent 100 % in softirq", &|test| test.rounds[1].server.cpus[0].softirq = 0.995),
+        ("generator_limited", "in 1 of 3 rounds", &|test| {
+            let evidence = "it sent 40 % of the asked rate".to_owned();
+            test.rounds[2].bottleneck = Some(Bottleneck { limit: Limit::Generator, evidence, inconclusive: None });
+        }),
+    ];
+    for (word, says, change) in cases {
+        let found = of(change);
+        assert_eq!(found.iter().map(|warning| warning.word()).collect::<Vec<_>>(), [word], "{found:?}");
+        let told = found[0].to_string();
+        assert!(told.contains(says) && told.contains(found[0].cause()) && told.contains(found[0].next()), "{told}");
+        // The report has it.
+        let mut whole = record();
+        whole.flows[0].tests[0].warnings = found;
+        whole.warnings = summary::warnings(&whole.flows[0].tests[0]);
+        assert!(plain(&whole).split_whitespace().collect::<Vec<_>>().join(" ").contains(&told), "{}", plain(&whole));
+    }
 }
 
 #[test]
