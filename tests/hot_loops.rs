@@ -64,7 +64,11 @@ const SENDS: [&str; 5] = ["sendto", "sendfile", "tee", "sendmmsg", "ppoll"];
 fn only(calls: &[String], allowed: &[&str], what: &str) -> BTreeMap<String, usize> {
     let last = calls.iter().rposition(|call| call == allowed[0]).unwrap_or_else(|| panic!("{what}: {calls:?}"));
     let mut counts = BTreeMap::new();
-    for call in &calls[..=last] {
+    // The vDSO leaves the clock to the kernel for a moment when the hypervisor says that it moves: a loop that asked the kernel
+    // would do so for each block.
+    let clock = calls[..=last].iter().filter(|call| *call == "clock_gettime").count();
+    assert!(clock * 20 <= last + 1, "{what}: {clock} clock_gettime among {} calls", last + 1);
+    for call in calls[..=last].iter().filter(|call| *call != "clock_gettime") {
         assert!(allowed.contains(&call.as_str()), "{what}: {call} in the hot loop");
         *counts.entry(call.clone()).or_default() += 1;
     }
