@@ -48,10 +48,40 @@ fn paths_of_the_kernel_are_right() {
         }
         let tso = verdicts(&json, "tso");
         assert!(tso.iter().any(|(_, verdict)| *verdict == "PASS"), "{topology}: {json:#}");
+        for check in ["mtu", "integrity", "rx-verification", "merge-rules"] {
+            let is_it = |row: &&serde_json::Value, path: &str| row["check"] == check && row["path"] == path;
+            let rows = json["checks"].as_array().expect("checks");
+            for path in ["client -> server", "server -> client"] {
+                assert!(rows.iter().any(|row| is_it(&row, path)), "{topology}: {check} {path}: {json:#}");
+            }
+        }
         let seconds = json["elapsed_s"].as_f64().expect("a time");
         eprintln!("{topology}: {} checks in {seconds:.1} s", json["checks"].as_array().map_or(0, Vec::len));
     }
     assert!(lab.namespaces().is_empty());
+}
+
+/// Packets of the declared MTU vanish at a port without a word or a counter; on their way back a veth drops and counts them.
+#[test]
+fn a_port_of_a_bridge_that_is_smaller_is_a_black_hole() {
+    let Some(lab) = Lab::new("offload-mtu") else { return };
+    lab.netbench(&["topo", "apply", "bridge"]).ok();
+    lab.sh_in("nb-bridge-fabric", "ip link set server-0 mtu 1500");
+    let done = lab.netbench(&["offload", "verify", "bridge", "--only", "rss"]).exits(3).says("BLACKHOLE");
+    assert!(done.stdout.lines().all(|line| line.chars().count() <= 80), "{done}");
+    let json = record(&lab.netbench(&["offload", "verify", "bridge", "--only", "rss", "--json"]).exits(3));
+    let rows = json["checks"].as_array().expect("checks").iter();
+    let rows: Vec<&serde_json::Value> = rows.filter(|row| row["check"] == "mtu").collect();
+    let evidence = |row: &serde_json::Value| row["evidence"].as_str().unwrap_or_default().to_owned();
+    let [there, back] = rows[..] else { panic!("{json:#}") };
+    assert_eq!((&there["verdict"], &there["path"]), (&"BLACKHOLE".into(), &"client -> server".into()), "{json:#}");
+    assert_eq!(there["device"], "fabric/server-0", "{json:#}");
+    assert!(evidence(there).contains("vanish at the port fabric/server-0 (MTU 1500)"), "{json:#}");
+    assert!(evidence(there).contains("no counter says so"), "{json:#}");
+    assert_eq!(there["cure"], "in fabric: `ip link set server-0 mtu 9000`", "{json:#}");
+    assert_eq!((&back["verdict"], &back["path"]), (&"BLACKHOLE".into(), &"server -> client".into()), "{json:#}");
+    assert!(evidence(back).contains("server/eth0 counted 24 drops"), "{json:#}");
+    lab.netbench(&["topo", "destroy", "bridge"]).ok();
 }
 
 #[test]

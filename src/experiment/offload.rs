@@ -4,6 +4,7 @@
 //! [`machine`] decides what is done next and never does it; [`drive`] does it.
 
 pub mod bisect;
+pub mod boundary;
 pub mod checks;
 pub mod drive;
 pub mod flow_offload;

@@ -49,6 +49,8 @@ pub enum Fault {
     OverMerge,
     /// It takes its time for each frame, and what its ring has no room for meanwhile is dropped.
     Slow,
+    /// Packets of more bytes than this go nowhere, and nobody is told.
+    Vanish(u16),
 }
 
 /// `struct virtio_net_hdr_v1_hash_tunnel`
@@ -68,10 +70,15 @@ pub struct ModelNic {
 impl ModelNic {
     /// `eth0` in both namespaces; they are down still.
     pub fn new(client: &Netns, server: &Netns, fault: Fault) -> std::io::Result<Self> {
+        Self::both_ways(client, server, (fault, Fault::None))
+    }
+
+    /// The same with what it does wrong on the way from client to server, and back.
+    pub fn both_ways(client: &Netns, server: &Netns, (there, back): (Fault, Fault)) -> std::io::Result<Self> {
         let (near, tunnels) = tap(client)?;
         let (far, _) = tap(server)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let threads = [(near.try_clone()?, far.try_clone()?, fault), (far, near, Fault::None)]
+        let threads = [(near.try_clone()?, far.try_clone()?, there), (far, near, back)]
             .map(|(from, to, fault)| relay(from, to, fault, stop.clone()))
             .into();
         Ok(Self { stop, threads, tunnels })
@@ -149,6 +156,12 @@ impl Card {
         let frame = Frame { bytes: frame, length, vnet, ..Frame::default() };
         self.count += 1;
         if self.fault == Fault::DropOneInThousand && self.count.is_multiple_of(1000) {
+            return;
+        }
+        if let Fault::Vanish(most) = self.fault
+            && !vnet.is_super()
+            && frame.bytes.len() > 14 + usize::from(most)
+        {
             return;
         }
         if self.fault == Fault::Slow {

@@ -195,13 +195,7 @@ pub fn verify(
     let mut orders = Vec::new();
     for (number, target) in targets.iter().enumerate() {
         for reversed in [false, true] {
-            let suite = Suite {
-                tcp: true,
-                datagrams: if reversed { 48 } else { COUNTED },
-                segmented: true,
-                crafted: !reversed,
-                merging: !reversed,
-            };
+            let suite = Suite { tcp: true, datagrams: COUNTED, segmented: true, crafted: true, merging: true };
             let order = Order { target: number, reversed, suite, between: None, family: None };
             orders.push((order, target.way(reversed).text));
         }
