@@ -174,6 +174,10 @@ const CASES: &[Case] = &[
     case("oversize frame", Fault::Oversize, "tso", OffloadVerdict::Leak, Kind::Oversize),
     case("VLAN tag lost", Fault::TagLost, "vlan", OffloadVerdict::Corrupt, Kind::TagLost),
     case("VLAN tag changed", Fault::TagChanged, "vlan", OffloadVerdict::Corrupt, Kind::TagChanged),
+    case("VLAN tags swapped", Fault::TagsSwapped, "vlan", OffloadVerdict::Corrupt, Kind::TagOrder),
+    case("802.1ad becomes 802.1Q", Fault::ServiceTag, "vlan", OffloadVerdict::Corrupt, Kind::TagProtocol),
+    case("VLAN priority lost", Fault::PriorityLost, "vlan", OffloadVerdict::Corrupt, Kind::TagPriority),
+    case("VLAN DEI lost", Fault::DeiLost, "vlan", OffloadVerdict::Corrupt, Kind::TagDei),
     case("1 in 3 tagged frames dropped", Fault::TaggedDropped, "vlan", OffloadVerdict::Drop, Kind::Lost),
     case(
         "DATA_VALID on a corrupt frame",

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{super::data, Exit, KeepArgs, Session, check_names, in_words, talk};
 use crate::{
     apply,
-    experiment::offload::{boundary, drive, flow_offload},
+    experiment::offload::{boundary, drive, flow_offload, forward},
     kernel,
     record::{OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord},
     report,
@@ -89,6 +89,12 @@ fn verify(session: &mut Session, args: &Args, record: &mut OffloadRecord) -> any
     let began = Instant::now();
     session.line.say("proving the MTU of every path");
     record.checks = boundary::rows(&session.world, &session.targets)?;
+    if args.only.is_empty() || args.only.iter().any(|name| name == forward::NAME) {
+        session.line.say("forwarded against local traffic");
+        let (desired, mut loans) = (&session.loaded.desired, session.loans());
+        let rows = forward::rows(&session.world, &session.targets, desired, args.seed, &mut loans);
+        record.checks.extend(rows.map_err(in_words)?);
+    }
     let only = args.only.iter().cloned().collect();
     let (loans, line) = (session.loans(), &mut session.line);
     let say = &mut |text: &str| line.say(&format!("verifying {text}"));
