@@ -27,30 +27,40 @@ use netbench::{
 struct Routed {
     world: World,
     _nic: ModelNic,
-    router: Child,
+    _router: Holder,
     _lab: Lab,
 }
 
-impl Drop for Routed {
+/// A process that holds a namespace; it ends with this value.
+struct Holder(Child);
+
+impl Holder {
+    fn new(lab: &Lab) -> Self {
+        let mut third = lab.command("client");
+        third.args(["unshare", "-n", "--", "sh", "-c", "ip link set lo up && echo ready && exec cat"]);
+        let mut holder = Self(third.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+        BufReader::new(holder.0.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        holder
+    }
+}
+
+impl Drop for Holder {
     fn drop(&mut self) {
-        drop(self.router.stdin.take());
-        let _ = self.router.wait();
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
     }
 }
 
 fn routed(fault: Fault) -> Option<Routed> {
     let lab = Lab::new(0)?;
-    let mut third = lab.command("client");
-    third.args(["unshare", "-n", "--", "sh", "-c", "ip link set lo up && echo ready && exec cat"]);
-    let mut router = third.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    BufReader::new(router.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    let router = Holder::new(&lab);
     let inside = |words: &str| {
-        let pid = router.id().to_string();
+        let pid = router.0.id().to_string();
         let done = lab.command("client").args(["nsenter", "-t", &pid, "-n", "sh", "-ec", words]).output().unwrap();
         assert!(done.status.success(), "{words}: {}", String::from_utf8_lossy(&done.stderr));
     };
     let of = |ns: &str| match ns {
-        "router" => Netns::of_pid(router.id(), ns).unwrap(),
+        "router" => Netns::of_pid(router.0.id(), ns).unwrap(),
         ns => Netns::of_pid(lab.pid(ns), ns).unwrap(),
     };
     let nic = match ModelNic::new(&of("router"), &of("server"), fault) {
@@ -60,7 +70,7 @@ fn routed(fault: Fault) -> Option<Routed> {
             return None;
         }
     };
-    lab.ip("client", &format!("link add eth0 type veth peer name west netns {}", router.id()));
+    lab.ip("client", &format!("link add eth0 type veth peer name west netns {}", router.0.id()));
     lab.ip("client", "addr add 198.18.1.1/24 dev eth0");
     lab.ip("client", "link set eth0 up");
     inside(
@@ -75,7 +85,7 @@ fn routed(fault: Fault) -> Option<Routed> {
     for ns in ["client", "router", "server"] {
         world.insert(NsId::new(ns), of(ns));
     }
-    Some(Routed { world, _nic: nic, router, _lab: lab })
+    Some(Routed { world, _nic: nic, _router: router, _lab: lab })
 }
 
 fn hop(ns: &str, name: &str, direction: Direction) -> Hop {

@@ -196,7 +196,7 @@ fn within(way: &Way, seen: &Seen) -> Option<Said> {
         .find(|(_, sample)| !matches!(sample, Sample::Arrived { .. }))?;
     if let (true, Some((size, trace))) = (is_silent(*sample), &seen.within) {
         let (place, at) = place(trace);
-        let counted = counters(way, trace).map_or_else(|| "no counter says so".to_owned(), |text| text);
+        let counted = counters(way, trace).unwrap_or_else(|| "no counter says so".to_owned());
         let narrow = trace.hops.iter().find(|hop| hop.mtu < size + hop.hop.overhead);
         let cure = match narrow {
             Some(hop) => set_mtu(&hop.hop.at, way.mtu + hop.hop.overhead),
