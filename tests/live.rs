@@ -54,9 +54,11 @@ fn the_view_shows_the_run_and_gives_the_terminal_back() {
     // From nothing to something, several times a second.
     let screens = pty.screens();
     let of_round = |screen: &&String| screen.contains("TCP_STREAM round 1");
-    // A screen may have been read while it was written: not every one is whole.
     let before: Vec<_> = screens.iter().filter(of_round).take_while(|screen| !has_rate(screen)).collect();
     assert!(before.iter().any(|screen| screen.contains('…')), "{before:?}");
+    // Each screen is a whole one.
+    let half = screens.iter().filter(of_round).find(|screen| !screen.contains("q or Ctrl-C"));
+    assert_eq!(half, None, "a frame that was not drawn at once");
     let seen = screens.iter().filter(of_round).filter(|screen| has_rate(screen)).count();
     assert!(seen >= 6, "{seen} screens with a rate in two seconds");
     // The report comes after it, on the usual screen, and there are colors.

@@ -21,8 +21,41 @@ use rustix::{
 struct Seen {
     parser: vt100::Parser,
     raw: Vec<u8>,
+    /// The screen after the last whole frame, or after what was written outside of frames.
+    whole: String,
     /// Screens that differ from the one before.
     screens: Vec<String>,
+}
+
+/// A synchronized update (mode 2026): the terminal shows what comes between them at once.
+const BEGIN: &[u8] = b"\x1b[?2026h";
+const END: &[u8] = b"\x1b[?2026l";
+
+fn last(of: &[u8], mark: &[u8]) -> Option<usize> {
+    of.windows(mark.len()).rposition(|window| window == mark)
+}
+
+impl Seen {
+    fn takes(&mut self, bytes: &[u8]) {
+        let mut done = self.raw.len();
+        self.raw.extend(bytes);
+        while done < self.raw.len() {
+            // As far as the next end of a frame, whose mark may have begun before.
+            let from = done.saturating_sub(END.len() - 1);
+            let end =
+                self.raw[from..].windows(END.len()).position(|window| window == END).map(|at| from + at + END.len());
+            let to = end.filter(|end| *end > done).unwrap_or(self.raw.len());
+            self.parser.process(&self.raw[done..to]);
+            done = to;
+            if last(&self.raw[..to], BEGIN) > last(&self.raw[..to], END) {
+                continue;
+            }
+            self.whole = self.parser.screen().contents();
+            if self.screens.last() != Some(&self.whole) {
+                self.screens.push(self.whole.clone());
+            }
+        }
+    }
 }
 
 /// A program at a terminal; dropped, it is killed.
@@ -64,18 +97,12 @@ impl Pty {
             .expect("the program starts");
         let master = File::from(master);
         let parser = vt100::Parser::new(cells(size.1), cells(size.0), 0);
-        let seen = Arc::new(Mutex::new(Seen { parser, raw: Vec::new(), screens: Vec::new() }));
+        let seen = Arc::new(Mutex::new(Seen { parser, raw: Vec::new(), whole: String::new(), screens: Vec::new() }));
         let (mut reader, shared) = (master.try_clone().expect("descriptors are enough"), Arc::clone(&seen));
         std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(count @ 1..) = reader.read(&mut chunk) {
-                let mut seen = shared.lock().expect("the reader does not panic");
-                seen.parser.process(&chunk[..count]);
-                seen.raw.extend(&chunk[..count]);
-                let screen = seen.parser.screen().contents();
-                if seen.screens.last() != Some(&screen) {
-                    seen.screens.push(screen);
-                }
+                shared.lock().expect("the reader does not panic").takes(&chunk[..count]);
             }
         });
         Self { master, slave, child, seen, modes }
@@ -86,9 +113,9 @@ impl Pty {
         self.child.id()
     }
 
-    /// What is on the screen.
+    /// What is on the screen: a frame is there when it is whole.
     pub fn screen(&self) -> String {
-        self.seen.lock().expect("the reader does not panic").parser.screen().contents()
+        self.seen.lock().expect("the reader does not panic").whole.clone()
     }
 
     /// Every screen so far.

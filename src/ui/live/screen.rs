@@ -14,8 +14,11 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwins
 
 /// Another screen, no cursor.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J\x1b[H";
-/// No colors, the cursor, the screen that was there before.
-const LEAVE: &str = "\x1b[0m\x1b[?25h\x1b[?1049l";
+/// No frame half drawn, no colors, the cursor, the screen that was there before.
+const LEAVE: &str = "\x1b[?2026l\x1b[0m\x1b[?25h\x1b[?1049l";
+/// What comes between them is shown at once, by terminals that know it (synchronized update); the others ignore it.
+const BEGIN: &[u8] = b"\x1b[?2026h";
+const END: &[u8] = b"\x1b[?2026l";
 /// A terminal that does not say its size.
 const UNKNOWN: (u16, u16) = (80, 24);
 /// How long the end waits for a drawing to be done.
@@ -80,6 +83,7 @@ impl Screen {
         }
         let size = tcgetwinsize(io::stderr()).map_or(UNKNOWN, |size| (size.ws_col, size.ws_row));
         let size = if size.0 == 0 || size.1 == 0 { UNKNOWN } else { size };
+        io::stderr().write_all(BEGIN)?;
         let terminal = match &mut self.terminal {
             Some(terminal) if size == self.size => terminal,
             terminal => {
@@ -90,7 +94,8 @@ impl Screen {
                 terminal.insert(Terminal::with_options(backend, TerminalOptions { viewport })?)
             }
         };
-        terminal.draw(draw).map(|_| ())
+        terminal.draw(draw)?;
+        io::stderr().write_all(END)
     }
 }
 
