@@ -4,16 +4,20 @@
 //! [`machine`] decides what is done next and never does it; [`drive`] does it.
 
 pub mod bisect;
+pub mod boundary;
 pub mod checks;
 pub mod drive;
 pub mod flow_offload;
+pub mod forward;
 pub mod judge;
+pub mod lro;
 pub mod machine;
 pub mod persist;
 pub mod spread;
 pub mod suite;
 pub mod traffic;
 pub mod tunnel_ports;
+pub mod vlan;
 
 pub use checks::{Check, Target};
 pub use machine::{Action, Sample, Verifier};

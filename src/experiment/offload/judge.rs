@@ -67,6 +67,8 @@ pub struct Crafted {
     pub bad_verified: u64,
     /// Tagged frames that were handed over; 0 where they do not get that far.
     pub tagged: u64,
+    /// Kinds of them.
+    pub tag_kinds: Vec<&'static str>,
     /// What was found of the tagged ones.
     pub tags: Findings,
     /// Segments that were merged and must not be: which rule.
@@ -108,6 +110,11 @@ pub struct Probed {
 struct Fault {
     verdict: OffloadVerdict,
     text: String,
+}
+
+/// The worst that is wrong, and all that was found.
+pub fn worst(probed: &Probed) -> Option<(OffloadVerdict, String, Vec<Finding>)> {
+    faults(probed).into_iter().next().map(|fault| (fault.verdict, fault.text, findings(probed)))
 }
 
 /// Is anything wrong?
@@ -178,7 +185,7 @@ fn faults(probed: &Probed) -> Vec<Fault> {
             let text = format!("{refused} of {} frames with a right checksum did not reach the socket", crafted.good.0);
             add(OffloadVerdict::Drop, text);
         }
-        for finding in crafted.tags.iter().filter(|finding| matches!(finding.kind, Kind::TagLost | Kind::TagChanged)) {
+        for finding in crafted.tags.iter().filter(|finding| finding.kind.is_of_tag()) {
             add(OffloadVerdict::Corrupt, finding.to_string());
         }
         if let Some(lost) = crafted.tags.iter().find(|finding| finding.kind == Kind::Lost) {
@@ -362,18 +369,18 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
     if check.group.name.starts_with("vlan") {
         let tagged = |probed: &Probed| probed.crafted.as_ref().map_or(0, |crafted| crafted.tagged);
         let is_on = match (tagged(on), tagged(off)) {
-            (1.., 1..) => None,
             (0, 0) => {
                 row.verdict = OffloadVerdict::Skip;
                 row.evidence = "tagged frames do not get to this device".to_owned();
                 return;
             }
-            (came, _) => Some(came == 0),
+            (with, without) if with == without => None,
+            (with, without) => Some(with < without),
         };
         if let Some(is_on) = is_on {
-            let state = if is_on { "on" } else { "off" };
+            let (state, none) = (if is_on { "on" } else { "off" }, tagged(on).abs_diff(tagged(off)));
             row.verdict = OffloadVerdict::Drop;
-            row.evidence = format!("only with it {state}: none of {} tagged frames came", tagged(on).max(tagged(off)));
+            row.evidence = format!("only with it {state}: none of {none} tagged frames came");
             row.cure = Some(switch(&check.at, &check.features, !is_on));
             return;
         }
@@ -513,7 +520,7 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
         (
             "vlan",
             alone(super::judge::Crafted { tagged: crafted.tagged, tags: crafted.tags.clone(), ..Default::default() }),
-            format!("{} tagged frames came with their tags", crafted.tagged),
+            format!("{} tagged frames came with their tags ({})", crafted.tagged, crafted.tag_kinds.join(", ")),
             "switch VLAN acceleration off: `ethtool -K DEVICE rxvlan off txvlan off`",
         ),
         (
