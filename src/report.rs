@@ -1,6 +1,7 @@
 //! A record for readers: terminal text, JSON, a page of HTML, other tools' formats.
 
 mod comparison;
+mod drivers;
 pub mod export;
 pub mod html;
 mod intervals;

@@ -112,6 +112,7 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
             items(out, INDENT, &account(test, summary))?;
             items(out, INDENT, &super::intervals::items(test))?;
             items(out, INDENT, &losses(summary))?;
+            items(out, INDENT, &super::drivers::items(test))?;
             items(out, INDENT, &in_force(test))?;
             items(out, INDENT, &super::moved::probed(test))?;
             items(out, INDENT, &cpu_items(test))?;
@@ -527,6 +528,7 @@ mod tests {
             expected_bytes: (0, 0),
             dropped: 0,
             qdisc_dropped: 0,
+            driver: Default::default(),
             ok: true,
         };
         let path =
