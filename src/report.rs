@@ -13,6 +13,7 @@ mod placement;
 pub mod quantity;
 mod search;
 mod sweep;
+mod switch;
 mod text;
 mod together;
 pub mod wrap;

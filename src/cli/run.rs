@@ -25,6 +25,7 @@ use crate::{
         evidence::Seen,
         options::{Asked, Options},
     },
+    facts::OvsFacts,
     kernel::{self, ethtool, rootless},
     measured::{ReceiveMode, SendMode, Test},
     plan::{
@@ -200,7 +201,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     record.manifest =
         Some(experiment::manifest::read(&world, &loaded.desired, &flows, &loaded.text, &record.command, &options.cpus));
-    let tunnelled = apply::ovs::tunnels(&world, &loaded.desired);
+    let carried = apply::ovs::before(&world, &loaded.desired, &flows);
     let measured = rates::known(&world, &loaded.desired).map_err(anyhow::Error::from).and_then(|known| {
         if let Some(profile) = options.profile {
             record.warnings.extend(rates::check(profile, &flows, &known)?);
@@ -214,7 +215,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         measure(&mut record, &world, &flows, &options, &mut line, &interrupt)
     });
     line.clear();
-    record.switches = apply::ovs::evidence(&world, &loaded.desired, &tunnelled);
+    record.switches = apply::ovs::evidence(&world, &loaded.desired, &carried);
+    record.warnings.extend(record.switches.iter().flat_map(OvsFacts::differences));
     let ended = apply::ovs::ended(&world, &loaded.desired);
     record.warnings.extend(ended.iter().map(|ns| {
         format!("the Open vSwitch in {ns} ended while this was measured: the figures say nothing; `netbench topo apply` starts it again")
