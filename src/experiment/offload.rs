@@ -14,6 +14,7 @@ pub mod lro;
 pub mod machine;
 pub mod persist;
 pub mod spread;
+mod state;
 pub mod suite;
 pub mod traffic;
 pub mod tunnel_ports;
