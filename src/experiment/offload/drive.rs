@@ -201,6 +201,7 @@ pub fn verify(
                 segmented: true,
                 crafted: !reversed,
                 merging: !reversed,
+                supers: true,
             };
             let order = Order { target: number, reversed, suite, between: None, family: None };
             orders.push((order, target.way(reversed).text));

@@ -227,7 +227,8 @@ fn works(probed: &Probed) -> String {
     }
     for around in &seen.around {
         let sums = if around.sums { "with" } else { "without" };
-        parts.push(format!("in a tunnel over IPv{} {sums} outer checksums", around.family));
+        let port = if around.port == 4789 { String::new() } else { format!(", UDP port {}", around.port) };
+        parts.push(format!("in a tunnel over IPv{} {sums} outer checksums{port}", around.family));
     }
     if let Some(crafted) = &probed.crafted {
         if crafted.bad.0 > 0 {
@@ -484,6 +485,7 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
         ));
     }
     rows.push(integrity);
+    rows.extend(tunnels::headers(path, probed));
     let Some(crafted) = &probed.crafted else { return rows };
     if let Some(why) = &crafted.failed {
         rows.push(base("rx-verification", OffloadVerdict::Skip, why.clone()));
@@ -588,3 +590,4 @@ pub fn switch(at: &LinkRef, features: &BTreeMap<String, bool>, on: bool) -> Stri
 
 #[cfg(test)]
 mod tests;
+mod tunnels;
