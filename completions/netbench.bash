@@ -1774,7 +1774,7 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__stream)
-            opts="-p -4 -6 -t -n -k -O -P -l -b -w -M -C -u -R -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --bytes --blocks --transactions --rounds --omit --streams --length --response --rate --socket-buffer --send --recv --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --pacing --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --cpus --live --store --no-store --json --format --iperf3 --udp --reverse --bidir --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
+            opts="-p -4 -6 -t -n -k -O -P -l -b -w -M -C -u -R -Z -i -h -V --port --token --ipv4 --ipv6 --test --duration --bytes --blocks --transactions --rounds --budget --omit --streams --length --response --rate --socket-buffer --send --recv --burst --verify --frame-size --under --mss --congestion --dscp --flow-label --nodelay --pacing-rate --pacing --recv-lowat --sndbuf --rcvbuf --busy-poll --qdisc-bypass --spin --cpus --live --store --no-store --json --format --iperf3 --udp --reverse --bidir --udp-counters-64bit --zerocopy --skip-rx-copy --dont-fragment --interval --title --get-server-output --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1825,6 +1825,10 @@ _netbench() {
                     return 0
                     ;;
                 --rounds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --budget)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

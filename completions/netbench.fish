@@ -44,12 +44,12 @@ complete -c netbench -n "__fish_netbench_needs_command" -f -a "offload" -d 'Are 
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "explain" -d 'Explain the code of a mistake, such as NB012'
 complete -c netbench -n "__fish_netbench_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l test -d 'Tests, separated by commas: tcp_stream, tcp_maerts, tcp_bidir, tcp_sendfile, udp_stream, frame_stream, tcp_rr, udp_rr, tcp_crr, tcp_cc [default: tcp_stream,tcp_rr]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 500ms [default: 1s]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l duration -d 'Length of one round, such as 3s or 100ms [default: the file\'s, or 500ms]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s n -l bytes -d 'End each stream after so many bytes of payload, to the byte, such as 100m (stream --iperf3: all streams together); --duration is then the longest it may take [default then: 1m]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s k -l blocks -d 'End each stream after so many blocks of --length, datagrams or frames' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l transactions -d 'End each stream of requests after so many transactions' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l budget -d 'With --rounds auto: the time for all rounds [default: 2m]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 %, for two minutes at most [default: the file\'s, or as auto, for eight seconds at most]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l budget -d 'The time for all rounds beyond the first five, where their number is not said' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l streams -d 'Parallel streams [default: 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l length -d 'Bytes of a block (streams), datagram or request' -r
@@ -312,7 +312,8 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s t -l durati
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s n -l bytes -d 'End each stream after so many bytes of payload, to the byte, such as 100m (stream --iperf3: all streams together); --duration is then the longest it may take [default then: 1m]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s k -l blocks -d 'End each stream after so many blocks of --length, datagrams or frames' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l transactions -d 'End each stream of requests after so many transactions' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rounds -d 'Rounds of each test, interleaved [default: 3]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rounds -d 'Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 %, for two minutes at most [default: the file\'s, or as auto, for eight seconds at most]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l budget -d 'The time for all rounds beyond the first five, where their number is not said' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s O -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s P -l streams -d 'Parallel streams [default: 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s l -l length -d 'Bytes of a block (streams), datagram or request' -r

@@ -22,6 +22,7 @@ mod pairs;
 mod placement;
 mod rates;
 mod report;
+mod rounds;
 mod run;
 mod search;
 mod serve;

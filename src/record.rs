@@ -79,7 +79,7 @@ pub struct RunRecord {
     /// In what it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<manifest::Manifest>,
-    /// With `--rounds auto`: the rule, and what ended it.
+    /// Where no number of rounds was said: the rule, and what ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequential: Option<Sequential>,
     /// Each Open vSwitch that the traffic went through, as it was right after the measurement.

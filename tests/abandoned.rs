@@ -14,7 +14,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("run", &["run", "bridge", "--test", "tcp_rr", "--duration", "50ms", "--rounds", "1"]),
     ("sweep", &["sweep", "veth", "--set", "mtu=1500,3000", "--test", "tcp_rr", "--duration", "50ms", "--rounds", "3"]),
     ("overhead", &["overhead", "--test", "tcp_rr", "--duration", "50ms", "--rounds", "3"]),
-    ("tune", &["mtu", "tune", "veth", "--mtu", "1500,3000", "--test", "tcp_rr", "--duration", "50ms", "--rounds", "3"]),
+    ("tune", &["mtu", "tune", "veth", "--mtu", "1500,3000", "--test", "tcp_rr", "--duration", "50ms", "--rounds", "5"]),
     ("probe", &["mtu", "probe", "veth"]),
     ("offload", &["offload", "verify", "veth", "--only", "tso"]),
 ];

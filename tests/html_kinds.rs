@@ -110,7 +110,7 @@ fn each_kind_is_drawn_as_it_was_measured() {
     std::fs::remove_file(&pages.file).ok();
 }
 
-const SHORT: [&str; 4] = ["--duration", "60ms", "--rounds", "4"];
+const SHORT: [&str; 4] = ["--duration", "60ms", "--rounds", "5"];
 
 fn sweep(pages: &mut Pages) {
     let args = [&["sweep", "veth", "--set", "mtu=1500,9000", "--test", "tcp_rr"][..], &SHORT].concat();
@@ -124,7 +124,7 @@ fn sweep(pages: &mut Pages) {
     let medians: Vec<f64> = report.results[0].cells.iter().map(|cell| cell.headline.median).collect();
     pages.open(&kept);
     assert_in_proportion(&pages.numbers("#figures ~ svg rect.bar", "width"), &medians);
-    pages.count("#figures ~ svg circle.round", 8);
+    pages.count("#figures ~ svg circle.round", 10);
     pages.count("#answer tbody tr", 2);
     pages.count("rect.hop", 4);
     pages.count("rect.hop.wrong", 1);
@@ -176,7 +176,7 @@ fn tune(pages: &mut Pages) {
     pages.says("CPU ns/byte = 0.300 + 900 / S");
     pages.count("circle.mtu", 2);
     pages.count("circle.cost", 2);
-    pages.count("#figures ~ svg circle.round", 8);
+    pages.count("#figures ~ svg circle.round", 10);
     // The curve falls from left to right, and the measured costs stand 5 % above it.
     let line = pages.browser.value("document.querySelector('path.fit').getAttribute('d')");
     let heights: Vec<f64> = line

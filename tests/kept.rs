@@ -11,7 +11,7 @@ use serde_json::Value;
 const COMMANDS: [(&str, &[&str]); 6] = [
     ("sweep", &["sweep", "veth", "--set", "mtu=1500,9000", "--duration", "60ms", "--rounds", "4", "--seed", "1"]),
     ("overhead", &["overhead", "--test", "tcp_rr", "--duration", "60ms", "--rounds", "4", "--seed", "1"]),
-    ("mtu-tune", &["mtu", "tune", "veth", "--mtu", "1500,9000", "--duration", "60ms", "--rounds", "4", "--seed", "1"]),
+    ("mtu-tune", &["mtu", "tune", "veth", "--mtu", "1500,9000", "--duration", "60ms", "--rounds", "5", "--seed", "1"]),
     ("mtu-probe", &["mtu", "probe", "veth"]),
     ("search", &["search", "veth", "--max", "200mbit", "--duration", "60ms", "--omit", "0s", "--trials", "1"]),
     ("offload-verify", &["offload", "verify", "veth", "--only", "tso"]),

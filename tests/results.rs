@@ -118,8 +118,99 @@ fn rounds_are_as_many_as_it_takes() {
     let half = (high - low) / 2.0 / summary["median"].as_f64().expect("it is there");
     let warned = done.stdout.contains("not_steady");
     assert_eq!(half > 0.02, warned, "half width {half}, stopped: {stopped}");
-    let wrong = lab.netbench(&["run", "bridge", "--budget", "3s"]);
+    let wrong = lab.netbench(&["run", "bridge", "--rounds", "3", "--budget", "3s"]);
     assert!(wrong.code == Some(2) && wrong.stderr.contains("--rounds auto"), "{wrong}");
+}
+
+/// Each fact of an interface against what `ip`, `tc` and `ethtool` say of it.
+#[test]
+fn the_manifest_says_what_the_tools_say() {
+    let Some(lab) = Lab::with("manifest", &["ethtool"]) else { return };
+    let file = lab.file(
+        "shaped.toml",
+        "name = \"shaped\"\nmtu = 3000\n[node.a]\nsysctl = { \"net.ipv4.tcp_sack\" = \"0\" }\n[node.b]\n[[link]]\nends = [\"a\", \"b\"]\nrate = \"1gbit\"\n",
+    );
+    lab.netbench(&["topo", "apply", &file]).ok();
+    let of = |node: &str| lab.namespaces().into_iter().find(|name| name.ends_with(node)).expect("it is up");
+    // Without scatter and gather, segmentation is asked for and cannot be.
+    lab.sh(&format!("ip netns exec {} ethtool -K eth0 sg off", of("a")));
+    let args = ["run", &file, "--test", "tcp_rr", "--duration", "50ms", "--rounds", "1", "--json"];
+    let record = lab.netbench(&args).ok().json();
+    let manifest = &record["manifest"];
+    assert!(manifest.get("missing").is_none(), "{manifest:#}");
+    let hops = manifest["hops"].as_array().expect("hops");
+    assert_eq!(hops.len(), 2, "{manifest:#}");
+    for (node, hop) in ["a", "b"].into_iter().zip(hops) {
+        let ns = of(node);
+        assert_eq!(hop["at"], format!("{node}/eth0"));
+        let link = &lab.json_in(&ns, "ip -j -d link show dev eth0")[0];
+        assert_eq!((&hop["mtu"], &hop["mtu_wanted"]), (&link["mtu"], &3000.into()), "{hop:#}");
+        assert_eq!((&hop["kind"], &hop["gso_max_size"]), (&"veth".into(), &link["gso_max_size"]), "{hop:#}");
+        assert_eq!(hop["qdisc"], link["qdisc"], "{hop:#}");
+        let driver = lab.sh(&format!("ip netns exec {ns} ethtool -i eth0"));
+        let said =
+            |key: &str| driver.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().trim().to_owned();
+        assert_eq!(hop["driver"], said("driver:"), "{hop:#}\n{driver}");
+        let features = lab.sh(&format!("ip netns exec {ns} ethtool -k eth0"));
+        let listed = |fits: &dyn Fn(&str) -> bool| -> Vec<String> {
+            let all = features.lines().filter_map(|line| line.trim().split_once(": "));
+            let fitting =
+                all.filter(|(name, state)| (name.starts_with("tx-") || name.starts_with("rx-")) && fits(state));
+            let mut names: Vec<String> = fitting.map(|(name, _)| name.to_owned()).collect();
+            names.sort();
+            names
+        };
+        // What ethtool calls by its old names, the kernel names otherwise: those are of the same state under other names.
+        let old = ["rx-checksumming", "tx-checksumming", "tx-vlan-offload", "rx-vlan-offload"];
+        let without =
+            |names: Vec<String>| names.into_iter().filter(|name| !old.contains(&name.as_str())).collect::<Vec<_>>();
+        let kernels = |key: &str| -> Vec<String> {
+            let names = hop[key].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned));
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            names
+        };
+        let asked = without(listed(&|state| state.contains("[requested on]")));
+        let unknown = |key: &str, seen: &[String]| -> Vec<String> {
+            let known = kernels(key);
+            seen.iter().filter(|name| !known.contains(name)).cloned().collect()
+        };
+        assert_eq!(unknown("wanted_inactive", &asked), Vec::<String>::new(), "{hop:#}\n{features}");
+        assert_eq!(asked.is_empty(), node == "b", "{features}");
+        let active = without(listed(&|state| state.starts_with("on")));
+        assert!(active.len() > 3, "{features}");
+        assert_eq!(unknown("active", &active), Vec::<String>::new(), "{hop:#}\n{features}");
+    }
+    assert_eq!(manifest["sysctls"]["a"]["net.ipv4.tcp_sack"], "0", "{manifest:#}");
+    assert_ne!(manifest["sysctls"]["b"]["net.ipv4.tcp_sack"], "0", "{manifest:#}");
+    lab.netbench(&["topo", "destroy", "shaped"]).ok();
+}
+
+/// Five rounds at the least, and no more than there is time for; a number, of the file too, is what it says.
+#[test]
+fn without_a_number_there_are_at_least_five_rounds() {
+    let Some(lab) = Lab::new("usual-rounds") else { return };
+    let rounds = |args: &[&str]| -> (usize, Value) {
+        let done = lab.netbench(&[args, &["--test", "tcp_rr", "--duration", "50ms", "--json"]].concat()).ok();
+        let record = done.json();
+        let rounds = record["flows"][0]["tests"][0]["rounds"].as_array().map_or(0, Vec::len);
+        (rounds, record["sequential"].clone())
+    };
+    let (usual, rule) = rounds(&["run", "veth"]);
+    assert!(usual >= 5, "{usual} rounds, {rule}");
+    assert_eq!((&rule["rule"]["at_least"], &rule["rule"]["budget_s"]), (&5.into(), &8.0.into()), "{rule}");
+    assert!(["steady", "budget", "rounds"].contains(&rule["stopped"].as_str().unwrap_or_default()), "{rule}");
+    // No time beyond the five.
+    let (least, rule) = rounds(&["run", "veth", "--budget", "1ms"]);
+    assert_eq!(least, 5, "{rule}");
+    assert_eq!(rounds(&["run", "veth", "--rounds", "2"]), (2, Value::Null));
+    let file = lab.file(
+        "three.toml",
+        "name = \"three\"\n[test]\nrounds = 3\n[node.a]\n[node.b]\n[[link]]\nends = [\"a\", \"b\"]\n",
+    );
+    assert_eq!(rounds(&["run", &file]), (3, Value::Null));
+    let (asked, rule) = rounds(&["run", &file, "--budget", "1ms"]);
+    assert_eq!(asked, 5, "what is asked for is above the file: {rule}");
 }
 
 #[test]

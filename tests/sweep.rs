@@ -57,6 +57,29 @@ fn all_combinations_are_measured_round_by_round() {
     assert!(elapsed - traffic < 60.0, "{elapsed} s, of which traffic {traffic} s");
 }
 
+/// The kinds of a switch against each other, each at two MTUs and two numbers of streams.
+#[test]
+fn bridge_open_vswitch_and_macvlan_stand_side_by_side() {
+    let Some(lab) = Lab::with("sweep-kinds", &["ovs-vswitchd", "ovsdb-server"]) else { return };
+    let sets = ["switch.br1.kind=bridge,ovs,macvlan", "mtu=1500,9000", "test.streams=1,4"];
+    let set: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let args = [&["sweep", "bridge"], &set[..], &["--duration", "60ms", "--test", "tcp_stream,tcp_rr"]].concat();
+    let report = json(&lab, "sweep", &args);
+    let labels: Vec<&str> = list(&report["variants"]).iter().filter_map(|variant| variant["label"].as_str()).collect();
+    assert_eq!((labels.len(), labels[4]), (12, "switch.br1.kind=ovs mtu=1500 test.streams=1"), "{report:#}");
+    let failed: Vec<&Value> = list(&report["variants"]).iter().filter(|variant| !variant["failed"].is_null()).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(list(&report["results"]).len(), 2, "{report:#}");
+    for result in list(&report["results"]) {
+        let cells = list(&result["cells"]);
+        assert_eq!(cells.len(), 12, "{result:#}");
+        for (at, cell) in cells.iter().enumerate() {
+            assert_eq!(list(&cell["rounds"]).len(), 5, "{cell:#}");
+            assert_eq!(cell["doubts"], serde_json::json!([]), "{} has figures that are not valid", labels[at]);
+        }
+    }
+}
+
 #[test]
 fn the_table_fits_and_says_what_it_compares() {
     let Some(lab) = Lab::new("sweep-text") else { return };
@@ -137,6 +160,7 @@ fn tune_measures_every_mtu_and_puts_everything_back() {
     done.clone().says_one_of(&["best: MTU", "no difference"]).says("CPU ns/B");
     assert!(done.stdout.lines().all(|line| line.chars().count() <= 80), "{done}");
     lab.netbench(&["mtu", "tune", "veth", "--mtu", "9000..1500"]).exits(2);
+    lab.netbench(&["mtu", "tune", "veth", "--rounds", "4"]).exits(2).says("from 5 rounds on");
 }
 
 #[test]
@@ -169,6 +193,15 @@ fn overhead_has_a_layer_for_each_thing_added() {
         let added: f64 = layers.iter().filter_map(|layer| layer["added_ns"].as_f64()).sum();
         let last = layers.last().and_then(|layer| layer["time_ns"].as_f64()).unwrap_or(0.0);
         assert!((added - last).abs() <= last * 1e-9, "{report:#}");
+    }
+    // Open vSwitch is the last one where it is installed, and under strict tests it is.
+    let with_ovs = lab.try_sh("command -v ovs-vswitchd ovsdb-server").code == Some(0);
+    assert!(with_ovs || std::env::var_os("NETBENCH_STRICT").is_none(), "Open vSwitch is not installed");
+    for waterfall in waterfalls.iter().filter(|_| with_ovs) {
+        let last = list(&waterfall["layers"]).last().expect("there are layers");
+        assert!(last["name"].as_str().is_some_and(|name| name.contains("Open vSwitch")), "{last:#}");
+        assert!(last["time_ns"].as_f64().is_some_and(|time| time > 0.0), "{last:#}");
+        assert!(last["against_previous"].is_object() && last["against_bare"].is_object(), "{last:#}");
     }
     let done = lab.netbench(&["overhead", "--duration", "60ms", "--rounds", "2", "--test", "tcp_rr"]).ok();
     done.clone().says("bare host").says("█");

@@ -33,7 +33,6 @@ use crate::{
     },
     record::{MtuProof, RunRecord, TopologyRef},
     report,
-    stats::sequential::Rule,
     topology::model::{Attach, Node, Topology},
     ui::{self, Display},
     units::{BitRate, ByteSize, CpuList, Span, stable_hash},
@@ -48,17 +47,13 @@ pub struct Args {
     /// tcp_stream,tcp_rr].
     #[arg(long, value_name = "TESTS", value_parser = parse_tests)]
     test: Option<TestList>,
-    /// Length of one round, such as 3s or 500ms [default: 1s].
+    /// Length of one round, such as 3s or 100ms [default: the file's, or 500ms].
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
     #[command(flatten)]
     ends: super::ends::EndArgs,
-    /// Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 % [default: 3].
-    #[arg(long, value_name = "N|auto", value_parser = parse_rounds)]
-    rounds: Option<Rounds>,
-    /// With --rounds auto: the time for all rounds [default: 2m].
-    #[arg(long, value_name = "TIME")]
-    budget: Option<Span>,
+    #[command(flatten)]
+    rounds: super::rounds::RoundsArgs,
     /// Warm-up before each round, left out of every figure.
     #[arg(long, value_name = "TIME")]
     omit: Option<Span>,
@@ -128,23 +123,6 @@ pub(super) enum Rate {
     Bits(BitRate),
     /// Requests in a second.
     Requests(u64),
-}
-
-/// What `--rounds` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rounds {
-    /// So many.
-    Count(u32),
-    /// As many as it takes.
-    Auto,
-}
-
-fn parse_rounds(text: &str) -> Result<Rounds, String> {
-    match text.parse() {
-        Ok(count @ 1..=10_000) => Ok(Rounds::Count(count)),
-        _ if text == "auto" => Ok(Rounds::Auto),
-        _ => Err("it is a number from 1 to 10000, or `auto`".to_owned()),
-    }
 }
 
 pub(super) fn parse_rate(text: &str) -> Result<Rate, String> {
@@ -305,18 +283,12 @@ pub fn refuse_foreign(topology: &Topology) -> anyhow::Result<()> {
 }
 
 fn options(args: &Args, loaded: &Loaded) -> anyhow::Result<Options> {
-    if args.budget.is_some() && args.rounds != Some(Rounds::Auto) {
-        bail!("--budget is for --rounds auto; without it the number of rounds decides how long it takes");
-    }
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
         amounts: args.ends.amounts(),
-        rounds: args.rounds.and_then(|rounds| if let Rounds::Count(count) = rounds { Some(count) } else { None }),
-        rule: (args.rounds == Some(Rounds::Auto)).then(|| {
-            let rule = Rule::default();
-            Rule { budget_s: args.budget.map_or(rule.budget_s, |budget| budget.0.as_secs_f64()), ..rule }
-        }),
+        rounds: args.rounds.count(),
+        rule: args.rounds.rule()?,
         omit: args.omit,
         interval: None,
         streams: args.streams,

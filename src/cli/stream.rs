@@ -1,6 +1,9 @@
 //! `netbench stream`: the tests of a run between this host and one that runs `netbench serve`.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::{
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    time::Duration,
+};
 
 use super::{
     Exit,
@@ -54,9 +57,8 @@ pub struct Args {
     duration: Option<Span>,
     #[command(flatten)]
     ends: super::ends::EndArgs,
-    /// Rounds of each test, interleaved [default: 3].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    rounds: Option<u32>,
+    #[command(flatten)]
+    rounds: super::rounds::RoundsArgs,
     /// Warm-up before each round, left out of every figure.
     #[arg(short = 'O', long, value_name = "TIME")]
     omit: Option<Span>,
@@ -172,11 +174,14 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         anyhow::bail!("{name} is for `netbench run`: a server takes one test at a time and no raw frames");
     }
     let tuning = args.tuning.tuning();
+    // Between hosts there may be a long way: a stream needs its time to become fast.
+    let usual = TestDefaults { duration: Some(Span(Duration::from_secs(1))), ..TestDefaults::default() };
     let asked = Asked {
         tests: args.test.clone().map(|list| list.0),
         duration: args.duration,
         amounts: args.ends.amounts(),
-        rounds: args.rounds,
+        rounds: args.rounds.count(),
+        rule: args.rounds.rule()?,
         omit: args.omit,
         streams: args.streams,
         length: args.length,
@@ -193,7 +198,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         tuning,
         ..Asked::default()
     };
-    let options = Options::merge(asked, &TestDefaults::default())?;
+    let options = Options::merge(asked, &usual)?;
     // What no engine would do is said before anybody is asked.
     let nowhere = IpAddr::from([0, 0, 0, 0]);
     let flow = Flow { from: String::new(), to: String::new(), from_address: nowhere, to_address: nowhere, mtu: 0 };
@@ -220,7 +225,7 @@ fn common(args: &Args, format: Format) -> anyhow::Result<iperf3::Common> {
     let foreign = [
         ("--token", args.token.is_some()),
         ("--test", args.test.is_some()),
-        ("--rounds", args.rounds.is_some()),
+        ("--rounds", args.rounds.is_any()),
         ("--transactions", args.ends.transactions.is_some()),
         ("--response", args.response.is_some()),
         ("--send", args.send.is_some()),

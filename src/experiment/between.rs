@@ -17,7 +17,7 @@ use crate::{
     agent::egress,
     measured::{Interval, StreamInterval},
     plan::desired::{FlowPath, NsId},
-    record::{PathVerdict, PeerRecord, RunRecord},
+    record::{PathVerdict, PeerRecord, RunRecord, Sequential},
     remote::{Connection, End, Outcome, RemoteError, Secret, Tell},
     topology::model::Flow,
     traffic::Spec,
@@ -62,9 +62,11 @@ pub fn run(
     let path = path(target, first);
     options.cpus = target.cpus.iter().map(|cpus| (path.flow.from.clone(), cpus.clone())).collect();
     record.flows = vec![run::flow_record(&path, options)];
-    let of = options.rounds.saturating_mul(options.tests.len() as u32);
-    let mut number = 0;
-    'rounds: for round in 1..=options.rounds {
+    record.sequential = options.rule.map(|rule| Sequential { rule, stopped: None });
+    let (least, most) = options.all_rounds();
+    let (mut number, began) = (0, Instant::now());
+    'rounds: for round in 1..=most {
+        let of = least.max(round).saturating_mul(options.tests.len() as u32);
         for (position, &test) in options.tests.iter().enumerate() {
             number += 1;
             if interrupt.load(Relaxed) {
@@ -126,6 +128,9 @@ pub fn run(
                 Err(error) => result.verdict.reasons.push(format!("round {round}: {error}")),
             }
             summary::refresh(result);
+        }
+        if run::is_enough(record, began) {
+            break;
         }
     }
     if let Some(connection) = connection {

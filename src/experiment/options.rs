@@ -8,7 +8,7 @@ use crate::{
     measured::{CHECK_SEQUENCE, ReceiveMode, SendMode, Test, Tuning, UnknownTest},
     plan::{ceiling::Rates, desired::FlowPath},
     record::Policy,
-    stats::sequential::Rule,
+    stats::sequential::{AT_LEAST, Rule},
     topology::model::{Flow, TestDefaults},
     traffic::{self, Spec},
     units::{BitRate, ByteSize, CpuList, Span},
@@ -26,7 +26,7 @@ pub struct Asked {
     pub duration: Option<Span>,
     /// `--rounds`
     pub rounds: Option<u32>,
-    /// `--rounds auto`
+    /// `--rounds auto` or `--budget`
     pub rule: Option<Rule>,
     /// `--omit`
     pub omit: Option<Span>,
@@ -89,7 +89,7 @@ pub struct Options {
     pub longest: Span,
     /// Rounds of each test.
     pub rounds: u32,
-    /// With `--rounds auto`: when there are enough; `rounds` then does not count.
+    /// Unless a number was said: when there are enough; `rounds` then does not count.
     pub rule: Option<Rule>,
     /// Warm-up before each window.
     pub omit: Span,
@@ -142,14 +142,16 @@ pub struct Options {
 impl Options {
     /// Merges what was asked for over the file's defaults.
     ///
-    /// Without either: TCP_STREAM and TCP_RR, three rounds of one second each.
+    /// Without either: TCP_STREAM and TCP_RR, five rounds of half a second each, and more as [`Rule::quick`] has it.
     pub fn merge(asked: Asked, file: &TestDefaults) -> Result<Self, UnknownTest> {
         let tests = match asked.tests {
             Some(tests) => tests,
             None if file.tests.is_empty() => vec![Test::TcpStream, Test::TcpRr],
             None => Test::parse_list(&file.tests.join(","))?,
         };
-        let duration = asked.duration.or(file.duration).unwrap_or(Span(Duration::from_secs(1)));
+        // A rule that was asked for is above the file's number.
+        let rounds = asked.rounds.or(file.rounds.filter(|_| asked.rule.is_none()));
+        let duration = asked.duration.or(file.duration).unwrap_or(Span(Duration::from_millis(500)));
         // A second, but at least ten intervals of a short window and at most a thousand of a long one.
         let interval =
             (duration.0 / 10).min(Duration::from_secs(1)).max(duration.0 / 1000).max(Duration::from_millis(10));
@@ -158,8 +160,8 @@ impl Options {
             duration,
             amounts: asked.amounts,
             longest: asked.duration.unwrap_or(Span(LONGEST)),
-            rounds: asked.rounds.or(file.rounds).unwrap_or(3),
-            rule: asked.rule,
+            rounds: rounds.unwrap_or(AT_LEAST),
+            rule: asked.rule.or_else(|| rounds.is_none().then(Rule::quick)),
             omit: asked.omit.unwrap_or(Span(Duration::ZERO)),
             interval: asked.interval.unwrap_or(Span(interval)),
             streams: asked.streams.or(file.streams).unwrap_or(1),
@@ -184,6 +186,11 @@ impl Options {
             together: false,
             live: false,
         })
+    }
+
+    /// Fewest rounds and most.
+    pub fn all_rounds(&self) -> (u32, u32) {
+        self.rule.map_or((self.rounds, self.rounds), |rule| (rule.at_least, rule.at_most))
     }
 
     /// For who looks on: hops and CPUs are read while rounds run, and intervals are told several times a second.
@@ -355,7 +362,8 @@ mod tests {
         };
         let asked = Asked { streams: Some(2), ..Asked::default() };
         let options = Options::merge(asked, &file).unwrap();
-        assert_eq!((&options.tests[..], options.streams, options.rounds), (&[Test::UdpStream][..], 2, 3));
+        assert_eq!((&options.tests[..], options.streams, options.rounds), (&[Test::UdpStream][..], 2, 5));
+        assert_eq!(options.rule, Some(Rule::quick()));
         assert_eq!((options.duration.0.as_secs(), options.interval.0.as_millis()), (5, 500));
         assert_eq!(Options::merge(Asked::default(), &TestDefaults::default()).unwrap().tests.len(), 2);
         let wrong = TestDefaults { tests: vec!["tcp_steam".into()], ..TestDefaults::default() };

@@ -95,7 +95,7 @@ pub fn run(
     let loaded = |test: Test| options.under.filter(|_| test.is_rr());
     let each: u32 = groups.iter().map(|&(_, test)| 1 + u32::from(loaded(test).is_some())).sum();
     record.sequential = options.rule.map(|rule| Sequential { rule, stopped: None });
-    let (least, most) = options.rule.map_or((options.rounds, options.rounds), |rule| (rule.at_least, rule.at_most));
+    let (least, most) = options.all_rounds();
     let began = Instant::now();
     let (mut number, mut job) = (0, 0);
     for round in 1..=most {
@@ -213,18 +213,22 @@ pub fn run(
             }
             members.iter().for_each(|&flow| summary::refresh(&mut record.flows[flow].tests[position]));
         }
-        if let Some(sequential) = &mut record.sequential {
-            let tests = record.flows.iter().flat_map(|flow| &flow.tests);
-            let sets: Vec<Vec<f64>> = tests.map(|test| test.rounds.iter().map(|r| r.headline).collect()).collect();
-            sequential.stopped = sequential.rule.stop(sets.iter().map(Vec::as_slice), began.elapsed().as_secs_f64());
-            if sequential.stopped.is_some() {
-                break;
-            }
+        if is_enough(record, began) {
+            break;
         }
     }
     record.interrupted = interrupt.load(Relaxed);
     conclude(record);
     Ok(())
+}
+
+/// Notes after a round why it was the last by the rule for their number, if it was.
+pub(super) fn is_enough(record: &mut RunRecord, began: Instant) -> bool {
+    let tests = record.flows.iter().flat_map(|flow| &flow.tests);
+    let sets: Vec<Vec<f64>> = tests.map(|test| test.rounds.iter().map(|round| round.headline).collect()).collect();
+    let Some(sequential) = &mut record.sequential else { return false };
+    sequential.stopped = sequential.rule.stop(sets.iter().map(Vec::as_slice), began.elapsed().as_secs_f64());
+    sequential.stopped.is_some()
 }
 
 /// What runs at a time: one flow with one test, or all flows with one.

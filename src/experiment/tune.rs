@@ -86,3 +86,6 @@ fn fit(result: &SweepResult, mtus: &[u32]) -> Result<CostFit, String> {
         points: medians.iter().map(point).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,9 @@ pub const AT_LEAST: u32 = 5;
 /// Half width of the interval over the median that is good enough.
 pub const HALF_WIDTH: f64 = 0.02;
 
+/// Time for all rounds where nothing was said, seconds: an answer within ten.
+pub const QUICK_S: f64 = 8.0;
+
 /// When to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Rule {
@@ -45,6 +48,11 @@ pub enum Stop {
 }
 
 impl Rule {
+    /// The one of who said nothing: as soon as there are five and [`QUICK_S`] are over.
+    pub fn quick() -> Self {
+        Self { budget_s: QUICK_S, ..Self::default() }
+    }
+
     /// After a round of everything that is measured together: `None` to go on, or why to stop.
     ///
     /// `sets` has the samples of each of them in the order of time, one a round; a set that is empty (its test failed) is passed over.

@@ -7,7 +7,7 @@ use super::super::{
     sweep, talk,
     variants::{self, Bench},
 };
-use crate::{experiment::tune, record::sweep::TuneReport, report, topology::variant, ui};
+use crate::{experiment::tune, record::sweep::TuneReport, report, stats::sequential::AT_LEAST, topology::variant, ui};
 
 /// Apply several MTUs to the whole path, measure them in interleaved rounds, and name the best.
 ///
@@ -64,6 +64,12 @@ fn parse_mtus(text: &str) -> Result<Mtus, String> {
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
+    if args.measure.rounds < AT_LEAST {
+        anyhow::bail!(
+            "--rounds {}: the best MTU is named from {AT_LEAST} rounds on, for of fewer no difference could be told from chance",
+            args.measure.rounds
+        );
+    }
     let is_rootless = variants::enter()?;
     let mut keeper = args.keep_it.open()?;
     let base = match declared::load(&args.file)? {
