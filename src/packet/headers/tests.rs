@@ -5,6 +5,9 @@ use crate::packet::{
     frame::{GSO_ECN, GSO_TCP4, NEEDS_CSUM, VnetHeader},
 };
 
+/// What is done to a segment of this number.
+type Change<T> = fn(usize, &mut T);
+
 const SIZE: usize = 400;
 const STAMPED: &[u8] = &[1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 3];
 const LATER: &[u8] = &[1, 1, 8, 10, 0, 0, 0, 8, 0, 0, 0, 3];
@@ -93,7 +96,7 @@ fn found(tunnel: Option<Around>, change: impl Fn(usize, &mut TcpFields, &mut Aro
 #[test]
 fn each_field_that_a_segment_must_keep_has_a_name_when_it_does_not() {
     assert_eq!(found(None, |_, _, _| ()), []);
-    let cases: [(Kind, fn(usize, &mut TcpFields)); 8] = [
+    let cases: [(Kind, Change<TcpFields>); 8] = [
         (Kind::FinOnEach, |_, fields| fields.flags |= 1),
         (Kind::CwrOnEach, |_, fields| fields.flags |= 0x80),
         (Kind::FlagsChanged, |_, fields| fields.flags &= !0x80),
@@ -118,7 +121,7 @@ fn each_field_around_a_packet_has_a_name_when_it_changes() {
     assert_eq!(found(Some(AROUND), |_, _, _| ()), []);
     let own = Around { to: 4790, ..AROUND };
     assert_eq!(found(Some(own), |_, _, _| ()), [], "a tunnel on another port is known by its content");
-    let cases: [(Kind, fn(usize, &mut Around)); 5] = [
+    let cases: [(Kind, Change<Around>); 5] = [
         (Kind::VniChanged, |at, around| around.vni += u8::from(at == 2)),
         (Kind::OuterPort, |at, around| around.from += at as u16),
         (Kind::OuterChanged, |_, around| around.outer.tos = 0),
