@@ -40,9 +40,14 @@ const TUNNEL_SUMS: Tunnel = Tunnel { outer: 4, sums: "udpcsum", port: 4789 };
 const TUNNEL_PLAIN: Tunnel = Tunnel { sums: "noudpcsum", ..TUNNEL_SUMS };
 
 fn wired(fault: Fault, tunnel: Option<Tunnel>) -> Option<Wired> {
+    wired_by((fault, Fault::None), tunnel)
+}
+
+/// With what the card does wrong from client to server, and back.
+fn wired_by(faults: (Fault, Fault), tunnel: Option<Tunnel>) -> Option<Wired> {
     let lab = Lab::new(0)?;
     let open = |ns: &str| Netns::of_pid(lab.pid(ns), ns).unwrap();
-    let nic = match ModelNic::new(&open("client"), &open("server"), fault) {
+    let nic = match ModelNic::both_ways(&open("client"), &open("server"), faults) {
         Ok(nic) => nic,
         Err(error) => {
             cables::skip(&format!("no TAP device: {error}"));
@@ -184,6 +189,10 @@ const CASES: &[Case] = &[
     case("oversize frame", Fault::Oversize, "tso", OffloadVerdict::Leak, Kind::Oversize),
     case("VLAN tag lost", Fault::TagLost, "vlan", OffloadVerdict::Corrupt, Kind::TagLost),
     case("VLAN tag changed", Fault::TagChanged, "vlan", OffloadVerdict::Corrupt, Kind::TagChanged),
+    case("VLAN tags swapped", Fault::TagsSwapped, "vlan", OffloadVerdict::Corrupt, Kind::TagOrder),
+    case("802.1ad becomes 802.1Q", Fault::ServiceTag, "vlan", OffloadVerdict::Corrupt, Kind::TagProtocol),
+    case("VLAN priority lost", Fault::PriorityLost, "vlan", OffloadVerdict::Corrupt, Kind::TagPriority),
+    case("VLAN DEI lost", Fault::DeiLost, "vlan", OffloadVerdict::Corrupt, Kind::TagDei),
     case("1 in 3 tagged frames dropped", Fault::TaggedDropped, "vlan", OffloadVerdict::Drop, Kind::Lost),
     case(
         "DATA_VALID on a corrupt frame",
@@ -254,6 +263,35 @@ fn each_fault_is_caught_and_named_and_a_right_card_passes() {
     }
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/offload.md")).unwrap();
     assert!(page.contains(&table), "docs/offload.md has another table of faults than this:\n{table}");
+}
+
+/// What is wrong on the way from server to client only is found there, and charged to nobody else.
+#[test]
+fn a_fault_on_the_way_back_is_charged_to_the_other_end() {
+    const BACK: &str = "server -> client";
+    let names = ["wrong checksum", "segments missing", "VLAN tag changed", "DATA_VALID on a corrupt frame"];
+    let names = names.iter().chain(&["1 in 1000 dropped", "GRO over-merging"]);
+    let mut wrong = String::new();
+    for name in names {
+        let case = CASES.iter().find(|case| case.name == *name).unwrap();
+        let Some(wired) = wired_by((Fault::None, case.fault), None) else { return };
+        let of_device = ["tx-checksum", "tso"].contains(&case.check);
+        let checks = verify(&wired, &[if of_device { case.check } else { "tx-checksum" }]);
+        let is_right = |check: &&OffloadCheck| {
+            let at = if of_device { Some("server/eth0") } else { None };
+            let named = check.findings.iter().any(|finding| Some(finding.kind) == case.kind);
+            (check.check == case.check && check.path == BACK && check.device.as_deref() == at)
+                && (check.verdict == case.verdict && named)
+        };
+        // Where acknowledgments have wrong checksums no stream gets anywhere: that is said of whole paths.
+        let elsewhere = checks.iter().find(|check| {
+            check.verdict.is_broken() && check.path != BACK && (case.check != "tx-checksum" || check.device.is_some())
+        });
+        if !checks.iter().any(|check| is_right(&check)) || elsewhere.is_some() {
+            wrong += &format!("{name}, on the way back:\n{}", show(&checks));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
 }
 
 /// VXLAN over IPv4 and IPv6, with outer checksums and without, with IPv4 and IPv6 in it: a right card passes each of the eight,

@@ -4,7 +4,7 @@
 
 pub mod classify;
 pub mod drive;
-mod place;
+pub mod place;
 mod tcp;
 
 use std::net::IpAddr;

@@ -4,10 +4,13 @@
 //! [`machine`] decides what is done next and never does it; [`drive`] does it.
 
 pub mod bisect;
+pub mod boundary;
 pub mod checks;
 pub mod drive;
 pub mod flow_offload;
+pub mod forward;
 pub mod judge;
+pub mod lro;
 pub mod machine;
 pub mod persist;
 pub mod spread;
@@ -15,6 +18,7 @@ pub mod suite;
 pub mod supers;
 pub mod traffic;
 pub mod tunnel_ports;
+pub mod vlan;
 
 pub use checks::{Check, Target};
 pub use machine::{Action, Sample, Verifier};

@@ -11,6 +11,8 @@ pub struct Fragments {
     pub created: u64,
     /// Packets put together again (`ReasmOKs`).
     pub reassembled: u64,
+    /// Packets that were too large and not to be cut (`FragFails`).
+    pub refused: u64,
 }
 
 /// Reads them inside a namespace.
@@ -35,7 +37,11 @@ fn parse(v4: &str, v6: &str) -> Fragments {
         rows.find_map(|mut row| (row.next() == Some(name)).then(|| row.next()?.parse::<u64>().ok()).flatten())
     };
     let sum = |v4: &str, v6: &str| in_v4(v4).unwrap_or(0) + in_v6(v6).unwrap_or(0);
-    Fragments { created: sum("FragCreates", "Ip6FragCreates"), reassembled: sum("ReasmOKs", "Ip6ReasmOKs") }
+    Fragments {
+        created: sum("FragCreates", "Ip6FragCreates"),
+        reassembled: sum("ReasmOKs", "Ip6ReasmOKs"),
+        refused: sum("FragFails", "Ip6FragFails"),
+    }
 }
 
 #[cfg(test)]
@@ -44,9 +50,9 @@ mod tests {
 
     #[test]
     fn both_families_are_added() {
-        let v4 = "Ip: Forwarding ReasmOKs FragOKs FragCreates\nIp: 1 3 9 4\nIcmp: InMsgs\nIcmp: 1\n";
-        let v6 = "Ip6InReceives \t 7\nIp6ReasmOKs\t2\nIp6FragCreates\t1\n";
-        assert_eq!(parse(v4, v6), Fragments { created: 5, reassembled: 5 });
+        let v4 = "Ip: Forwarding ReasmOKs FragOKs FragCreates FragFails\nIp: 1 3 9 4 6\nIcmp: InMsgs\nIcmp: 1\n";
+        let v6 = "Ip6InReceives \t 7\nIp6ReasmOKs\t2\nIp6FragCreates\t1\nIp6FragFails 2\n";
+        assert_eq!(parse(v4, v6), Fragments { created: 5, reassembled: 5, refused: 8 });
         assert_eq!(parse("", ""), Fragments::default());
     }
 }

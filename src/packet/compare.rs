@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::{
     checksum::{self, Place, Sum},
     finding::{Findings, Kind},
-    frame::Frame,
+    frame::{Frame, Tag},
     headers,
     parse::{Layers, parse},
     segments::{Flow, Segment, expand, flow_of, segment_text},
@@ -351,11 +351,32 @@ fn tags(expected: &Segment, segment: &Segment, findings: &mut Findings) {
         return;
     }
     let show = |segment: &Segment| {
-        let each = segment.tags.iter().map(|tag| format!("VLAN {} priority {}", tag.tci & 0xfff, tag.tci >> 13));
-        if segment.tags.is_empty() { "no tag".to_owned() } else { each.collect::<Vec<_>>().join(" in ") }
+        let each = segment.tags.iter().map(|tag| {
+            let dei = if tag.tci & 0x1000 != 0 { " DEI" } else { "" };
+            format!("VLAN {} priority {}{dei} ({:04x})", tag.tci & 0xfff, tag.tci >> 13, tag.tpid)
+        });
+        if segment.tags.is_empty() { "no tag".to_owned() } else { each.collect::<Vec<_>>().join(" around ") }
     };
-    let kind = if segment.tags.len() < expected.tags.len() { Kind::TagLost } else { Kind::TagChanged };
-    findings.add(kind, || format!("{} came, {} was sent", show(segment), show(expected)));
+    findings.add(tag_kind(&expected.tags, &segment.tags), || {
+        format!("{} came, {} was sent", show(segment), show(expected))
+    });
+}
+
+/// What became of tags that differ, outermost first.
+fn tag_kind(sent: &[Tag], came: &[Tag]) -> Kind {
+    let numbers = |tags: &[Tag]| tags.iter().map(|tag| tag.tci & 0xfff).collect::<Vec<_>>();
+    let differ = |what: fn(&Tag) -> u16| sent.iter().zip(came).any(|(sent, came)| what(sent) != what(came));
+    let mut turned = numbers(came);
+    turned.reverse();
+    match sent.len() == came.len() {
+        false if came.len() < sent.len() => Kind::TagLost,
+        true if numbers(sent) != numbers(came) && numbers(sent) == turned => Kind::TagOrder,
+        true if numbers(sent) != numbers(came) => Kind::TagChanged,
+        true if differ(|tag| tag.tpid) => Kind::TagProtocol,
+        true if differ(|tag| tag.tci >> 13) => Kind::TagPriority,
+        true => Kind::TagDei,
+        false => Kind::TagChanged,
+    }
 }
 
 #[cfg(test)]

@@ -38,8 +38,16 @@ pub enum Kind {
     OverMerged,
     /// A VLAN tag that is gone.
     TagLost,
-    /// A VLAN tag with another number or priority, or one more.
+    /// A VLAN tag with another number, or one more.
     TagChanged,
+    /// Two VLAN tags in another order.
+    TagOrder,
+    /// A VLAN tag of another protocol: 802.1Q for 802.1ad, or the other way round.
+    TagProtocol,
+    /// A VLAN tag with another priority.
+    TagPriority,
+    /// A VLAN tag that may be dropped first (DEI), or may not, unlike before.
+    TagDei,
     /// A frame that was handed over and did not come.
     Lost,
     /// IP fragments of what was sent whole.
@@ -86,6 +94,10 @@ impl Kind {
             Self::OverMerged => "packets merged that must stay apart",
             Self::TagLost => "VLAN tag lost",
             Self::TagChanged => "VLAN tag changed",
+            Self::TagOrder => "VLAN tags swapped",
+            Self::TagProtocol => "VLAN protocol changed",
+            Self::TagPriority => "VLAN priority changed",
+            Self::TagDei => "VLAN DEI changed",
             Self::Lost => "frame dropped",
             Self::Fragmented => "packet fragmented",
             Self::WrongLength => "wrong length in a header",
@@ -99,6 +111,16 @@ impl Kind {
             Self::WrongOuterIpId => "wrong outer IP-ID",
             Self::OuterChanged => "outer header changed",
         }
+    }
+}
+
+impl Kind {
+    /// Is it about VLAN tags?
+    pub fn is_of_tag(self) -> bool {
+        matches!(
+            self,
+            Self::TagLost | Self::TagChanged | Self::TagOrder | Self::TagProtocol | Self::TagPriority | Self::TagDei
+        )
     }
 }
 

@@ -21,6 +21,8 @@ use netbench::{
 mod skip;
 
 pub use skip::skip;
+#[allow(unused_imports, reason = "each test file uses its part")]
+pub use skip::skip_to_lab;
 
 /// Namespaces `client` and `server`, each held by a process that ends with this value.
 pub struct Lab {

@@ -62,6 +62,16 @@ pub enum Fault {
     InnerLength,
     /// It takes its time for each frame, and what its ring has no room for meanwhile is dropped.
     Slow,
+    /// Packets of more bytes than this go nowhere, and nobody is told.
+    Vanish(u16),
+    /// Wrong checksums in the segments of super-packets that a router passes on.
+    ForwardedGso,
+    /// Of VLAN tags: the bit of those that may be dropped first is lost, the priority is, the two of a frame are swapped,
+    /// 802.1ad becomes 802.1Q.
+    DeiLost,
+    PriorityLost,
+    TagsSwapped,
+    ServiceTag,
 }
 
 /// `struct virtio_net_hdr_v1_hash_tunnel`
@@ -81,10 +91,15 @@ pub struct ModelNic {
 impl ModelNic {
     /// `eth0` in both namespaces; they are down still.
     pub fn new(client: &Netns, server: &Netns, fault: Fault) -> std::io::Result<Self> {
+        Self::both_ways(client, server, (fault, Fault::None))
+    }
+
+    /// The same with what it does wrong on the way from client to server, and back.
+    pub fn both_ways(client: &Netns, server: &Netns, (there, back): (Fault, Fault)) -> std::io::Result<Self> {
         let (near, tunnels) = tap(client)?;
         let (far, _) = tap(server)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let threads = [(near.try_clone()?, far.try_clone()?, fault), (far, near, Fault::None)]
+        let threads = [(near.try_clone()?, far.try_clone()?, there), (far, near, back)]
             .map(|(from, to, fault)| relay(from, to, fault, stop.clone()))
             .into();
         Ok(Self { stop, threads, tunnels })
@@ -162,6 +177,12 @@ impl Card {
         let frame = Frame { bytes: frame, length, vnet, ..Frame::default() };
         self.count += 1;
         if self.fault == Fault::DropOneInThousand && self.count.is_multiple_of(1000) {
+            return;
+        }
+        if let Fault::Vanish(most) = self.fault
+            && !vnet.is_super()
+            && frame.bytes.len() > 14 + usize::from(most)
+        {
             return;
         }
         if self.fault == Fault::Slow {
@@ -255,6 +276,8 @@ impl Card {
             Fault::WrongInner => depth > 0,
             Fault::WrongOuter => is_outer,
             Fault::WrongChecksum => depth == 0 && !is_outer,
+            // Whose time to live is not a sender's any more.
+            Fault::ForwardedGso => network.from.is_ipv4() && bytes[start + 8] == 63,
             _ => false,
         };
         let checksum = if spoiled { checksum ^ 0x5500 } else { checksum };
@@ -270,6 +293,10 @@ impl Card {
             Fault::TaggedDropped if tagged && self.tagged.is_multiple_of(3) => return,
             Fault::TagLost if tagged => drop(bytes.drain(12..16)),
             Fault::TagChanged if tagged => bytes[15] ^= 1,
+            Fault::DeiLost if has_tag(&bytes, 12) => bytes[14] &= !0x10,
+            Fault::PriorityLost if has_tag(&bytes, 12) => bytes[14] &= 0x1f,
+            Fault::ServiceTag if bytes[12..14] == [0x88, 0xa8] => bytes[12..14].copy_from_slice(&[0x81, 0]),
+            Fault::TagsSwapped if has_tag(&bytes, 12) && has_tag(&bytes, 16) => bytes[12..20].rotate_left(4),
             // TAP listens to NEEDS_CSUM alone: either way the word is that the bytes are as they were sent.
             Fault::ValidOnCorrupt => vnet = valid(&bytes),
             Fault::FlippedBit => flip(&mut bytes),
@@ -321,6 +348,11 @@ impl Card {
         // A device that is down takes nothing: a cable that is not plugged in.
         let _ = self.to.write(&whole);
     }
+}
+
+/// Is there a VLAN tag at this place?
+fn has_tag(bytes: &[u8], at: usize) -> bool {
+    bytes.get(at..at + 2).is_some_and(|kind| kind == [0x81, 0] || kind == [0x88, 0xa8])
 }
 
 /// The word that a frame's checksum need not be looked at.

@@ -4,11 +4,10 @@ use std::time::Instant;
 
 use super::{super::data, Exit, KeepArgs, Session, check_names, in_words, talk};
 use crate::{
-    apply::{self, prove},
-    experiment::offload::{Target, drive, flow_offload},
+    apply,
+    experiment::offload::{boundary, drive, flow_offload, forward},
     kernel,
-    plan::desired::FlowPath,
-    record::{OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict},
+    record::{OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord},
     report,
     topology::model::Datapath,
     ui::text::quiet_when_closed,
@@ -89,7 +88,13 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 fn verify(session: &mut Session, args: &Args, record: &mut OffloadRecord) -> anyhow::Result<()> {
     let began = Instant::now();
     session.line.say("proving the MTU of every path");
-    record.checks = mtu(session)?;
+    record.checks = boundary::rows(&session.world, &session.targets)?;
+    if args.only.is_empty() || args.only.iter().any(|name| name == forward::NAME) {
+        session.line.say("forwarded against local traffic");
+        let (desired, mut loans) = (&session.loaded.desired, session.loans());
+        let rows = forward::rows(&session.world, &session.targets, desired, args.seed, &mut loans);
+        record.checks.extend(rows.map_err(in_words)?);
+    }
     let only = args.only.iter().cloned().collect();
     let (loans, line) = (session.loans(), &mut session.line);
     let say = &mut |text: &str| line.say(&format!("verifying {text}"));
@@ -115,25 +120,4 @@ fn flows(session: &Session) -> Vec<OffloadCheck> {
     };
     let switches = apply::ovs::evidence(&session.world, desired, &[]);
     switches.iter().filter(|switch| switch.hw_offload || of_kernel(&switch.netns)).map(flow_offload::row).collect()
-}
-
-/// The boundary: packets of the declared MTU pass, both ways.
-fn mtu(session: &Session) -> anyhow::Result<Vec<OffloadCheck>> {
-    let flows: Vec<FlowPath> = session.targets.iter().map(|target: &Target| target.path.clone()).collect();
-    let row = |proof: prove::MtuProof| {
-        OffloadCheck {
-        path: format!("{} <-> {}", proof.from, proof.to),
-        device: None,
-        check: "mtu".to_owned(),
-        features: Vec::new(),
-        verdict: if proof.holds() { OffloadVerdict::Pass } else { OffloadVerdict::Blackhole },
-        evidence: proof.text(),
-        findings: Vec::new(),
-        cure: (!proof.holds()).then(|| {
-            "give every device of the path the same MTU, tunnels theirs less the overhead; `netbench topo verify --prove`"
-                .to_owned()
-        }),
-    }
-    };
-    Ok(prove::paths(&session.world, &flows)?.into_iter().map(row).collect())
 }

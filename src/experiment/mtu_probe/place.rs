@@ -34,7 +34,7 @@ pub struct HopSeen {
     pub is_port: bool,
     /// Packets of the burst that it counted.
     pub counted: u64,
-    /// Packets that it says it dropped.
+    /// Packets that it says it dropped, or that were errors.
     pub dropped: u64,
 }
 
@@ -76,6 +76,7 @@ pub fn trace(world: &World, hops: &[Hop], prober: &mut Prober, size: u32, df: bo
     let delta = |ns: &NsId| Fragments {
         created: now[ns].created.saturating_sub(fragments[ns].created),
         reassembled: now[ns].reassembled.saturating_sub(fragments[ns].reassembled),
+        refused: now[ns].refused.saturating_sub(fragments[ns].refused),
     };
     let mut links = BTreeMap::new();
     for ns in &namespaces {
@@ -85,13 +86,11 @@ pub fn trace(world: &World, hops: &[Hop], prober: &mut Prober, size: u32, df: bo
     let seen = |hop: &Hop| {
         let (before, after) = (before.get(&hop.at).copied(), after.get(&hop.at).copied());
         let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+        let since = after.since(&before);
+        // A card counts a frame that is too long for it as an error.
         let (counted, dropped) = match hop.direction {
-            Direction::Tx => {
-                (after.tx_packets.saturating_sub(before.tx_packets), after.tx_dropped.saturating_sub(before.tx_dropped))
-            }
-            Direction::Rx => {
-                (after.rx_packets.saturating_sub(before.rx_packets), after.rx_dropped.saturating_sub(before.rx_dropped))
-            }
+            Direction::Tx => (since.tx_packets, since.tx_dropped + since.tx_errors),
+            Direction::Rx => (since.rx_packets, since.rx_dropped + since.rx_errors),
         };
         let link = links.get(&hop.at);
         let (mtu, is_port) = link.map_or((hop.mtu, false), |link| (link.mtu, link.master.is_some()));

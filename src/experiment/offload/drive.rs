@@ -10,10 +10,11 @@ use std::{
 use super::{
     bisect::{self, Bisector},
     checks::{self, Features, Suite, Target, Tunnels, Way},
+    lro,
     machine::{Action, Order, Sample, Verifier},
     spread, suite,
     traffic::{Between, connections, goodput},
-    tunnel_ports,
+    tunnel_ports, vlan,
 };
 use crate::{
     apply::{
@@ -195,14 +196,8 @@ pub fn verify(
     let mut orders = Vec::new();
     for (number, target) in targets.iter().enumerate() {
         for reversed in [false, true] {
-            let suite = Suite {
-                tcp: true,
-                datagrams: if reversed { 48 } else { COUNTED },
-                segmented: true,
-                crafted: !reversed,
-                merging: !reversed,
-                supers: true,
-            };
+            let suite =
+                Suite { tcp: true, datagrams: COUNTED, segmented: true, crafted: true, merging: true, supers: true };
             let order = Order { target: number, reversed, suite, between: None, family: None };
             orders.push((order, target.way(reversed).text));
         }
@@ -259,6 +254,12 @@ pub fn verify(
             }
         }
     }
+    if !interrupted && outcome.is_ok() {
+        match of_devices(world, targets, only, &before) {
+            Ok(rows) => spreads.extend(rows),
+            Err(error) => outcome = Err(error),
+        }
+    }
     spreads.extend(told);
     let mut left = loans.end(world);
     left.extend(residue(world, targets, &before));
@@ -292,6 +293,21 @@ pub fn verify(
         });
     }
     Ok(Verified { checks, left, interrupted })
+}
+
+/// What devices do as they are found: filters of tags, LRO where packets are passed on.
+fn of_devices(
+    world: &World,
+    targets: &[Target],
+    only: &BTreeSet<String>,
+    features: &Features,
+) -> Result<Vec<OffloadCheck>, ApplyError> {
+    let is_wanted = |name: &str| only.is_empty() || only.contains(name);
+    let mut rows = if is_wanted(vlan::FILTER) { vlan::filters(world, targets, features)? } else { Vec::new() };
+    if is_wanted(lro::NAME) {
+        rows.extend(lro::rows(world, targets, features)?);
+    }
+    Ok(rows)
 }
 
 /// Receive-side scaling of the device where a way ends.

@@ -7,7 +7,6 @@ use crate::{
     packet::{Comparison, Finding, Findings, Kind},
     plan::desired::LinkRef,
     record::{OffloadCheck, OffloadVerdict},
-    stats::compare::{CPU_EFFECT, Criterion, Verdict, compare},
 };
 
 /// How a TCP stream went.
@@ -67,6 +66,8 @@ pub struct Crafted {
     pub bad_verified: u64,
     /// Tagged frames that were handed over; 0 where they do not get that far.
     pub tagged: u64,
+    /// Kinds of them.
+    pub tag_kinds: Vec<&'static str>,
     /// What was found of the tagged ones.
     pub tags: Findings,
     /// Segments that were merged and must not be: which rule.
@@ -108,6 +109,11 @@ pub struct Probed {
 struct Fault {
     verdict: OffloadVerdict,
     text: String,
+}
+
+/// The worst that is wrong, and all that was found.
+pub fn worst(probed: &Probed) -> Option<(OffloadVerdict, String, Vec<Finding>)> {
+    faults(probed).into_iter().next().map(|fault| (fault.verdict, fault.text, findings(probed)))
 }
 
 /// Is anything wrong?
@@ -178,7 +184,7 @@ fn faults(probed: &Probed) -> Vec<Fault> {
             let text = format!("{refused} of {} frames with a right checksum did not reach the socket", crafted.good.0);
             add(OffloadVerdict::Drop, text);
         }
-        for finding in crafted.tags.iter().filter(|finding| matches!(finding.kind, Kind::TagLost | Kind::TagChanged)) {
+        for finding in crafted.tags.iter().filter(|finding| finding.kind.is_of_tag()) {
             add(OffloadVerdict::Corrupt, finding.to_string());
         }
         if let Some(lost) = crafted.tags.iter().find(|finding| finding.kind == Kind::Lost) {
@@ -363,18 +369,18 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
     if check.group.name.starts_with("vlan") {
         let tagged = |probed: &Probed| probed.crafted.as_ref().map_or(0, |crafted| crafted.tagged);
         let is_on = match (tagged(on), tagged(off)) {
-            (1.., 1..) => None,
             (0, 0) => {
                 row.verdict = OffloadVerdict::Skip;
                 row.evidence = "tagged frames do not get to this device".to_owned();
                 return;
             }
-            (came, _) => Some(came == 0),
+            (with, without) if with == without => None,
+            (with, without) => Some(with < without),
         };
         if let Some(is_on) = is_on {
-            let state = if is_on { "on" } else { "off" };
+            let (state, none) = (if is_on { "on" } else { "off" }, tagged(on).abs_diff(tagged(off)));
             row.verdict = OffloadVerdict::Drop;
-            row.evidence = format!("only with it {state}: none of {} tagged frames came", tagged(on).max(tagged(off)));
+            row.evidence = format!("only with it {state}: none of {none} tagged frames came");
             row.cure = Some(switch(&check.at, &check.features, !is_on));
             return;
         }
@@ -402,53 +408,6 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
         row.verdict = OffloadVerdict::NotActive;
         row.evidence = format!("switching it off changes nothing: {}", row.evidence);
     }
-}
-
-/// What CPU time a feature saves: times a byte with it off and with it on, or why there are none.
-pub fn economy(check: &Check, path: &str, costs: Result<(&[f64], &[f64]), &str>) -> OffloadCheck {
-    let mut row = row(check, path, OffloadVerdict::Inconclusive, String::new());
-    row.check = check.group.cpu.unwrap_or(check.group.name).to_owned();
-    let compared = costs.map(|(off, on)| compare(off, on, Criterion::CPU));
-    let compared = match compared {
-        Ok(Some(compared)) => compared,
-        Ok(None) => {
-            row.evidence = "no CPU time was measured".to_owned();
-            return row;
-        }
-        Err(why) => {
-            row.evidence = format!("CPU time could not be measured: {why}");
-            return row;
-        }
-    };
-    // Percent of what a byte costs with it off: from the least to the most.
-    let percent = |change: f64| format!("{:.0} %", change.abs() * 100.0);
-    let change = compared.change.unwrap_or_default();
-    let within = compared.change_interval.map_or_else(String::new, |interval| {
-        let most = (-interval.low).min(1.0);
-        format!(" (95 %: {:.0} to {:.0} %)", -interval.high * 100.0, most * 100.0)
-    });
-    // May it save as much as matters, for all that is known?
-    let is_open = compared.change_interval.is_none_or(|interval| -interval.low >= CPU_EFFECT);
-    let held: Vec<&str> = check.still.iter().flat_map(|(_, asked)| asked.keys()).map(String::as_str).collect();
-    let still = if held.is_empty() { String::new() } else { format!(", with {} off", held.join(", ")) };
-    let figures = format!(
-        "{:.3} ns/B with it on, {:.3} with it off{still}; {} rounds each by turns, p {:.3}",
-        compared.b,
-        compared.a,
-        compared.rounds_a.min(compared.rounds_b),
-        compared.p
-    );
-    (row.verdict, row.evidence) = match compared.verdict {
-        Verdict::Better => (OffloadVerdict::Pass, format!("saves {} of CPU time{within}: {figures}", percent(change))),
-        Verdict::Worse => (OffloadVerdict::Ineffective, format!("costs {} more CPU time: {figures}", percent(change))),
-        Verdict::NoDifference if is_open => {
-            (OffloadVerdict::Inconclusive, format!("what it saves is lost in the noise{within}: {figures}"))
-        }
-        Verdict::NoDifference => {
-            (OffloadVerdict::Ineffective, format!("saves no CPU time ({}): {figures}", compared.reason.name()))
-        }
-    };
-    row
 }
 
 /// Whole paths: the bytes, the checksums that the receiver accepts, tags, what may be merged.
@@ -515,7 +474,7 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
         (
             "vlan",
             alone(super::judge::Crafted { tagged: crafted.tagged, tags: crafted.tags.clone(), ..Default::default() }),
-            format!("{} tagged frames came with their tags", crafted.tagged),
+            format!("{} tagged frames came with their tags ({})", crafted.tagged, crafted.tag_kinds.join(", ")),
             "switch VLAN acceleration off: `ethtool -K DEVICE rxvlan off txvlan off`",
         ),
         (
@@ -588,6 +547,9 @@ pub fn switch(at: &LinkRef, features: &BTreeMap<String, bool>, on: bool) -> Stri
     format!("in {}: `ethtool -K {} {}`", at.ns, at.name, list.join(" "))
 }
 
+mod economy;
 #[cfg(test)]
 mod tests;
 mod tunnels;
+
+pub use economy::economy;

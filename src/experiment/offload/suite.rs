@@ -13,6 +13,7 @@ use super::{
     machine::Order,
     supers,
     traffic::{Between, Pair, backlog_drops, checksum_errors, cpu_cost, cpu_cost_of_bundles, stream},
+    vlan,
 };
 use crate::{
     apply::{ApplyError, features::Loans, world::World},
@@ -23,7 +24,7 @@ use crate::{
         napi, qstats,
     },
     packet::{
-        Frame, Limits, Tag, VnetHeader, compare,
+        Frame, Limits, VnetHeader, compare,
         craft::{Ends, marked_payload, spoil_checksum},
         headers,
         merging::{self, May, Outcome, Rule, outcome},
@@ -37,10 +38,9 @@ use crate::{
 const STREAM: u64 = 256 << 10;
 /// Bytes of a measurement of CPU time.
 const MEASURED: u64 = 4 << 20;
-/// Numbers of crafted datagrams; the wrong ones stand behind the right ones, the tagged ones behind both.
+/// Numbers of crafted datagrams; the wrong ones stand behind the right ones.
 const GOOD: u32 = 1 << 24;
 const BAD: u32 = 2 << 24;
-const TAGGED: u32 = 3 << 24;
 const EACH: u32 = 12;
 /// How often each pair of segments that may or may not be merged is sent.
 const ROUNDS: u16 = 2;
@@ -51,8 +51,6 @@ const WAIT: Duration = Duration::from_millis(10);
 const POLLS: u64 = 10;
 /// Segments that are sent at a time, then two waits pass: a device of 256 descriptors holds them all.
 const AT_A_TIME: usize = 64;
-/// VLAN 100 with priority 5.
-const TAG: Tag = Tag { tpid: 0x8100, tci: 5 << 13 | 100 };
 
 /// Carries out an order.
 pub fn probe(
@@ -107,6 +105,8 @@ pub fn probe(
             Some((pair, Some(ends))) => {
                 if order.suite.crafted {
                     crafted(world, &way, order, (pair, ends), &mut result)?;
+                    let between = order.between.unwrap_or((0, way.hops.len() - 1));
+                    vlan::tags(world, &way, between, (pair, ends), &mut result)?;
                 }
                 if order.suite.merging {
                     let all: Vec<Ends> = pairs.iter().filter_map(template).collect();
@@ -231,7 +231,7 @@ pub(super) fn finish(captures: BTreeMap<usize, Capture>) -> BTreeMap<usize, Capt
 }
 
 /// Frames that travel in the direction of the way at a hop.
-fn frames(way: &Way, captured: &BTreeMap<usize, Captured>, place: usize) -> (Vec<Frame>, bool) {
+pub(super) fn frames(way: &Way, captured: &BTreeMap<usize, Captured>, place: usize) -> (Vec<Frame>, bool) {
     let outgoing = way.hops[place].direction == crate::plan::desired::Direction::Tx;
     let Some(all) = captured.get(&place) else { return (Vec::new(), false) };
     (all.frames.iter().filter(|frame| frame.outgoing == outgoing).cloned().collect(), all.is_complete())
@@ -294,7 +294,7 @@ fn located(target: &Target, way: &Way, (before, behind): (usize, usize), probed:
     probed.place = Some((before.clone(), behind.clone()));
 }
 
-/// Frames of our own making: right and wrong checksums, tags.
+/// Frames of our own making: right and wrong checksums.
 fn crafted(
     world: &World,
     way: &Way,
@@ -304,26 +304,20 @@ fn crafted(
 ) -> Result<(), ApplyError> {
     let first = &way.hops[0].at;
     let injector = Injector::open(world.get(&first.ns)?, &first.name)?;
-    let (hand, wire) = order.between.unwrap_or((0, way.hops.len() - 1));
-    let places: BTreeSet<usize> = [hand, wire].into();
-    let mut captures = start(world, &way.hops, &places.into_iter().collect::<Vec<_>>())?;
-    // A port filters tags that nobody asked for; one that is promiscuous takes all. It ends with the socket.
-    captures.values_mut().for_each(|capture| capture.everything());
+    let wire = order.between.map_or(way.hops.len() - 1, |(_, wire)| wire);
+    let captures = start(world, &way.hops, &[wire])?;
     let plain = VnetHeader::default();
-    let tagged = Ends { tag: Some(TAG), ..ends };
     for number in 0..EACH {
         let length = 40 + number as usize * 7;
         injector.send(plain, &ends.udp(&marked_payload(GOOD + number, length)))?;
         let mut wrong = ends.udp(&marked_payload(BAD + number, length));
         spoil_checksum(&mut wrong);
         injector.send(plain, &wrong)?;
-        injector.send(plain, &tagged.udp(&marked_payload(TAGGED + number, length)))?;
     }
     let numbers: BTreeSet<u32> = pair.numbers(EACH as usize).into_iter().collect();
     let count = |from: u32| numbers.range(from..from + EACH).count() as u64;
     (result.good, result.bad) = ((u64::from(EACH), count(GOOD)), (u64::from(EACH), count(BAD)));
-    let captured = finish(captures);
-    let ((handed, whole_handed), (came, whole_came)) = (frames(way, &captured, hand), frames(way, &captured, wire));
+    let (came, _) = frames(way, &finish(captures), wire);
     let number_of = |frame: &Frame| {
         let layers = parse(&frame.bytes);
         let payload = layers.innermost().transport.as_ref().map(|transport| transport.payload.clone())?;
@@ -335,14 +329,6 @@ fn crafted(
             result.bad_seen += 1;
             result.bad_verified += u64::from(frame.claimed_valid() && !tunnelled);
         }
-    }
-    let is_tagged = |frame: &&Frame| number_of(frame).is_some_and(|number| (TAGGED..TAGGED + EACH).contains(&number));
-    let of_tags = |frames: &[Frame]| frames.iter().filter(is_tagged).cloned().collect::<Vec<_>>();
-    let (sent, got) = (of_tags(&handed), of_tags(&came));
-    if !got.is_empty() {
-        result.tagged = sent.len() as u64;
-        let limits = Limits { mtu: 65_535, complete: whole_handed && whole_came };
-        result.tags = compare(&sent, &got, limits, |_| true).findings;
     }
     Ok(())
 }

@@ -44,6 +44,8 @@ const LATE_WITHIN: Duration = Duration::from_millis(200);
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Windows that may be lost in a row before the rest is given up.
 const LOST_WINDOWS: u32 = 4;
+/// Datagrams that may be lost before it is: what is behind each window is waited for.
+const LOST_DATAGRAMS: u64 = 4 * WINDOW;
 
 /// Both ends of a way.
 #[derive(Debug, Clone, Copy)]
@@ -417,7 +419,7 @@ impl Pair {
                 *seen = true;
             }
         };
-        while result.sent < count && lost < LOST_WINDOWS {
+        while result.sent < count && lost < LOST_WINDOWS && result.missing() < LOST_DATAGRAMS {
             let (before, missing) = (result.sent, result.missing());
             while result.sent < (before + WINDOW).min(count) {
                 let next = first + result.sent as u32;
