@@ -16,6 +16,7 @@ pub mod persist;
 pub mod spread;
 mod state;
 pub mod suite;
+pub mod supers;
 pub mod traffic;
 pub mod tunnel_ports;
 pub mod vlan;
