@@ -464,6 +464,26 @@ fn a_destroy_killed_at_every_point_is_taken_up_again() {
     }
 }
 
+/// What this driver lacks, or the port cannot do, is an error that names the setting, and all is as it was.
+#[test]
+fn settings_that_the_driver_refuses_are_named_and_rolled_back() {
+    let Some(world) = World::new("sriov-refused") else { return };
+    if !nics_are_emulated() {
+        return; // other drivers have other settings
+    }
+    let before = world.settled();
+    for (keys, said) in [
+        ("link_state = \"disable\"", "set vf 0 state disable"),
+        ("min_rate = \"10mbit\", rate = \"100mbit\"", "set vf 0 min_tx_rate 10 max_tx_rate 100"),
+    ] {
+        let file = world.file(&PAIR.replace("\"a\", ", &format!("{{ node = \"a\", {keys} }}, ")));
+        let done = world.lab.netbench(&["topo", "apply", &file]);
+        assert!(done.code.is_some_and(|code| code != 0), "{keys}: {done}");
+        done.says(said).says("nothing is left");
+        world.lab.assert_as_before(&before, keys);
+    }
+}
+
 /// A step that fails is rolled back by the same command.
 #[test]
 fn a_step_that_fails_is_rolled_back() {
