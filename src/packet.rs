@@ -8,6 +8,7 @@ pub mod compare;
 pub mod craft;
 pub mod finding;
 pub mod frame;
+pub mod headers;
 pub mod merging;
 pub mod parse;
 pub mod segments;

@@ -33,10 +33,11 @@ struct Wired {
 struct Tunnel {
     outer: u8,
     sums: &'static str,
+    port: u16,
 }
 
-const TUNNEL_SUMS: Tunnel = Tunnel { outer: 4, sums: "udpcsum" };
-const TUNNEL_PLAIN: Tunnel = Tunnel { outer: 4, sums: "noudpcsum" };
+const TUNNEL_SUMS: Tunnel = Tunnel { outer: 4, sums: "udpcsum", port: 4789 };
+const TUNNEL_PLAIN: Tunnel = Tunnel { sums: "noudpcsum", ..TUNNEL_SUMS };
 
 fn wired(fault: Fault, tunnel: Option<Tunnel>) -> Option<Wired> {
     wired_by((fault, Fault::None), tunnel)
@@ -58,9 +59,9 @@ fn wired_by(faults: (Fault, Fault), tunnel: Option<Tunnel>) -> Option<Wired> {
         lab.ip(ns, &format!("addr add 198.18.0.{host}/24 dev eth0"));
         lab.ip(ns, &format!("addr add fd00::{host}/64 dev eth0 nodad"));
         lab.ip(ns, "link set eth0 up");
-        let Some(Tunnel { outer, sums }) = tunnel else { continue };
+        let Some(Tunnel { outer, sums, port }) = tunnel else { continue };
         let net = if outer == 4 { "198.18.0." } else { "fd00::" };
-        let ends = format!("local {net}{host} remote {net}{far} dev eth0 dstport 4789 {sums}");
+        let ends = format!("local {net}{host} remote {net}{far} dev eth0 dstport {port} {sums}");
         lab.ip(ns, &format!("link add vx0 type vxlan id 42 {ends}"));
         lab.ip(ns, &format!("link set vx0 mtu {}", 1500 - overhead(outer)));
         lab.ip(ns, &format!("addr add 198.18.9.{host}/24 dev vx0"));
@@ -134,6 +135,10 @@ const fn case(name: &'static str, fault: Fault, check: &'static str, verdict: Of
     Case { name, fault, tunnel: None, check, verdict, kind: Some(kind) }
 }
 
+const fn in_tunnel(name: &'static str, fault: Fault, kind: Kind) -> Case {
+    Case { tunnel: Some(TUNNEL_SUMS), ..case(name, fault, "tunnel-tso", OffloadVerdict::Corrupt, kind) }
+}
+
 const CASES: &[Case] = &[
     Case { name: "none", fault: Fault::None, tunnel: None, check: "", verdict: OffloadVerdict::Pass, kind: None },
     Case {
@@ -171,6 +176,16 @@ const CASES: &[Case] = &[
     case("segments reordered", Fault::Reorder, "tso", OffloadVerdict::Corrupt, Kind::Reordered),
     case("wrong IP-ID", Fault::WrongIpId, "tso", OffloadVerdict::Corrupt, Kind::WrongIpId),
     case("PSH on each segment", Fault::PushOnEach, "tso", OffloadVerdict::Corrupt, Kind::PushOnEach),
+    case("IP-ID stays without DF", Fault::FixedIpId, "tso", OffloadVerdict::Corrupt, Kind::WrongIpId),
+    case("FIN on the first segment", Fault::FinOnFirst, "tso", OffloadVerdict::Corrupt, Kind::FinOnEach),
+    case("CWR on each segment", Fault::CwrOnEach, "tso", OffloadVerdict::Corrupt, Kind::CwrOnEach),
+    case("time stamps lost", Fault::OptionsLost, "tso", OffloadVerdict::Corrupt, Kind::OptionsChanged),
+    in_tunnel("VNI changed", Fault::VniChanged, Kind::VniChanged),
+    in_tunnel("outer source port counts up", Fault::OuterPort, Kind::OuterPort),
+    in_tunnel("outer ECN lost", Fault::OuterEcnLost, Kind::OuterChanged),
+    in_tunnel("wrong outer IP-ID", Fault::OuterIpId, Kind::WrongOuterIpId),
+    in_tunnel("wrong inner IP-ID", Fault::InnerIpId, Kind::WrongIpId),
+    in_tunnel("wrong inner length", Fault::InnerLength, Kind::WrongLength),
     case("oversize frame", Fault::Oversize, "tso", OffloadVerdict::Leak, Kind::Oversize),
     case("VLAN tag lost", Fault::TagLost, "vlan", OffloadVerdict::Corrupt, Kind::TagLost),
     case("VLAN tag changed", Fault::TagChanged, "vlan", OffloadVerdict::Corrupt, Kind::TagChanged),
@@ -309,12 +324,41 @@ fn vxlan_over_ipv4_with_outer_checksums() {
 
 #[test]
 fn vxlan_over_ipv6_without_outer_checksums() {
-    over(Tunnel { outer: 6, sums: "udp6zerocsumtx udp6zerocsumrx" }, "over IPv6 without outer checksums");
+    over(Tunnel { outer: 6, sums: "udp6zerocsumtx udp6zerocsumrx", port: 4789 }, "over IPv6 without outer checksums");
 }
 
 #[test]
 fn vxlan_over_ipv6_with_outer_checksums() {
-    over(Tunnel { outer: 6, sums: "noudp6zerocsumtx" }, "over IPv6 with outer checksums");
+    over(Tunnel { outer: 6, sums: "noudp6zerocsumtx", port: 4789 }, "over IPv6 with outer checksums");
+}
+
+/// A tunnel on a port of its own is looked into as any other.
+#[test]
+fn vxlan_on_another_port() {
+    let tunnel = Tunnel { port: 4790, ..TUNNEL_SUMS };
+    over(tunnel, "over IPv4 with outer checksums, UDP port 4790");
+    for fault in [Fault::VniChanged, Fault::OuterPort] {
+        let kind = if fault == Fault::OuterPort { Kind::OuterPort } else { Kind::VniChanged };
+        let Ok(wrong) = cell(fault, tunnel, "", OffloadVerdict::Corrupt, Some(kind)) else { return };
+        assert!(wrong.is_empty(), "{wrong}");
+    }
+}
+
+/// The outer source port stands for the flow: a tunnel that has one for all lets no card spread them.
+#[test]
+fn flows_in_a_tunnel_come_by_different_ports() {
+    for (sums, verdict, says) in [
+        ("udpcsum", OffloadVerdict::Pass, "4 flows came by "),
+        ("udpcsum srcport 40000 40001", OffloadVerdict::Ineffective, "all 4 flows come by one outer source port"),
+    ] {
+        let Some(wired) = wired(Fault::None, Some(Tunnel { sums, ..TUNNEL_SUMS })) else { return };
+        let checks = verify(&wired, &["vlan-strip"]);
+        let rows: Vec<_> = checks.iter().filter(|check| check.check == "tunnel-headers").collect();
+        assert_eq!(rows.len(), 2, "each way: {}", show(&checks));
+        for row in rows {
+            assert!(row.verdict == verdict && row.evidence.contains(says), "{}", show(&checks));
+        }
+    }
 }
 
 /// What was seen where it is not as expected; an error where it cannot be tried here.

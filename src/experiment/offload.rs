@@ -15,6 +15,7 @@ pub mod machine;
 pub mod persist;
 pub mod spread;
 pub mod suite;
+pub mod supers;
 pub mod traffic;
 pub mod tunnel_ports;
 pub mod vlan;

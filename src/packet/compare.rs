@@ -6,8 +6,9 @@ use super::{
     checksum::{self, Place, Sum},
     finding::{Findings, Kind},
     frame::{Frame, Tag},
+    headers,
     parse::{Layers, parse},
-    segments::{Flow, Segment, expand, flow_of},
+    segments::{Flow, Segment, expand, flow_of, segment_text},
 };
 
 /// TCP's PSH.
@@ -45,6 +46,8 @@ pub struct Comparison {
     pub verified: u64,
     /// What was around the packets that came in a tunnel.
     pub around: BTreeSet<Around>,
+    /// Flows that came in a tunnel, each with the outer source port by which its first packet came.
+    pub entropy: HashMap<Flow, u16>,
 }
 
 /// What is around a packet in a tunnel of UDP.
@@ -54,13 +57,19 @@ pub struct Around {
     pub family: u8,
     /// Does the outer UDP header have a checksum?
     pub sums: bool,
+    /// Destination port.
+    pub port: u16,
 }
 
 impl Around {
     fn of(layers: &Layers) -> Option<Self> {
         layers.inner.as_ref()?;
         let (network, transport) = (layers.network.as_ref()?, layers.transport.as_ref()?);
-        Some(Self { family: if network.from.is_ipv4() { 4 } else { 6 }, sums: transport.checksum != 0 })
+        Some(Self {
+            family: if network.from.is_ipv4() { 4 } else { 6 },
+            sums: transport.checksum != 0,
+            port: transport.to,
+        })
     }
 }
 
@@ -94,7 +103,11 @@ pub fn compare(handed: &[Frame], wire: &[Frame], limits: Limits, wanted: impl Fn
         result.partial_on_wire += u64::from(frame.is_partial());
         result.verified += u64::from(frame.claimed_valid());
         result.around.extend(Around::of(&layers));
+        if let (Some(flow), Some(outer)) = (flow_of(&layers), headers::Outer::of(&frame.bytes, &layers)) {
+            result.entropy.entry(flow).or_insert(outer.from.1);
+        }
         sums(frame, &layers, &mut result.findings);
+        headers::lengths(frame, &layers, &mut result.findings);
     }
     Matching::new(&expected, limits).run(&came, &mut result.findings);
     result
@@ -143,13 +156,6 @@ pub fn describe(layers: &Layers) -> String {
 
 fn end_point(address: std::net::IpAddr, port: u16) -> String {
     std::net::SocketAddr::new(address, port).to_string()
-}
-
-fn segment_text(segment: &Segment) -> String {
-    let (index, count) = segment.place;
-    let name = if segment.flow.protocol == 6 { "TCP seq" } else { "UDP datagram" };
-    let place = if count > 1 { format!(", segment {} of {count}", index + 1) } else { String::new() };
-    format!("{name} {}, {} bytes{place}", segment.number, segment.payload.len())
 }
 
 /// Finds the expected segment that each one on the wire is.
@@ -238,7 +244,7 @@ impl<'a> Matching<'a> {
                 None => findings.add(Kind::Duplicated, || segment_text(segment)),
             }
         }
-        self.identifications(came, findings);
+        headers::judge(self.expected, came, findings);
         if self.limits.complete {
             self.unseen(findings);
         }
@@ -319,37 +325,6 @@ impl<'a> Matching<'a> {
         if segment.ip_length <= self.limits.mtu {
             let (was, is) = (self.expected[at].payload.len(), segment.payload.len());
             findings.add(Kind::OverMerged, || format!("{} came with {is} bytes, sent as {was}", segment_text(segment)));
-        }
-    }
-
-    /// Identifications of the segments of a super-packet count up, or stay where they need not differ (RFC 6864).
-    fn identifications(&self, came: &[Segment], findings: &mut Findings) {
-        let mut by_key: HashMap<(Flow, u32), &Segment> = HashMap::new();
-        // What was sent twice had two identifications.
-        let mut times: HashMap<(Flow, u32), u32> = HashMap::new();
-        for segment in self.expected {
-            *times.entry((segment.flow, segment.number)).or_default() += 1;
-        }
-        for segment in came.iter().filter(|segment| segment.place == (0, 1)) {
-            if times.get(&(segment.flow, segment.number)) == Some(&1) {
-                by_key.entry((segment.flow, segment.number)).or_insert(segment);
-            }
-        }
-        let mut groups: HashMap<usize, (bool, bool, Option<String>)> = HashMap::new();
-        for expected in self.expected {
-            let found = by_key.get(&(expected.flow, expected.number));
-            let (Some(Some(id)), Some(base)) = (found.map(|segment| segment.id), expected.id) else { continue };
-            let group = groups.entry(expected.frame).or_insert((true, expected.dont_fragment, None));
-            let counts = id == base.wrapping_add(expected.place.0 as u16);
-            if !(counts || id == base && expected.dont_fragment) && group.2.is_none() {
-                group.2 = Some(format!("{} has IP-ID {id}, the first has {base}", segment_text(expected)));
-            }
-            (group.0, group.1) = (group.0 && counts, group.1 && id == base);
-        }
-        let mut wrong: Vec<_> = groups.into_iter().filter(|(_, (counts, stays, _))| !counts && !stays).collect();
-        wrong.sort_by_key(|(frame, _)| *frame);
-        for (_, (_, _, example)) in wrong {
-            findings.add(Kind::WrongIpId, || example.unwrap_or_else(|| "neither counts up nor stays".to_owned()));
         }
     }
 

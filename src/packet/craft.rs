@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{
     checksum::{fold, pseudo, sum},
-    frame::{Frame, Tag},
+    frame::{Frame, NEEDS_CSUM, Tag, VnetHeader},
     parse::parse,
     segments::MARK,
 };
@@ -73,6 +73,11 @@ impl Ends {
 
     /// A datagram.
     pub fn udp(&self, payload: &[u8]) -> Vec<u8> {
+        self.udp_with(TcpFields::default(), payload)
+    }
+
+    /// A datagram in a packet with these fields; those of TCP count for nothing.
+    pub fn udp_with(&self, fields: TcpFields, payload: &[u8]) -> Vec<u8> {
         let length = (8 + payload.len()) as u16;
         let mut datagram = Vec::with_capacity(usize::from(length));
         datagram.extend(self.from.port().to_be_bytes());
@@ -80,7 +85,7 @@ impl Ends {
         datagram.extend(length.to_be_bytes());
         datagram.extend([0, 0]);
         datagram.extend(payload);
-        self.packet(17, TcpFields::default(), datagram, 6)
+        self.packet(17, fields, datagram, 6)
     }
 
     /// A TCP segment.
@@ -157,6 +162,18 @@ pub fn spoil_checksum(bytes: &mut [u8]) -> bool {
     let wrong = [0x5555, 0xaaaa].map(|mask| old ^ mask).into_iter().find(|wrong| *wrong != 0).unwrap_or(1);
     bytes[at..at + 2].copy_from_slice(&wrong.to_be_bytes());
     true
+}
+
+/// Leaves the transport checksum of a frame to whoever sends it: the field has the sum of the pseudo-header, the header says
+/// where to sum and where to put it. `None` where the frame has none.
+pub fn left_to_do(bytes: &mut [u8]) -> Option<VnetHeader> {
+    let layers = parse(bytes);
+    let (network, transport) = (layers.network.as_ref()?, layers.transport.as_ref()?);
+    let (start, at) = (transport.start, transport.checksum_at);
+    let partial = fold(pseudo(network, transport.protocol, network.end - start));
+    bytes.get_mut(at..at + 2)?.copy_from_slice(&partial.to_be_bytes());
+    let (csum_start, csum_offset) = (start as u16, (at - start) as u16);
+    Some(VnetHeader { flags: NEEDS_CSUM, csum_start, csum_offset, ..VnetHeader::default() })
 }
 
 /// A datagram's payload: the mark, its number, and bytes that follow from the number and are never all alike.

@@ -52,6 +52,26 @@ pub enum Kind {
     Lost,
     /// IP fragments of what was sent whole.
     Fragmented,
+    /// A header whose length is not that of what follows it.
+    WrongLength,
+    /// FIN on segments before the last.
+    FinOnEach,
+    /// CWR on segments behind the first.
+    CwrOnEach,
+    /// Other TCP flags than were handed over.
+    FlagsChanged,
+    /// Other TCP options than were handed over.
+    OptionsChanged,
+    /// Another traffic class or flow label.
+    HeaderChanged,
+    /// Another number of the tunnel.
+    VniChanged,
+    /// Another source port of the tunnel's UDP.
+    OuterPort,
+    /// Outer IPv4 identifications that neither count up nor stay.
+    WrongOuterIpId,
+    /// Other addresses, destination port or traffic class around a tunnel's packet.
+    OuterChanged,
 }
 
 impl Kind {
@@ -80,6 +100,16 @@ impl Kind {
             Self::TagDei => "VLAN DEI changed",
             Self::Lost => "frame dropped",
             Self::Fragmented => "packet fragmented",
+            Self::WrongLength => "wrong length in a header",
+            Self::FinOnEach => "FIN before the last segment",
+            Self::CwrOnEach => "CWR behind the first segment",
+            Self::FlagsChanged => "TCP flags changed",
+            Self::OptionsChanged => "TCP options changed",
+            Self::HeaderChanged => "traffic class or flow label changed",
+            Self::VniChanged => "tunnel number changed",
+            Self::OuterPort => "outer source port changed",
+            Self::WrongOuterIpId => "wrong outer IP-ID",
+            Self::OuterChanged => "outer header changed",
         }
     }
 }

@@ -4,6 +4,8 @@
 pub const NEEDS_CSUM: u8 = 1;
 /// `VIRTIO_NET_HDR_F_DATA_VALID`: somebody claims to have verified the checksum.
 pub const DATA_VALID: u8 = 2;
+/// `VIRTIO_NET_HDR_GSO_ECN`: CWR is to stand on the first segment only.
+pub const GSO_ECN: u8 = 0x80;
 /// `VIRTIO_NET_HDR_GSO_*`: the kind without the ECN bit and the tunnel bits.
 pub const GSO_TCP4: u8 = 1;
 /// IPv6 TCP.

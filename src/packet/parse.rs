@@ -26,6 +26,10 @@ pub struct Network {
     pub from: IpAddr,
     /// Destination.
     pub to: IpAddr,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// IPv6's flow label, 20 bits.
+    pub label: u32,
     /// IPv4's identification.
     pub id: Option<u16>,
     /// Don't fragment (always with IPv6).
@@ -148,6 +152,8 @@ fn ipv4(bytes: &[u8], start: usize) -> Option<(Network, u8, usize)> {
         cut: start + length > bytes.len(),
         from: address(12)?.into(),
         to: address(16)?.into(),
+        tos: whole[1],
+        label: 0,
         id: word(whole, 4),
         dont_fragment: flags & 0x4000 != 0,
         fragment: flags & 0x3fff != 0,
@@ -169,6 +175,8 @@ fn ipv6(bytes: &[u8], start: usize) -> Option<(Network, u8, usize)> {
         cut: start + length > bytes.len(),
         from: address(8)?.into(),
         to: address(24)?.into(),
+        tos: whole[0] << 4 | whole[1] >> 4,
+        label: long(whole, 0)? & 0xf_ffff,
         id: None,
         dont_fragment: true,
         fragment: false,
@@ -230,6 +238,23 @@ fn tunnelled(bytes: &[u8], udp: &Transport) -> Option<usize> {
         GENEVE_PORT if first >> 6 == 0 && word(bytes, header + 2) == Some(0x6558) => {
             Some(header + 8 + usize::from(first & 0x3f) * 4)
         }
-        _ => None,
+        _ => by_content(bytes, header),
     }
+}
+
+/// A tunnel on a port of its own is known by what stands there: its header to the last reserved bit, and a packet within whose
+/// own length accounts for all that follows (or for a frame that was filled up to 60 bytes).
+fn by_content(bytes: &[u8], header: usize) -> Option<usize> {
+    let head = bytes.get(header..header + 8)?;
+    let vxlan = head[0] == 0x08 && head[1..4] == [0, 0, 0];
+    let geneve = head[0] >> 6 == 0 && head[1] & 0x3f == 0 && head[2..4] == [0x65, 0x58];
+    let inside = match (vxlan, geneve) {
+        _ if head[7] != 0 => return None,
+        (true, _) => header + 8,
+        (_, true) => header + 8 + usize::from(head[0] & 0x3f) * 4,
+        _ => return None,
+    };
+    let within = at(bytes, inside, bytes.len(), 0).network?;
+    let accounts = within.end == bytes.len() || bytes.len() <= inside + 60;
+    (accounts && !within.cut && within.header_sum_ok).then_some(inside)
 }

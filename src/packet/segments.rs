@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    frame::{Frame, Tag},
+    frame::{Frame, GSO_ECN, Tag},
+    headers::Outer,
     parse::{Layers, parse},
 };
 
@@ -36,6 +37,16 @@ pub struct Segment {
     pub id: Option<u16>,
     /// Don't fragment.
     pub dont_fragment: bool,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// IPv6's flow label.
+    pub label: u32,
+    /// TCP's options.
+    pub options: Vec<u8>,
+    /// CWR belongs on the first segment only, as was said beside it.
+    pub ecn_rule: bool,
+    /// The header of the tunnel around it.
+    pub outer: Option<Outer>,
     /// Place within a super-packet, and how many it has; `(0, 1)` for a frame that is one packet.
     pub place: (usize, usize),
     /// Which frame of the capture.
@@ -83,6 +94,11 @@ fn of_frame(frame: &Frame, at: usize, wanted: &impl Fn(&Flow) -> bool, segments:
         Some(outer) if !frame.vnet.is_super() => outer.end - outer.start,
         _ => 0,
     };
+    let outer = Outer::of(&frame.bytes, &layers);
+    let options = match transport.is_tcp() {
+        true => &frame.bytes[transport.start + 20..transport.payload.start],
+        false => &[],
+    };
     let size = if frame.vnet.is_super() { usize::from(frame.vnet.gso_size) } else { payload.len().max(1) };
     let count = payload.len().div_ceil(size);
     for (index, part) in payload.chunks(size).enumerate() {
@@ -101,10 +117,23 @@ fn of_frame(frame: &Frame, at: usize, wanted: &impl Fn(&Flow) -> bool, segments:
             flags: transport.flags,
             id: network.id,
             dont_fragment: network.dont_fragment,
+            tos: network.tos,
+            label: network.label,
+            options: options.to_vec(),
+            ecn_rule: frame.vnet.gso_type & GSO_ECN != 0,
+            outer,
             place: (index, count),
             frame: at,
             tags: tags.clone(),
             ip_length,
         });
     }
+}
+
+/// A segment in words.
+pub(super) fn segment_text(segment: &Segment) -> String {
+    let (index, count) = segment.place;
+    let name = if segment.flow.protocol == 6 { "TCP seq" } else { "UDP datagram" };
+    let place = if count > 1 { format!(", segment {} of {count}", index + 1) } else { String::new() };
+    format!("{name} {}, {} bytes{place}", segment.number, segment.payload.len())
 }

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+mod headers;
+
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
@@ -47,6 +49,17 @@ pub enum Fault {
     FlippedBit,
     DropOneInThousand,
     OverMerge,
+    FinOnFirst,
+    CwrOnEach,
+    OptionsLost,
+    /// Identifications stay, whether it may be fragmented or not.
+    FixedIpId,
+    VniChanged,
+    OuterPort,
+    OuterEcnLost,
+    OuterIpId,
+    InnerIpId,
+    InnerLength,
     /// It takes its time for each frame, and what its ring has no room for meanwhile is dropped.
     Slow,
     /// Packets of more bytes than this go nowhere, and nobody is told.
@@ -63,8 +76,8 @@ pub enum Fault {
 
 /// `struct virtio_net_hdr_v1_hash_tunnel`
 const HEADER: usize = 24;
-/// `TUN_F_CSUM | TSO4 | TSO6 | USO4 | USO6`, and with them `UDP_TUNNEL_GSO | UDP_TUNNEL_GSO_CSUM`.
-const OFFLOADS: u64 = 0x01 | 0x02 | 0x04 | 0x20 | 0x40;
+/// `TUN_F_CSUM | TSO4 | TSO6 | TSO_ECN | USO4 | USO6`, and with them `UDP_TUNNEL_GSO | UDP_TUNNEL_GSO_CSUM`.
+const OFFLOADS: u64 = 0x01 | 0x02 | 0x04 | 0x08 | 0x20 | 0x40;
 const TUNNEL: u64 = 0x80 | 0x100;
 
 /// Both ends and what joins them; dropped, the devices are gone.
@@ -205,17 +218,9 @@ impl Card {
                 let seq = transport.seq.wrapping_add((at * size) as u32);
                 bytes[transport.start + 4..transport.start + 8].copy_from_slice(&seq.to_be_bytes());
                 let flags = &mut bytes[transport.start + 13];
-                if at < last && self.fault != Fault::PushOnEach {
-                    *flags &= !0x09;
-                } else if at < last {
-                    *flags |= 0x08;
-                }
-                if at > 0 {
-                    *flags &= !0x80;
-                }
+                *flags = headers::flags(self.fault, *flags, at, last);
             }
-            let step = if self.fault == Fault::WrongIpId { (at as u16).wrapping_mul(0xffff) } else { at as u16 };
-            self.finish(&mut bytes, &layers, step, 0);
+            self.finish(&mut bytes, &layers, at as u16, 0);
             segments.push(bytes);
         }
         match self.fault {
@@ -228,26 +233,29 @@ impl Card {
     }
 
     /// Lengths, identifications and checksums of all layers of a segment.
-    fn finish(&self, bytes: &mut Vec<u8>, layers: &Layers, step: u16, depth: usize) {
+    fn finish(&self, bytes: &mut Vec<u8>, layers: &Layers, at: u16, depth: usize) {
         let end = bytes.len();
+        headers::spoil(self.fault, bytes, layers, at);
+        let step = headers::step(self.fault, at, depth, layers.inner.is_some());
+        let short = if self.fault == Fault::InnerLength && depth > 0 { 2 } else { 0 };
         let (Some(network), Some(transport)) = (&layers.network, &layers.transport) else { return };
         let start = network.start;
         if network.from.is_ipv4() {
-            bytes[start + 2..start + 4].copy_from_slice(&((end - start) as u16).to_be_bytes());
+            bytes[start + 2..start + 4].copy_from_slice(&((end - start - short) as u16).to_be_bytes());
             let id = network.id.unwrap_or(0).wrapping_add(step);
             bytes[start + 4..start + 6].copy_from_slice(&id.to_be_bytes());
             bytes[start + 10..start + 12].copy_from_slice(&[0, 0]);
             let header = !fold(sum(&bytes[start..transport.start]));
             bytes[start + 10..start + 12].copy_from_slice(&header.to_be_bytes());
         } else {
-            bytes[start + 4..start + 6].copy_from_slice(&((end - start - 40) as u16).to_be_bytes());
+            bytes[start + 4..start + 6].copy_from_slice(&((end - start - 40 - short) as u16).to_be_bytes());
         }
         if !transport.is_tcp() {
             let length = (end - transport.start) as u16;
             bytes[transport.start + 4..transport.start + 6].copy_from_slice(&length.to_be_bytes());
         }
         if let Some(inner) = &layers.inner {
-            self.finish(bytes, inner, step, depth + 1);
+            self.finish(bytes, inner, at, depth + 1);
         }
         let at = transport.checksum_at;
         let is_outer = layers.inner.is_some();

@@ -85,6 +85,8 @@ pub struct Suite {
     pub crafted: bool,
     /// Crafted segments that may and must not be merged.
     pub merging: bool,
+    /// Crafted super-packets, of TCP where `tcp` is sent and of UDP where `segmented` is.
+    pub supers: bool,
 }
 
 /// What is looked for, and by which evidence a feature is known to work.
@@ -127,9 +129,12 @@ pub struct Group {
     pub cpu: Option<&'static str>,
 }
 
-const TCP: Suite = Suite { tcp: true, datagrams: 0, segmented: false, crafted: false, merging: false };
+const TCP: Suite = Suite { tcp: true, datagrams: 0, segmented: false, crafted: false, merging: false, supers: false };
+const CUT: Suite = Suite { supers: true, ..TCP };
 const CRAFTED: Suite = Suite { tcp: false, datagrams: 8, crafted: true, ..TCP };
 const MERGING: Suite = Suite { datagrams: 8, merging: true, ..TCP };
+/// The kernel cuts bundles of datagrams as well, within the tunnel.
+const IN_TUNNEL: Suite = Suite { segmented: true, ..CUT };
 /// The first without outer checksums, the second with them.
 const TUNNEL_TSO: &[&str] = &["tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation"];
 const TSO: &[&str] = &["tx-tcp-segmentation", "tx-tcp6-segmentation"];
@@ -173,17 +178,17 @@ pub static GROUPS: &[Group] = &[
     Group {
         cpu: Some("tso-cpu"),
         family: Some(4),
-        ..group("tso", &["tx-tcp-segmentation"], Direction::Tx, TCP, Evidence::Supers)
+        ..group("tso", &["tx-tcp-segmentation"], Direction::Tx, CUT, Evidence::Supers)
     },
     Group {
         cpu: Some("tso6-cpu"),
         family: Some(6),
-        ..group("tso6", &["tx-tcp6-segmentation"], Direction::Tx, TCP, Evidence::Supers)
+        ..group("tso6", &["tx-tcp6-segmentation"], Direction::Tx, CUT, Evidence::Supers)
     },
     Group {
         cpu: Some("gso-cpu"),
         sender_off: TSO,
-        ..group("gso", &["tx-generic-segmentation"], Direction::Tx, TCP, Evidence::Bytes)
+        ..group("gso", &["tx-generic-segmentation"], Direction::Tx, CUT, Evidence::Bytes)
     },
     Group {
         cpu: Some("uso-cpu"),
@@ -191,19 +196,19 @@ pub static GROUPS: &[Group] = &[
             "uso",
             &["tx-udp-segmentation"],
             Direction::Tx,
-            Suite { tcp: false, segmented: true, ..TCP },
+            Suite { tcp: false, segmented: true, ..CUT },
             Evidence::Supers,
         )
     },
     Group {
         cpu: Some("tunnel-tso-cpu"),
         family: Some(4),
-        ..group("tunnel-tso", TUNNEL_TSO, Direction::Tx, TCP, Evidence::Supers)
+        ..group("tunnel-tso", TUNNEL_TSO, Direction::Tx, IN_TUNNEL, Evidence::Supers)
     },
     Group {
         cpu: Some("tunnel-tso6-cpu"),
         family: Some(6),
-        ..group("tunnel-tso6", TUNNEL_TSO, Direction::Tx, TCP, Evidence::Supers)
+        ..group("tunnel-tso6", TUNNEL_TSO, Direction::Tx, IN_TUNNEL, Evidence::Supers)
     },
     Group {
         // `igb_fix_features()`: stripping and inserting are one.

@@ -196,7 +196,8 @@ pub fn verify(
     let mut orders = Vec::new();
     for (number, target) in targets.iter().enumerate() {
         for reversed in [false, true] {
-            let suite = Suite { tcp: true, datagrams: COUNTED, segmented: true, crafted: true, merging: true };
+            let suite =
+                Suite { tcp: true, datagrams: COUNTED, segmented: true, crafted: true, merging: true, supers: true };
             let order = Order { target: number, reversed, suite, between: None, family: None };
             orders.push((order, target.way(reversed).text));
         }

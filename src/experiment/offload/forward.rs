@@ -24,7 +24,7 @@ use crate::{
 
 /// Name of the check.
 pub const NAME: &str = "forwarded";
-const SUITE: Suite = Suite { tcp: true, datagrams: 48, segmented: true, crafted: false, merging: false };
+const SUITE: Suite = Suite { tcp: true, datagrams: 48, segmented: true, crafted: false, merging: false, supers: false };
 /// Measurements of each, by turns, and how often that is repeated where the forwarded traffic crawls.
 const ROUNDS: usize = 3;
 const REPEATS: usize = 3;

@@ -11,6 +11,7 @@ use super::{
     checks::{Target, Way},
     judge::{Crafted, Probed, is_broken},
     machine::Order,
+    supers,
     traffic::{Between, Pair, backlog_drops, checksum_errors, cpu_cost, cpu_cost_of_bundles, stream},
     vlan,
 };
@@ -25,6 +26,7 @@ use crate::{
     packet::{
         Frame, Limits, VnetHeader, compare,
         craft::{Ends, marked_payload, spoil_checksum},
+        headers,
         merging::{self, May, Outcome, Rule, outcome},
         parse,
         segments::{Flow, flow_of, marked},
@@ -71,7 +73,17 @@ pub fn probe(
     let captures = start(world, &way.hops, &places)?;
     let (ports, pairs) = on_one_cpu(|| send(&way, (from, to), order, seed, &mut probed))?;
     let captured = finish(captures);
-    look(target, &way, order, &captured, &|flow| ports.contains(&flow.to.1), &mut probed);
+    look(target, &way, order, &captured, true, &|flow| ports.contains(&flow.to.1), &mut probed);
+    if order.suite.supers {
+        let (outgoing, _) = frames(&way, &captured, 0);
+        let is_of = |frame: &Frame, from_ipv4| {
+            flow_of(&parse(&frame.bytes))
+                .is_some_and(|flow| ports.contains(&flow.to.1) && flow.from.0.is_ipv4() == from_ipv4)
+        };
+        let template = |ipv4| outgoing.iter().find(|frame| is_of(frame, ipv4)).and_then(Ends::of);
+        let templates: Vec<Ends> = [true, false].into_iter().filter_map(template).collect();
+        supers::probe(world, target, &way, order, &templates, &mut probed)?;
+    }
     probed.checksum_errors = checksum_errors(to).saturating_sub(errors);
     // Where the machine itself dropped packets, of whatever traffic, what is missing says nothing of the path: once more.
     probed.complete &= backlog_drops() == backlog || !is_broken(&probed);
@@ -225,11 +237,12 @@ pub(super) fn frames(way: &Way, captured: &BTreeMap<usize, Captured>, place: usi
     (all.frames.iter().filter(|frame| frame.outgoing == outgoing).cloned().collect(), all.is_complete())
 }
 
-fn look(
+pub(super) fn look(
     target: &Target,
     way: &Way,
     order: &Order,
     captured: &BTreeMap<usize, Captured>,
+    arrived: bool,
     wanted: &dyn Fn(&Flow) -> bool,
     probed: &mut Probed,
 ) {
@@ -238,7 +251,7 @@ fn look(
             0 => 65_535,
             mtu => mtu as usize,
         },
-        complete,
+        complete: complete && arrived,
     };
     if let Some((hand, wire)) = order.between {
         let ((handed, whole), (came, all)) = (frames(way, captured, hand), frames(way, captured, wire));
@@ -254,7 +267,11 @@ fn look(
     for place in 1..way.hops.len() {
         let (came, all) = frames(way, captured, place);
         probed.complete &= all;
-        let seen = compare(&handed, &came, limits(place, whole && all), wanted);
+        let mut seen = compare(&handed, &came, limits(place, whole && all), wanted);
+        if way.hops[place - 1].overhead > 0 && way.hops[place].overhead > 0 {
+            let (before, _) = frames(way, captured, place - 1);
+            headers::outer(&before, &came, wanted, &mut seen.findings);
+        }
         let first = probed.comparison.findings.is_empty() && !seen.findings.is_empty();
         if place == 1 {
             probed.comparison = seen;
