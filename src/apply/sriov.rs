@@ -144,7 +144,10 @@ pub fn set(world: &World, pf: &LinkRef, pci: &str, index: u32, set: &VfSet) -> R
     }
     match holder(world, &pf.ns, pci, &home)? {
         Some((ns, row)) => {
-            Ok(sriov::set(ns, &row.name, index, set, &mut || fault::point("before a setting of a function"))?)
+            // What is so already is not asked for: a driver may refuse to be told what it never took.
+            let now = sriov::read(ns, &row.name)?.into_iter().nth(index as usize).unwrap_or_default();
+            let set = set.against(&now).0;
+            Ok(sriov::set(ns, &row.name, index, &set, &mut || fault::point("before a setting of a function"))?)
         }
         None => Err(ApplyError::NoNamespace { ns: pf.ns.clone() }),
     }
