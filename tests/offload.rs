@@ -379,8 +379,7 @@ fn open_vswitch_in_user_space_that_leaks_partial_checksums_is_named_with_its_cur
 fn open_vswitch_with_segmentation_in_user_space_is_seen_to_cut_by_its_own_mtu() {
     let Some(lab) = Lab::with("offload-ovs-tso", &["ovs-vswitchd", "ovsdb-server"]) else { return };
     if !lab.sh("ovs-vswitchd --version").contains(" 3.1.") {
-        eprintln!("another version of Open vSwitch: it is not known what it does");
-        return;
+        return lab::skip("another version of Open vSwitch than 3.1: it is not known what it does");
     }
     let json = record(&lab.netbench(&["offload", "verify", "ovs", "--only", "uso", "--json"]).exits(3));
     let checks = json["checks"].as_array().expect("checks");
