@@ -1,5 +1,7 @@
 //! `netbench mtu probe`: every row of the classification, provoked on the real kernel and named with evidence and cure.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod lab;
 mod schema;
 mod serving;
