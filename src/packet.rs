@@ -11,6 +11,7 @@ pub mod frame;
 pub mod headers;
 pub mod merging;
 pub mod parse;
+pub mod sctp;
 pub mod segments;
 pub mod toeplitz;
 

@@ -429,6 +429,34 @@ fn segments_that_gro_passes_ahead_behind_a_user_space_switch_are_explained() {
     lab.netbench(&["topo", "destroy", "ovs"]).ok();
 }
 
+/// An association of the kernel's own leaves its CRC32c to devices; where there is no SCTP that is said, once.
+#[test]
+fn checksums_of_sctp_are_left_to_devices_or_it_is_said_that_there_is_no_sctp() {
+    let Some(lab) = Lab::new("offload-sctp") else { return };
+    if std::env::var_os("VMLAB").is_some() {
+        lab.sh("modprobe sctp");
+    }
+    let json = record(&lab.netbench(&["offload", "verify", "veth", "--only", "tx-checksum-sctp", "--json"]).ok());
+    let rows: Vec<&serde_json::Value> =
+        json["checks"].as_array().expect("checks").iter().filter(|row| row["check"] == "tx-checksum-sctp").collect();
+    if rows[0]["verdict"] == "SKIP" {
+        assert!(
+            rows.len() == 1 && rows[0]["evidence"].as_str().is_some_and(|text| text.contains("modprobe sctp")),
+            "{json:#}"
+        );
+        return lab::skip_to_lab("the kernel has no SCTP");
+    }
+    let mut devices: Vec<&str> = rows.iter().filter_map(|row| row["device"].as_str()).collect();
+    devices.sort_unstable();
+    assert_eq!(devices, ["client/eth0", "server/eth0"], "{json:#}");
+    for row in rows {
+        let text = row["evidence"].as_str().unwrap_or_default();
+        assert!(row["verdict"] == "PASS" && text.contains("checksums left to it"), "{row:#}");
+        // 24 messages of 40 bytes, and 37 more each.
+        assert!(text.ends_with("11172 bytes of SCTP right"), "{row:#}");
+    }
+}
+
 #[test]
 fn a_path_that_meets_the_goal_has_nothing_to_find() {
     let Some(lab) = Lab::new("offload-bisect") else { return };

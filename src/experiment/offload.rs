@@ -13,6 +13,7 @@ pub mod judge;
 pub mod lro;
 pub mod machine;
 pub mod persist;
+pub mod sctp;
 pub mod spread;
 mod state;
 pub mod suite;

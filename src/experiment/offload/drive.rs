@@ -12,7 +12,7 @@ use super::{
     checks::{self, Features, Suite, Target, Tunnels, Way},
     lro,
     machine::{Action, Order, Sample, Verifier},
-    spread, state, suite,
+    sctp, spread, state, suite,
     traffic::{Between, connections, goodput},
     tunnel_ports, vlan,
 };
@@ -207,7 +207,7 @@ pub fn verify(
         }
     }
     if !interrupted && outcome.is_ok() {
-        match of_devices(world, targets, only, &before) {
+        match of_devices(world, targets, only, &before, &mut loans) {
             Ok(rows) => spreads.extend(rows),
             Err(error) => outcome = Err(error),
         }
@@ -225,17 +225,21 @@ pub fn verify(
     Ok(Verified { checks, left, interrupted })
 }
 
-/// What devices do as they are found: filters of tags, LRO where packets are passed on.
+/// What devices do as they are found (filters of tags, LRO where packets are passed on), and what takes the kernel's own SCTP.
 fn of_devices(
     world: &World,
     targets: &[Target],
     only: &BTreeSet<String>,
     features: &Features,
+    loans: &mut Loans,
 ) -> Result<Vec<OffloadCheck>, ApplyError> {
     let is_wanted = |name: &str| only.is_empty() || only.contains(name);
     let mut rows = if is_wanted(vlan::FILTER) { vlan::filters(world, targets, features)? } else { Vec::new() };
     if is_wanted(lro::NAME) {
         rows.extend(lro::rows(world, targets, features)?);
+    }
+    if is_wanted(sctp::NAME) {
+        rows.extend(sctp::rows(world, targets, features, loans)?);
     }
     Ok(rows)
 }
