@@ -264,7 +264,7 @@ impl Session {
             let sends = admitted.spec.test.is_reverse() || admitted.spec.test.is_bidirectional();
             let lacks = egress::settled(&admitted.spec, self.peer.ip()).err().filter(|_| sends);
             if let Some(lacks) = lacks {
-                return Err(format!("--pacing fq: the server's {lacks}"));
+                return Err(format!("--pacing fq: the server's {lacks}; {}", egress::INSTEAD));
             }
             let cookie = Secret::random().map_err(|error| format!("make a cookie: {error}"))?;
             let listeners = if admitted.spec.test.is_per_connection() {
