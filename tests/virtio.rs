@@ -21,7 +21,7 @@ fn wired(name: &str, keys: &str) -> Option<(Lab, String)> {
     }
     let lab = Lab::on_the_machine(name)?;
     let Some(nics) = nics(&lab) else {
-        skip("root could make no taps for virtio NICs");
+        skip("the machine has no virtio NICs: their taps take root on the host");
         return None;
     };
     for name in &nics {
