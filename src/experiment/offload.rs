@@ -5,8 +5,10 @@
 
 pub mod bisect;
 pub mod boundary;
+pub mod bundles;
 pub mod checks;
 pub mod drive;
+pub mod edges;
 pub mod flow_offload;
 pub mod forward;
 pub mod judge;

@@ -1,6 +1,10 @@
 //! Headers that a card spoils while it cuts.
 
-use netbench::packet::Layers;
+use netbench::packet::{
+    Layers, VnetHeader,
+    checksum::{fold, sum},
+    parse,
+};
 
 use super::Fault;
 
@@ -53,4 +57,29 @@ pub fn spoil(fault: Fault, bytes: &mut [u8], layers: &Layers, at: u16) {
         Fault::OuterEcnLost => bytes[network.start + 1] &= !0x30,
         _ => {}
     }
+}
+
+/// Checksums that are wrong only now and then, of a frame whose sum is done.
+pub fn odd_sum(fault: Fault, bytes: &mut [u8], vnet: VnetHeader) {
+    if !vnet.needs_checksum() || vnet.csum_offset != 6 {
+        return;
+    }
+    let (start, at) = (usize::from(vnet.csum_start), usize::from(vnet.csum_start + vnet.csum_offset));
+    match fault {
+        Fault::ZeroSum if bytes[at..at + 2] == [0xff, 0xff] => bytes[at..at + 2].fill(0),
+        Fault::NoOptions => {
+            let Some(network) = parse(bytes).network else { return };
+            let without = network.start + if network.from.is_ipv4() { 20 } else { 40 };
+            // What it takes for a part of the datagram goes into the sum.
+            let old = !u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+            let checksum = !fold(u64::from(old) + sum(&bytes[without..start]));
+            bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
+        }
+        _ => {}
+    }
+}
+
+/// Is there more than the packet says?
+pub fn is_padded(bytes: &[u8]) -> bool {
+    parse(bytes).network.is_some_and(|network| network.end < bytes.len() && bytes[network.end] != 0)
 }

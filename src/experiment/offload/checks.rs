@@ -133,8 +133,8 @@ const TCP: Suite = Suite { tcp: true, datagrams: 0, segmented: false, crafted: f
 const CUT: Suite = Suite { supers: true, ..TCP };
 const CRAFTED: Suite = Suite { tcp: false, datagrams: 8, crafted: true, ..TCP };
 const MERGING: Suite = Suite { datagrams: 8, merging: true, ..TCP };
-/// The kernel cuts bundles of datagrams as well, within the tunnel.
-const IN_TUNNEL: Suite = Suite { segmented: true, ..CUT };
+/// Bundles of datagrams.
+const BUNDLES: Suite = Suite { tcp: false, segmented: true, ..CUT };
 /// The first without outer checksums, the second with them.
 const TUNNEL_TSO: &[&str] = &["tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation"];
 const TSO: &[&str] = &["tx-tcp-segmentation", "tx-tcp6-segmentation"];
@@ -190,26 +190,18 @@ pub static GROUPS: &[Group] = &[
         sender_off: TSO,
         ..group("gso", &["tx-generic-segmentation"], Direction::Tx, CUT, Evidence::Bytes)
     },
-    Group {
-        cpu: Some("uso-cpu"),
-        ..group(
-            "uso",
-            &["tx-udp-segmentation"],
-            Direction::Tx,
-            Suite { tcp: false, segmented: true, ..CUT },
-            Evidence::Supers,
-        )
-    },
+    Group { cpu: Some("uso-cpu"), ..group("uso", &["tx-udp-segmentation"], Direction::Tx, BUNDLES, Evidence::Supers) },
     Group {
         cpu: Some("tunnel-tso-cpu"),
         family: Some(4),
-        ..group("tunnel-tso", TUNNEL_TSO, Direction::Tx, IN_TUNNEL, Evidence::Supers)
+        ..group("tunnel-tso", TUNNEL_TSO, Direction::Tx, CUT, Evidence::Supers)
     },
     Group {
         cpu: Some("tunnel-tso6-cpu"),
         family: Some(6),
-        ..group("tunnel-tso6", TUNNEL_TSO, Direction::Tx, IN_TUNNEL, Evidence::Supers)
+        ..group("tunnel-tso6", TUNNEL_TSO, Direction::Tx, CUT, Evidence::Supers)
     },
+    group("tunnel-uso", TUNNEL_TSO, Direction::Tx, BUNDLES, Evidence::Supers),
     Group {
         // `igb_fix_features()`: stripping and inserting are one.
         tied: &["rx-vlan-hw-parse"],

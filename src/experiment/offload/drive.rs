@@ -9,8 +9,9 @@ use std::{
 
 use super::{
     bisect::{self, Bisector},
+    bundles,
     checks::{self, Features, Suite, Target, Tunnels, Way},
-    lro,
+    edges, lro,
     machine::{Action, Order, Sample, Verifier},
     spread, suite,
     traffic::{Between, connections, goodput},
@@ -306,6 +307,10 @@ fn of_devices(
     let mut rows = if is_wanted(vlan::FILTER) { vlan::filters(world, targets, features)? } else { Vec::new() };
     if is_wanted(lro::NAME) {
         rows.extend(lro::rows(world, targets, features)?);
+    }
+    rows.extend(edges::rows(world, targets, only)?);
+    if is_wanted(bundles::NAME) {
+        rows.extend(bundles::rows(world, targets)?);
     }
     Ok(rows)
 }
