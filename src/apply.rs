@@ -237,6 +237,9 @@ fn apply_locked(declared: Declared<'_>, store: &Store) -> Result<(World, Applied
         Ok(rest) => rest.iter().map(Step::drift).collect(),
         Err(error) => vec![error.to_string()],
     };
+    if !drift.is_empty() {
+        drift.splice(0..0, ovs::fallen(desired));
+    }
     if drift.is_empty() && history.committed.is_some() {
         drift.extend(forget_neighbours(&world, desired).err().map(|error| error.to_string()));
     }

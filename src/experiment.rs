@@ -5,6 +5,7 @@ pub mod between;
 pub mod bottleneck;
 pub mod cost;
 pub mod doubtful;
+pub mod drivers;
 pub mod evidence;
 pub mod interleave;
 pub mod io_probe;

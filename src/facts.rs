@@ -2,10 +2,14 @@
 
 pub mod cpus;
 pub mod nic;
+pub mod ovs;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::cpus::{CpuPlace, CpuTopology};
+pub use self::{
+    cpus::{CpuPlace, CpuTopology},
+    ovs::{OvsFacts, OvsSetting, PortCounters},
+};
 
 /// Interface counters (`struct rtnl_link_stats64`), since the interface was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -86,50 +90,5 @@ impl Machine {
     /// `, governor powersave`, or nothing.
     pub fn governed(&self) -> String {
         self.governor.as_ref().map(|governor| format!(", governor {governor}")).unwrap_or_default()
-    }
-}
-
-/// An Open vSwitch of the topology, asked over its control socket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct OvsFacts {
-    /// Namespace it runs in, by role.
-    pub netns: String,
-    /// What it says of its version.
-    pub version: String,
-    /// Segmentation offload through the userspace datapath (`userspace-tso-enable`), read back.
-    pub tso: bool,
-    /// Is it told to have hardware do flows (`other_config:hw-offload`)? Read back.
-    #[serde(default)]
-    pub hw_offload: bool,
-    /// Flows in its datapath, those in tc included.
-    pub datapath_flows: u64,
-    /// Those of them that were handed to tc, which a device may take from there.
-    #[serde(default)]
-    pub tc_flows: u64,
-    /// Those of them that hardware does.
-    pub offloaded_flows: u64,
-    /// What its tunnels carried while it was measured, in its own words: the userspace datapath tells its ports late, when
-    /// flows are looked at again. What proves the path are the counters of the wires.
-    #[serde(default)]
-    pub tunnels: Vec<TunnelCounters>,
-}
-
-/// A tunnel of an Open vSwitch, with the switch's own counters: what is inside, without the outer headers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct TunnelCounters {
-    /// Bridge it is a port of.
-    pub bridge: String,
-    /// Name of its port.
-    pub port: String,
-    /// `vxlan key 42 198.18.0.1 -> 198.18.0.2 port 4789`
-    pub tunnel: String,
-    /// Inner packets and bytes, as the bridge counts its port (OpenFlow 1.3, `ofp_port_stats`).
-    pub counters: LinkCounters,
-}
-
-impl TunnelCounters {
-    /// Is this the same port of the same bridge?
-    pub fn same_port(&self, other: &Self) -> bool {
-        (&self.bridge, &self.port, &self.tunnel) == (&other.bridge, &other.port, &other.tunnel)
     }
 }

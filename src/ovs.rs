@@ -12,6 +12,8 @@ pub mod flows;
 pub mod observe;
 pub mod openflow;
 mod process;
+pub mod sentry;
+pub mod settings;
 pub mod system;
 pub mod unixctl;
 mod wire;

@@ -13,6 +13,7 @@ mod losses;
 pub mod manifest;
 pub mod mtu;
 mod offload;
+mod path;
 mod placement;
 pub mod sweep;
 mod together;
@@ -23,6 +24,7 @@ pub use self::{
     beside::{Directions, LoadedRound, LoadedSummary, OtherWay, UnderLoad, Unit},
     losses::{LossPlace, LossShare},
     offload::{BisectRecord, OFFLOAD_SCHEMA_VERSION, OffloadCheck, OffloadRecord, OffloadVerdict, Trial},
+    path::{HopEvidence, PathEvidence, PathVerdict, StrayEvidence},
     placement::{LanePlace, Policy, Relation},
     together::{TogetherRecord, TogetherRound},
 };
@@ -530,69 +532,4 @@ pub struct Verdict {
     pub valid: bool,
     /// Why not; empty when valid.
     pub reasons: Vec<String>,
-}
-
-/// Did the traffic of a round cross the declared path?
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct PathEvidence {
-    /// Every declared hop with what it counted.
-    pub hops: Vec<HopEvidence>,
-    /// Interfaces off the declared path that carried more than 1 % of the traffic, the busiest first.
-    pub strays: Vec<StrayEvidence>,
-    /// The conclusion.
-    pub verdict: PathVerdict,
-}
-
-/// What an interface on the path counted during a round, in both directions of the flow.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct HopEvidence {
-    /// `namespace/interface`
-    pub at: String,
-    /// Counter in the direction of the payload (client to server, but for TCP_MAERTS): `tx` or `rx`.
-    pub direction: String,
-    /// Bytes in that direction, link-layer headers included.
-    pub bytes: u64,
-    /// Packets in that direction; a GSO or GRO super-packet counts once.
-    pub packets: u64,
-    /// Bytes the other way.
-    pub reverse_bytes: u64,
-    /// Packets the other way.
-    pub reverse_packets: u64,
-    /// What `bytes` must be for the hop to be on the path: lowest and highest.
-    pub expected_bytes: (u64, u64),
-    /// Drops and errors of the interface during the round.
-    pub dropped: u64,
-    /// Drops of its queueing disciplines.
-    #[serde(default)]
-    pub qdisc_dropped: u64,
-    /// Within what was expected.
-    pub ok: bool,
-}
-
-/// An interface that should have been idle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct StrayEvidence {
-    /// `namespace/interface`
-    pub at: String,
-    /// Bytes received.
-    pub rx_bytes: u64,
-    /// Bytes sent.
-    pub tx_bytes: u64,
-}
-
-/// Conclusion on a path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case", tag = "path")]
-pub enum PathVerdict {
-    /// Every declared hop carried the traffic, and no other interface did.
-    Proved,
-    /// It went another way, or did not get through.
-    NotProved {
-        /// Which hop, which interface.
-        reason: String,
-    },
-    /// No hop is declared: there is nothing to prove.
-    NoHops,
-    /// Two plain hosts: what lies between them is not known, and not proved.
-    NoTopology,
 }

@@ -1,6 +1,7 @@
 //! A record for readers: terminal text, JSON, a page of HTML, other tools' formats.
 
 mod comparison;
+mod drivers;
 pub mod export;
 pub mod html;
 mod intervals;
@@ -12,6 +13,7 @@ mod placement;
 pub mod quantity;
 mod search;
 mod sweep;
+mod switch;
 mod text;
 mod together;
 pub mod wrap;

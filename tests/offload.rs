@@ -104,6 +104,58 @@ fn a_port_of_a_bridge_that_is_smaller_is_a_black_hole() {
     lab.netbench(&["topo", "destroy", "bridge"]).ok();
 }
 
+/// The hosts of two bridges have an interface of their own on them: theirs is the local traffic.
+#[test]
+fn what_a_host_forwards_by_its_bridge_is_held_against_its_own_traffic() {
+    let Some(lab) = Lab::new("offload-host") else { return };
+    let text = "name = \"t\"\n[host.a]\n[host.b]\n[node.client]\nhost = \"a\"\n[node.server]\nhost = \"b\"\n\
+                [switch.left]\nkind = \"bridge\"\nhost = \"a\"\nports = [\"client\", \"a\"]\n\
+                [switch.right]\nkind = \"bridge\"\nhost = \"b\"\nports = [\"server\", \"b\"]\n\
+                [[link]]\nends = [\"left\", \"right\"]\n[[flow]]\nfrom = \"client\"\nto = \"server\"\n";
+    let file = lab.file("host.toml", text);
+    let json = record(&verified(&lab, &[&file, "--only", "forwarded", "--json"]));
+    let rows = json["checks"].as_array().expect("checks").iter().filter(|row| row["check"] == "forwarded");
+    let said: Vec<&str> = rows.filter_map(|row| row["evidence"].as_str()).collect();
+    assert_eq!(said.len(), 2, "{json:#}");
+    for part in ["client -> a ", "a -> server ", "client -> b ", "b -> server "] {
+        assert!(said[0].starts_with("forwarded and local traffic are right") && said[0].contains(part), "{json:#}");
+    }
+}
+
+/// A router says which packets are too large for its next link; where its word is lost on the way, its counter tells.
+#[test]
+fn a_router_refuses_what_is_larger_or_counts_it() {
+    let Some(lab) = Lab::new("offload-icmp") else { return };
+    let text = "name = \"small\"\n[node.client]\nroutes = [\"default via router\"]\n[node.router]\nforward = true\n\
+                [node.server]\nroutes = [\"default via router\"]\n\
+                [[link]]\nends = [\"client\", \"router:west\"]\nmtu = 9000\n\
+                [[link]]\nends = [\"router:east\", \"server\"]\nmtu = 1500\n[[flow]]\nfrom = \"client\"\nto = \"server\"\n";
+    let file = lab.file("small.toml", text);
+    lab.netbench(&["topo", "apply", &file]).ok();
+    let evidence = || {
+        let json = record(&verified(&lab, &[&file, "--only", "rss", "--json"]));
+        let rows = json["checks"].as_array().expect("checks");
+        let row = rows.iter().find(|row| row["check"] == "mtu" && row["path"] == "client -> server");
+        let row = row.unwrap_or_else(|| panic!("{json:#}"));
+        assert_eq!(row["verdict"], "PASS", "{row:#}");
+        row["evidence"].as_str().unwrap_or_default().to_owned()
+    };
+    let address = |node: &str, device: &str| {
+        let shown = lab.json_in(&format!("nb-small-{node}"), &format!("ip -j -4 addr show dev {device}"));
+        shown[0]["addr_info"][0]["local"].as_str().expect("an address").to_owned()
+    };
+    let said = evidence();
+    let aloud = format!("1501, 1505, 1509 are refused by router/west ({}) (ICMP, MTU 1500)", address("router", "west"));
+    assert!(said.contains("1491, 1499, 1500 bytes arrive") && said.contains(&aloud), "{said}");
+    // What the router itself sends to the client is lost.
+    let client = address("client", "eth0");
+    lab.sh_in("nb-small-router", &format!("ip rule add iif lo to {client} blackhole pref 10"));
+    let said = evidence();
+    let counted = "1501, 1505, 1509 are dropped: of 24 packets router counted 24 packets that it could not forward";
+    assert!(said.contains(counted), "{said}");
+    lab.netbench(&["topo", "destroy", "small"]).ok();
+}
+
 #[test]
 fn the_text_fits_a_terminal_and_works_without_root() {
     let Some(lab) = Lab::new("offload-text") else { return };
@@ -290,6 +342,10 @@ fn open_vswitch_in_user_space_that_leaks_partial_checksums_is_named_with_its_cur
     let json = record(&lab.netbench(&["offload", "verify", &file, "--only", "tx-checksum", "--json"]).exits(3));
     assert_eq!(verdicts(&json, "integrity")[0].1, "LEAK", "{json:#}");
     assert!(json.to_string().contains("partial checksum leaked"), "{json:#}");
+    // It keeps tags, priority and order, and not DEI: that is the switch's, and no fault of a device.
+    let tags = json["checks"].as_array().expect("checks").iter().find(|row| row["check"] == "vlan").expect("a row");
+    let text = tags["evidence"].as_str().unwrap_or_default();
+    assert!(tags["verdict"] == "PASS" && text.contains("which Open vSwitch in user space does not keep"), "{tags:#}");
 
     // The search finds both ends' checksums, and nothing else.
     let done = lab.netbench(&["offload", "bisect", &file, "--goal", "goodput>20M"]);

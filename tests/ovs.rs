@@ -122,7 +122,7 @@ fn bridges_are_made_in_one_transaction_read_back_and_removed() {
     let database = bench.ovs.database();
     bench.vsctl("add-br theirs -- set bridge theirs datapath_type=netdev");
     let wanted = everything();
-    bridge::create(&database, "t", &wanted).expect("bridges");
+    bridge::create(&database, "t", &wanted, None).expect("bridges");
     assert_eq!(bench.vsctl("list-br"), "left\nright\ntheirs");
     assert_eq!(bench.vsctl("get port v1 tag"), "100");
     assert_eq!(bench.vsctl("get port v2 trunks"), "[10, 20]");
@@ -135,11 +135,11 @@ fn bridges_are_made_in_one_transaction_read_back_and_removed() {
     assert!(seen.tso && seen.broken.is_empty(), "{:?}", seen.broken);
     assert!(observe::read(&database, "other").expect("read back").bridges.is_empty());
 
-    assert_eq!(bridge::delete(&database, "other", None).expect("nothing"), 0);
-    assert_eq!(bridge::delete(&database, "t", Some(&["left"])).expect("one"), 1);
+    assert_eq!(bridge::delete(&database, "other", None, None).expect("nothing"), [""; 0]);
+    assert_eq!(bridge::delete(&database, "t", Some(&["left"]), None).expect("one"), ["left"]);
     assert_eq!(bench.vsctl("list-br"), "right\ntheirs");
     assert_eq!(bench.vsctl("--columns=_uuid list qos"), "");
-    assert_eq!(bridge::delete(&database, "t", None).expect("the rest"), 1);
+    assert_eq!(bridge::delete(&database, "t", None, None).expect("the rest"), ["right"]);
     assert_eq!(bench.vsctl("list-br"), "theirs");
     assert_eq!(bench.vsctl("--columns=_uuid list queue"), "");
     assert_eq!(bench.vsctl("--columns=name list interface"), "name                : theirs");
@@ -149,11 +149,11 @@ fn bridges_are_made_in_one_transaction_read_back_and_removed() {
 fn somebody_elses_bridge_is_never_touched() {
     let Some(bench) = Bench::new("ovs-foreign") else { return };
     bench.vsctl("add-br right -- set bridge right datapath_type=netdev");
-    let error = bridge::create(&bench.ovs.database(), "t", &[plain("left", vec![]), plain("right", vec![])]);
+    let error = bridge::create(&bench.ovs.database(), "t", &[plain("left", vec![]), plain("right", vec![])], None);
     let error = error.expect_err("the name is taken");
     assert!(matches!(&error, Error::BridgeTaken { bridge } if bridge == "right"), "{error}");
     assert_eq!(bench.vsctl("list-br"), "right", "all or nothing");
-    bridge::delete(&bench.ovs.database(), "t", Some(&["right"])).expect("nothing to do");
+    bridge::delete(&bench.ovs.database(), "t", Some(&["right"]), None).expect("nothing to do");
     assert_eq!(bench.vsctl("list-br"), "right");
 }
 
@@ -161,7 +161,7 @@ fn somebody_elses_bridge_is_never_touched() {
 fn a_port_without_a_device_is_an_error_although_the_database_took_it() {
     let Some(bench) = Bench::new("ovs-missing") else { return };
     let error =
-        bridge::create(&bench.ovs.database(), "t", &[plain("br1", vec![port("nowhere")])]).expect_err("no port");
+        bridge::create(&bench.ovs.database(), "t", &[plain("br1", vec![port("nowhere")])], None).expect_err("no port");
     let text = error.to_string();
     assert!(matches!(error, Error::Port { .. }), "{text}");
     assert!(text.contains("nowhere") && text.contains("No such device"), "{text}");
@@ -177,7 +177,7 @@ fn a_switch_that_stands_still_is_named() {
     signal("-STOP");
     let mut client = Client::connect(&bench.ovs.database()).expect("the database listens");
     client.transact(&bridge::creation("t", &[plain("br1", vec![])]), PATIENCE).expect("the database takes it");
-    let error = client.wait_applied(1, Duration::from_millis(200)).expect_err("nobody carries it out");
+    let error = client.wait_applied(1, Duration::from_millis(200), &|| false).expect_err("nobody carries it out");
     assert!(matches!(error, Error::NotApplied { wanted: 1, .. }), "{error}");
     let error =
         unixctl::command(&bench.ovs.control(), "version", &[], Duration::from_millis(100)).expect_err("stopped");
@@ -218,7 +218,7 @@ fn daemons_that_were_killed_are_started_again_and_leave_nothing() {
 fn flows_come_and_go_by_cookie() {
     let Some(bench) = Bench::new("ovs-flows") else { return };
     bench.veths(&["v1", "v2"]);
-    bridge::create(&bench.ovs.database(), "t", &[plain("br1", vec![port("v1"), port("v2")])]).expect("a bridge");
+    bridge::create(&bench.ovs.database(), "t", &[plain("br1", vec![port("v1"), port("v2")])], None).expect("a bridge");
     let socket = bench.ovs.management("br1");
     let dump = || bench.lab.sh(&format!("ovs-ofctl -O OpenFlow13 --names dump-flows unix:{}", socket.display()));
     let mut connection = Connection::open(&socket, "br1", PATIENCE).expect("OpenFlow");

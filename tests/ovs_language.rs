@@ -1,5 +1,6 @@
 //! What the language says of Open vSwitch beyond ports: static flows, QoS, tunnels over IPv6. `ovs-ofctl` and `tc` are the oracle.
 
+mod host_switch;
 mod lab;
 
 use lab::Lab;
@@ -124,25 +125,6 @@ fn tunnels_over_ipv6() {
     lab.assert_as_before(&before, "destroy of tunnels over IPv6");
 }
 
-/// An Open vSwitch as a distribution's service starts it, in the lab's own `/run`.
-fn start_system(lab: &Lab, setting: &str) {
-    lab.sh(&format!(
-        "mkdir -p /run/openvswitch /mnt/system && cd /mnt/system && \
-         ovsdb-tool create conf.db /usr/share/openvswitch/vswitch.ovsschema && \
-         ovsdb-server conf.db --remote=punix:/run/openvswitch/db.sock --pidfile=/run/openvswitch/ovsdb-server.pid \
-         --unixctl=/run/openvswitch/ovsdb-server.ctl --detach --no-chdir -vconsole:off -vsyslog:off --log-file=/mnt/system/db.log && \
-         ovs-vsctl --db=unix:/run/openvswitch/db.sock --no-wait init -- add-br theirs -- set bridge theirs datapath_type=netdev {setting} && \
-         PATH=$PATH:/usr/sbin OVS_RUNDIR=/run/openvswitch ovs-vswitchd unix:/run/openvswitch/db.sock --pidfile=/run/openvswitch/ovs-vswitchd.pid \
-         --detach --no-chdir -vconsole:off -vsyslog:off --log-file=/mnt/system/vswitchd.log"
-    ));
-}
-
-fn stop_system(lab: &Lab) {
-    lab.sh("kill $(cat /run/openvswitch/ovs-vswitchd.pid) $(cat /run/openvswitch/ovsdb-server.pid); \
-            while [ -e /run/openvswitch/ovs-vswitchd.pid ] || [ -e /run/openvswitch/ovsdb-server.pid ]; do sleep 0.05; done; \
-            rm -r /run/openvswitch; ip -o link | sed -n 's/^[0-9]*: \\(theirs\\|ovs-netdev\\|y1\\)[:@].*/\\1/p' | while read l; do ip link del $l; done; true");
-}
-
 const SYSTEM: &str = r#"
 name = "y"
 fabric = "host"
@@ -159,7 +141,7 @@ fn the_hosts_own_switch_is_used_and_left_as_it_was() {
     let Some(lab) = Lab::with("ovs-system", PROGRAMS) else { return };
     let file = lab.file("y.toml", SYSTEM);
     lab.netbench(&["topo", "apply", &file]).exits(5).says("runs no Open vSwitch").says("systemctl start");
-    start_system(&lab, "");
+    host_switch::start(&lab, "");
     let rows = || {
         lab.sh("for t in Bridge Port Interface QoS Queue; do ovs-vsctl --db=unix:/run/openvswitch/db.sock --columns=name,external_ids list $t 2>/dev/null \
                 || ovs-vsctl --db=unix:/run/openvswitch/db.sock --columns=external_ids list $t; done; ovs-vsctl --db=unix:/run/openvswitch/db.sock get open . other_config")
@@ -210,7 +192,7 @@ fn the_hosts_own_switch_is_used_and_left_as_it_was() {
     let tso =
         lab.file("t.toml", &SYSTEM.replace("ovs = \"system\"", "ovs = \"system\"\ntso = true").replace("y1", "y2"));
     lab.netbench(&["topo", "apply", &tso]).exits(5).says("userspace-tso-enable=true");
-    stop_system(&lab);
+    host_switch::stop(&lab);
 }
 
 #[test]

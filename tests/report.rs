@@ -76,6 +76,7 @@ fn proved() -> PathEvidence {
         expected_bytes: (2_900_000_000, 3_300_000_000),
         dropped: counted.rx_dropped,
         qdisc_dropped: counted.qdisc_dropped,
+        driver: Default::default(),
         ok: true,
     };
     PathEvidence {

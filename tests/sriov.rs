@@ -544,7 +544,14 @@ fn a_port_that_sends_bundles_of_datagrams_as_fragments_is_named() {
         "name = \"t\"\n[nic.l]\npci = \"PF0\"\ncable = \"r\"\nchannels = { combined = 2 }\n\
          [nic.r]\npci = \"PF1\"\nchannels = { combined = 2 }\n[node.a]\nnic = \"l\"\n[node.b]\nnic = \"r\"\n",
     );
-    let json = world.lab.netbench(&["offload", "verify", &file, "--only", "tx-checksum,uso,vlan-insert,rss", "--json"]);
+    let json = world.lab.netbench(&[
+        "offload",
+        "verify",
+        &file,
+        "--only",
+        "tx-checksum,uso,vlan-insert,vlan-filter,rss",
+        "--json",
+    ]);
     let json = json.exits(3).json();
     for device in ["a/eth0", "b/eth0"] {
         assert_eq!(verdict(&json, device, "tx-checksum").0, "PASS", "{json:#}");
@@ -553,14 +560,49 @@ fn a_port_that_sends_bundles_of_datagrams_as_fragments_is_named() {
         assert!(row.contains("ethtool -K eth0 tx-udp-segmentation off"), "{row}");
         let (word, row) = verdict(&json, device, "vlan-insert");
         assert!(word == "PASS" && row.contains("rx-vlan-hw-parse"), "{row}");
+        let (word, row) = verdict(&json, device, "vlan-filter");
+        assert!(
+            word == "PASS" && row.contains("0 came with the filter on, 12 while the port was promiscuous"),
+            "{row}"
+        );
         // Its driver does not tell the key: that both queues are used is all there is to see.
         let (word, row) = verdict(&json, device, "rss");
         assert!(word == "PASS" && row.contains("64 connections came by 2 of the 2 queues"), "{row}");
     }
     for check in ["rx-verification", "vlan", "merge-rules"] {
         assert_eq!(verdict(&json, "a -> b", check).0, "PASS", "{json:#}");
+        assert_eq!(verdict(&json, "b -> a", check).0, "PASS", "{json:#}");
     }
     assert_eq!(verdict(&json, "all devices", "state").0, "PASS", "{json:#}");
+}
+
+/// Its receiver takes packets that are longer than its own MTU, where somebody sends them.
+#[test]
+fn a_port_that_receives_more_than_its_mtu_is_named() {
+    let Some(world) = World::new("sriov-offload-mtu") else { return };
+    let file = world.file(
+        "name = \"t\"\n[nic.l]\npci = \"PF0\"\ncable = \"r\"\n[nic.r]\npci = \"PF1\"\n\
+         [node.a]\nnic = \"l\"\n[node.b]\nnic = \"r\"\n",
+    );
+    world.lab.netbench(&["topo", "apply", &file]).ok();
+    world.lab.sh_in("nb-t-a", "ip link set eth0 mtu 4000");
+    let json = world.lab.netbench(&["offload", "verify", &file, "--only", "lro", "--json"]).exits(3).json();
+    let (word, row) = verdict(&json, "a -> b", "mtu");
+    assert!(word == "LEAK" && row.contains("1509 bytes was delivered, 9 more than the declared MTU"), "{row}");
+    assert_eq!(verdict(&json, "b -> a", "mtu").0, "PASS", "{json:#}");
+    world.lab.netbench(&["topo", "destroy", "t"]).ok();
+}
+
+/// Functions of one card as they are, without a tunnel: both ways, each end.
+#[test]
+fn plain_functions_are_right_both_ways() {
+    let Some(world) = World::new("sriov-offload-plain") else { return };
+    let json = world.lab.netbench(&["offload", "verify", &world.file(PAIR), "--only", "rss", "--json"]).ok().json();
+    for check in ["mtu", "integrity", "rx-verification", "vlan", "merge-rules"] {
+        for path in ["a -> b", "b -> a"] {
+            assert_eq!(verdict(&json, path, check).0, "PASS", "{json:#}");
+        }
+    }
 }
 
 /// It leaves the checksum of a packet within a tunnel undone, and makes the outer one right: nothing gets through VXLAN over

@@ -1,32 +1,34 @@
 //! The private Open vSwitch of each namespace that needs one: started, asked, stopped, and found again after a crash.
 //! And the host's own, in which bridges come and go.
 
+mod evidence;
+
 use std::{path::PathBuf, time::Duration};
+
+pub use evidence::{Before, before, evidence, settings};
 
 use super::{ApplyError, destroy::Removed, fault, journal::StateRoot, world::World};
 use crate::{
-    facts::{OvsFacts, TunnelCounters},
     kernel::{
         self,
+        netns::Netns,
         observe::{Wanted, observe as observe_links},
         openvswitch,
     },
     ovs::{
         self,
-        client::Client,
+        bridge::Watch,
         daemon::{self, Instance},
+        sentry::Sentry,
         system::System,
     },
     plan::{
         desired::{Desired, NsId},
-        ovs::{ObservedOvs, Ovs, OvsBridge, OvsDaemon},
+        ovs::{ObservedOvs, Ovs, OvsDaemon},
         step::Step,
     },
     topology::model::Datapath,
 };
-
-/// A daemon that works answers at once.
-const ASKED: Duration = Duration::from_secs(2);
 
 /// Its run folder is beside the journal, so that it dies with the state that it belongs to.
 pub fn instance(topology: &str, ns: &NsId) -> Instance {
@@ -42,8 +44,40 @@ fn database(topology: &str, ns: &NsId) -> Result<PathBuf, ApplyError> {
     Ok(if is_system(ns) { System::find()?.database() } else { instance(topology, ns).database() })
 }
 
-/// Carries out a step; any other step is none of its business.
+/// Watches both daemons of a namespace from now on.
+fn sentry(topology: &str, ns: &NsId) -> Result<Sentry, ApplyError> {
+    let database = database(topology, ns)?;
+    let control = if is_system(ns) { System::find()?.control() } else { Some(instance(topology, ns).control()) };
+    let control = control.unwrap_or_else(|| database.with_file_name("ovs-vswitchd.ctl"));
+    Ok(Sentry::at(&database, &control, is_system(ns)))
+}
+
+/// What has ended of the declared Open vSwitches, and what to do, one sentence each.
+pub fn fallen(desired: &Desired) -> Vec<String> {
+    let one = |declared: &Ovs| {
+        let ns = &declared.daemon.ns;
+        let sentry = sentry(&desired.topology, ns).ok()?;
+        // Of ours the processes are known, and gone a moment before their sockets.
+        let runs = is_system(ns) || instance(&desired.topology, ns).is_running();
+        let program = if runs { sentry.ended() } else { sentry.ended_soon() }?;
+        let place = if is_system(ns) { "of the host".to_owned() } else { format!("in {ns}") };
+        Some(format!("{program} {place} has ended; {}", ovs::error::cure(is_system(ns))))
+    };
+    desired.ovs.iter().filter_map(one).collect()
+}
+
+/// Carries out a step; any other step is none of its business. Where a daemon has ended, the error says so.
 pub fn step(world: &World, step: &Step) -> Result<(), ApplyError> {
+    carry_out(world, step).map_err(|error| match error {
+        ApplyError::Ovs(error @ (ovs::Error::Connect { .. } | ovs::Error::Closed { .. })) => {
+            let sentry = sentry(&world.topology, step.ns());
+            sentry.map_or_else(|error| error, |sentry| sentry.blame(error).into())
+        }
+        other => other,
+    })
+}
+
+fn carry_out(world: &World, step: &Step) -> Result<(), ApplyError> {
     let topology = &world.topology;
     match step {
         Step::StartOvs(daemon) if daemon.system => {
@@ -57,14 +91,18 @@ pub fn step(world: &World, step: &Step) -> Result<(), ApplyError> {
                 openvswitch::require(world.get(ns)?)?;
                 count_of_processors();
             }
-            Ok(ovs::bridge::create(&database(topology, ns)?, topology, bridges)?)
+            let (database, sentry) = (database(topology, ns)?, sentry(topology, ns)?);
+            let watch = Watch { sentry: &sentry, point: &|what| fault::point(what) };
+            Ok(ovs::bridge::create(&database, topology, bridges, Some(watch))?)
         }
         Step::DeleteOvsBridges { ns, bridges } => {
             if !is_system(ns) && !instance(topology, ns).is_running() {
                 return Ok(());
             }
             let names: Vec<&str> = bridges.iter().map(|bridge| bridge.name.as_str()).collect();
-            ovs::bridge::delete(&database(topology, ns)?, topology, Some(&names))?;
+            let (database, sentry) = (database(topology, ns)?, sentry(topology, ns)?);
+            let watch = Watch { sentry: &sentry, point: &|what| fault::point(what) };
+            ovs::bridge::delete(&database, topology, Some(&names), Some(watch))?;
             Ok(())
         }
         _ => Ok(()),
@@ -146,56 +184,6 @@ pub fn ended(world: &World, desired: &Desired) -> Vec<NsId> {
     all.filter(|ns| !runs(world, ns).unwrap_or(false)).collect()
 }
 
-/// What each declared Open vSwitch says of itself, its tunnels' counters since `before`; one that does not answer is left
-/// out, and [`ended`] names it.
-pub fn evidence(world: &World, desired: &Desired, before: &[TunnelCounters]) -> Vec<OvsFacts> {
-    let one = |declared: &Ovs| {
-        let ns = &declared.daemon.ns;
-        let control =
-            if is_system(ns) { System::find().ok()?.control()? } else { instance(&world.topology, ns).control() };
-        let version = ovs::unixctl::command(&control, "version", &[], ASKED).ok()?;
-        let flows = ovs::unixctl::datapath_flows(&control, ASKED).ok()?;
-        let mut tunnels = of_instance(world, declared);
-        for now in &mut tunnels {
-            if let Some(then) = before.iter().find(|then| then.same_port(now)) {
-                now.counters = now.counters.since(&then.counters);
-            }
-        }
-        let seen = observe(world, ns).ok()?;
-        Some(OvsFacts {
-            netns: ns.0.clone(),
-            version: version.lines().next().unwrap_or_default().to_owned(),
-            tso: seen.tso,
-            hw_offload: seen.hw_offload,
-            datapath_flows: flows.flows as u64,
-            tc_flows: flows.tc as u64,
-            offloaded_flows: flows.offloaded as u64,
-            tunnels,
-        })
-    };
-    desired.ovs.iter().filter_map(one).collect()
-}
-
-/// The counters of all tunnels as they are now.
-pub fn tunnels(world: &World, desired: &Desired) -> Vec<TunnelCounters> {
-    desired.ovs.iter().flat_map(|declared| of_instance(world, declared)).collect()
-}
-
-fn of_instance(world: &World, declared: &Ovs) -> Vec<TunnelCounters> {
-    let has_tunnel = |bridge: &OvsBridge| {
-        bridge.ports.iter().flat_map(|port| &port.interfaces).any(|interface| interface.tunnel.is_some())
-    };
-    if !declared.bridges.iter().any(has_tunnel) {
-        return Vec::new();
-    }
-    let Ok(database) = database(&world.topology, &declared.daemon.ns) else { return Vec::new() };
-    let Ok(states) = Client::connect(&database).and_then(|mut client| ovs::observe::interfaces(&mut client)) else {
-        return Vec::new();
-    };
-    let of_bridge = |bridge| ovs::flows::tunnels(&database, bridge, &states).unwrap_or_default();
-    declared.bridges.iter().flat_map(of_bridge).collect()
-}
-
 /// Ends every Open vSwitch that a topology declares, or that runs in its folder: with the daemon all of its ports go,
 /// which one by one would take 14 ms each.
 pub fn stop_all(topology: &str, known: Option<&Desired>, removed: &mut Removed) {
@@ -218,17 +206,36 @@ pub fn stop_all(topology: &str, known: Option<&Desired>, removed: &mut Removed) 
 fn leave_system(topology: &str, known: Option<&Desired>, removed: &mut Removed) {
     let declared = known.is_some_and(|known| known.ovs.iter().any(|ovs| ovs.daemon.system));
     let marked = |system: &System| system.topologies().is_ok_and(|names| names.iter().any(|name| name == topology));
-    let gone = match System::find() {
+    let gone: Result<(), ApplyError> = match System::find() {
         Ok(system) if declared || marked(&system) => {
             fault::point("before bridges leave the host's Open vSwitch");
-            ovs::bridge::delete(&system.database(), topology, None).map(|_| ())
+            leave(topology, &system)
         }
-        Err(error) if declared => Err(error),
+        Err(error) if declared => Err(error.into()),
         _ => Ok(()),
     };
     if let Err(error) = gone {
         removed.problems.push(error.to_string());
     }
+}
+
+/// A switch that has ended leaves the internal ports of its userspace datapath, which are persistent taps: those of our
+/// bridges go too.
+fn leave(topology: &str, system: &System) -> Result<(), ApplyError> {
+    let sentry = sentry(topology, &NsId(NsId::SELF.to_owned()))?;
+    let watch = Watch { sentry: &sentry, point: &|what| fault::point(what) };
+    let names = ovs::bridge::delete(&system.database(), topology, None, Some(watch))?;
+    if sentry.ended().is_none() {
+        return Ok(());
+    }
+    let here = Netns::current(NsId::SELF)?;
+    let links = observe_links(&here, &Wanted::links_only())?.links;
+    for (name, link) in &links {
+        if link.kind == "tun" && names.iter().any(|one| one == name.as_str()) {
+            kernel::link::delete(&here, name.as_str())?;
+        }
+    }
+    Ok(())
 }
 
 /// Ends the daemons that runs without root left when they were killed; how many there were.

@@ -4,8 +4,9 @@ use clap::Subcommand;
 
 use super::{Exit, data, print, table, talk};
 use crate::{
-    facts::nic::{Function, Nic as Facts},
+    facts::nic::{Function, Nic as Facts, SwitchPort},
     kernel::{self, netns::Netns},
+    ovs::{self, system::System},
     plan::desired::NsId,
     units::BitRate,
 };
@@ -112,22 +113,30 @@ fn show(nics: &[Facts], args: &ShowArgs) -> anyhow::Result<Exit> {
             || nic.altnames.contains(&args.interface)
             || nic.pci.as_ref().is_some_and(|pci| pci.address == args.interface)
     };
-    let Some(nic) = nics.iter().find(is_it) else {
+    let Some(mut nic) = nics.iter().find(is_it).cloned() else {
         talk(&format!(
             "error: no interface {:?} in this namespace; `netbench nic list --all` names them",
             args.interface
         ));
         return Ok(Exit::Usage);
     };
+    nic.open_vswitch = port_of_host_switch(&nic.ifname);
     if args.json {
-        data(nic)?;
+        data(&nic)?;
     } else {
-        print(&text(nic))?;
+        print(&text(&nic))?;
         if nic.is_starved() {
-            talk(&starved(nic));
+            talk(&starved(&nic));
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Where the host's own Open vSwitch has it, as far as we may read its database.
+fn port_of_host_switch(ifname: &str) -> Option<SwitchPort> {
+    let system = System::find().ok()?;
+    let bridge = system.bridge_of(ifname).ok()??;
+    Some(SwitchPort { bridge, settings: ovs::settings::read(&system.database()).ok()? })
 }
 
 fn text(nic: &Facts) -> String {
@@ -170,6 +179,12 @@ fn text(nic: &Facts) -> String {
     also("offloads off", Some(off.join(" ")).filter(|text| !text.is_empty()));
     for table in &nic.tunnel_tables {
         also("tunnel ports", Some(table.to_string()));
+    }
+    if let Some(port) = &nic.open_vswitch {
+        also("switch", Some(format!("port of {} of the host's own Open vSwitch", port.bridge)));
+        for setting in &port.settings {
+            also("  set", Some(setting.to_string()));
+        }
     }
     also("function of", nic.function_of.clone());
     also("stands for", nic.representor_of.as_ref().map(|of| format!("{} of {}", of.port, of.nic)));

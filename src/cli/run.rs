@@ -21,11 +21,12 @@ use crate::{
     agent::Workers,
     apply::{self, ApplyError, destroy, interrupt, journal::StateRoot, prove, world::World},
     experiment::{
-        self,
-        evidence::Counters,
+        self, drivers,
+        evidence::Seen,
         options::{Asked, Options},
     },
-    kernel::{self, rootless},
+    facts::OvsFacts,
+    kernel::{self, ethtool, rootless},
     measured::{ReceiveMode, SendMode, Test},
     plan::{
         desired::{FlowPath, LinkRef, NsId},
@@ -200,7 +201,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     record.manifest =
         Some(experiment::manifest::read(&world, &loaded.desired, &flows, &loaded.text, &record.command, &options.cpus));
-    let tunnelled = apply::ovs::tunnels(&world, &loaded.desired);
+    let carried = apply::ovs::before(&world, &loaded.desired, &flows);
     let measured = rates::known(&world, &loaded.desired).map_err(anyhow::Error::from).and_then(|known| {
         if let Some(profile) = options.profile {
             record.warnings.extend(rates::check(profile, &flows, &known)?);
@@ -214,7 +215,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         measure(&mut record, &world, &flows, &options, &mut line, &interrupt)
     });
     line.clear();
-    record.switches = apply::ovs::evidence(&world, &loaded.desired, &tunnelled);
+    record.switches = apply::ovs::evidence(&world, &loaded.desired, &carried);
+    record.warnings.extend(record.switches.iter().flat_map(OvsFacts::differences));
     let ended = apply::ovs::ended(&world, &loaded.desired);
     record.warnings.extend(ended.iter().map(|ns| {
         format!("the Open vSwitch in {ns} ended while this was measured: the figures say nothing; `netbench topo apply` starts it again")
@@ -392,7 +394,7 @@ fn measure(
     let exe = std::env::current_exe().context("find the path of this program")?;
     let mut workers =
         Workers::new(exe, |ns, command| world.get(&NsId::new(ns)).map_err(std::io::Error::other)?.spawn(command));
-    let mut snapshot = || counters(world);
+    let mut snapshot = || counters(world, flows);
     let began = Instant::now();
     experiment::run(
         record,
@@ -407,13 +409,22 @@ fn measure(
     Ok(())
 }
 
-/// The counters of every interface of every namespace of the topology.
-pub fn counters(world: &World) -> Result<Counters, String> {
-    let mut all = Counters::new();
+/// The counters of every interface of every namespace of the topology, and those of the drivers on these paths.
+pub fn counters(world: &World, flows: &[FlowPath]) -> Result<Seen, String> {
+    let mut seen = Seen::default();
     for (id, ns) in world.handles() {
         for (name, counters) in kernel::counters(ns).map_err(|error| error.to_string())? {
-            all.insert(LinkRef { ns: id.clone(), name }, counters);
+            seen.links.insert(LinkRef { ns: id.clone(), name }, counters);
         }
     }
-    Ok(all)
+    for hop in flows.iter().flat_map(|path| &path.hops) {
+        if seen.drivers.contains_key(&hop.at) {
+            continue;
+        }
+        // The kernel's counters are the proof; where a driver does not tell, there are those alone.
+        let told = world.get(&hop.at.ns).ok().and_then(|ns| ethtool::statistics(ns, &hop.at.name).ok());
+        let told = told.unwrap_or_default().into_iter().filter(|(name, _)| drivers::tell_of_trouble(name)).collect();
+        seen.drivers.insert(hop.at.clone(), told);
+    }
+    Ok(seen)
 }

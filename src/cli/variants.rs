@@ -222,7 +222,7 @@ impl Bench {
         let exe = std::env::current_exe().context("find the path of this program")?;
         let mut workers =
             Workers::new(exe, |ns, command| world.get(&NsId::new(ns)).map_err(std::io::Error::other)?.spawn(command));
-        let mut snapshot = || run::counters(world);
+        let mut snapshot = || run::counters(world, &variant.flows);
         let line = &mut self.line;
         experiment::run(
             &mut record,

@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::drivers::{self, Drivers};
 use crate::{
     facts::LinkCounters,
     plan::desired::{Direction, FlowPath, Hop, LinkRef, NsId},
@@ -20,6 +21,15 @@ use crate::{
 
 /// Counters of every interface of every namespace.
 pub type Counters = BTreeMap<LinkRef, LinkCounters>;
+
+/// What was counted up to a moment.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// By the kernel.
+    pub links: Counters,
+    /// By the drivers of the paths' interfaces.
+    pub drivers: Drivers,
+}
 
 /// Bytes that a quiet namespace may carry beside the traffic.
 const NOISE: u64 = 64 << 10;
@@ -55,17 +65,23 @@ pub struct Load<'f> {
 /// Judges one flow that ran alone.
 #[cfg(test)]
 pub fn judge(path: &FlowPath, before: &Counters, after: &Counters, carried: Carried) -> PathEvidence {
-    judge_all(&[Load { path, carried }], before, after).remove(0)
+    judge_all(&[Load { path, carried }], &seen(before), &seen(after)).remove(0)
+}
+
+#[cfg(test)]
+fn seen(links: &Counters) -> Seen {
+    Seen { links: links.clone(), drivers: Drivers::new() }
 }
 
 /// Judges the flows of a round, which ran at the same time: what a hop counted must fit the sum of all that crossed it.
-pub fn judge_all(loads: &[Load<'_>], before: &Counters, after: &Counters) -> Vec<PathEvidence> {
-    let deltas = loads.iter().fold(deltas(before, after), |deltas, load| bonds_as_one(load.path, deltas));
+pub fn judge_all(loads: &[Load<'_>], before: &Seen, after: &Seen) -> Vec<PathEvidence> {
+    let deltas = loads.iter().fold(deltas(&before.links, &after.links), |deltas, load| bonds_as_one(load.path, deltas));
     let due = due(loads);
     let strays = strays(loads, &deltas);
+    let rose = |hop: &Hop| drivers::risen(&hop.at, &before.drivers, &after.drivers);
     let one = |load: &Load<'_>| {
         let hops: Vec<HopEvidence> =
-            load.path.hops.iter().map(|hop| hop_evidence(hop, &deltas, &due, load.carried)).collect();
+            load.path.hops.iter().map(|hop| hop_evidence(hop, &deltas, rose(hop), &due, load.carried)).collect();
         let strays = if load.path.hops.is_empty() { Vec::new() } else { strays.clone() };
         let verdict = conclude(load.path, &hops, &strays, &deltas, load.carried);
         PathEvidence { hops, strays, verdict }
@@ -142,7 +158,13 @@ fn bonds_as_one(path: &FlowPath, mut deltas: Counters) -> Counters {
     deltas
 }
 
-fn hop_evidence(hop: &Hop, deltas: &Counters, due: &Dues<'_>, carried: Carried) -> HopEvidence {
+fn hop_evidence(
+    hop: &Hop,
+    deltas: &Counters,
+    driver: BTreeMap<String, u64>,
+    due: &Dues<'_>,
+    carried: Carried,
+) -> HopEvidence {
     let seen = deltas.get(&hop.at).copied().unwrap_or_default();
     let (tx, rx) = ((seen.tx_bytes, seen.tx_packets), (seen.rx_bytes, seen.rx_packets));
     let ((bytes, packets), (reverse_bytes, reverse_packets), direction) = match hop.direction {
@@ -163,7 +185,9 @@ fn hop_evidence(hop: &Hop, deltas: &Counters, due: &Dues<'_>, carried: Carried) 
         reverse_bytes,
         reverse_packets,
         expected_bytes: (there.low, there.high),
-        dropped: seen.rx_dropped + seen.tx_dropped + seen.rx_errors + seen.tx_errors,
+        // Most drivers add theirs to the kernel's counters; some drops stand in their own alone.
+        dropped: (seen.rx_dropped + seen.tx_dropped + seen.rx_errors + seen.tx_errors).max(drivers::dropped(&driver)),
+        driver,
         qdisc_dropped: seen.qdisc_dropped,
         ok,
     }
@@ -437,7 +461,7 @@ mod tests {
             ])
         };
         let verdicts = |after: &Counters| {
-            let all = judge_all(&loads, &self::after(0), after);
+            let all = judge_all(&loads, &seen(&self::after(0)), &seen(after));
             all.into_iter().map(|evidence| evidence.verdict).collect::<Vec<_>>()
         };
         assert_eq!(verdicts(&both(101_000_000)), [PathVerdict::Proved, PathVerdict::Proved]);
@@ -446,7 +470,7 @@ mod tests {
         );
         // Two the same way owe twice the bytes.
         let same = [Load { path: &there, carried: SENT }; 2];
-        let judged = |bytes| judge_all(&same, &self::after(0), &self::after(bytes)).remove(1).verdict;
+        let judged = |bytes| judge_all(&same, &seen(&self::after(0)), &seen(&self::after(bytes))).remove(1).verdict;
         assert_eq!(judged(202_000_000), PathVerdict::Proved);
         assert!(matches!(judged(150_000_000), PathVerdict::NotProved { .. }));
     }

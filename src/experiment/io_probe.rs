@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    evidence::Counters,
+    evidence::Seen,
     round::{self, Audience, Ends, Lane},
 };
 use crate::{
@@ -211,7 +211,7 @@ impl Around<'_, '_> {
         *self.job += 2;
         let (client, server) = (short(&self.client), short(&self.server));
         let lane = Lane { path: self.path, client, server, job: *self.job, is_load: false };
-        let mut nothing = || Ok(Counters::new());
+        let mut nothing = || Ok(Seen::default());
         let nobody = Audience { hear: &mut |_| {}, looks: false };
         match round::run(&[lane], self.workers, &mut nothing, nobody, self.interrupt).map(|mut all| all.ends.remove(0))
         {

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{evidence::Counters, live};
+use super::{
+    evidence::{Counters, Seen},
+    live,
+};
 use crate::{
     agent::{
         AgentError, Workers,
@@ -49,9 +52,9 @@ pub struct Measured {
     /// Every flow, in order.
     pub ends: Vec<Ends>,
     /// Counters before the first byte.
-    pub before: Counters,
+    pub before: Seen,
     /// And after the last.
-    pub after: Counters,
+    pub after: Seen,
 }
 
 /// Why a round brought nothing.
@@ -125,7 +128,7 @@ pub struct Audience<'t> {
 }
 
 /// Reads the counters of every interface.
-pub type Snapshot<'s> = &'s mut dyn FnMut() -> Result<Counters, String>;
+pub type Snapshot<'s> = &'s mut dyn FnMut() -> Result<Seen, String>;
 
 /// Runs flows at the same time. Each interval is told, and the counters where the audience wants them; the flag ends the windows early and in good order.
 /// After an error all workers of the round are let go, so that nothing of it lives on.
@@ -182,8 +185,8 @@ fn measure(
         let now = Instant::now();
         if looks && now >= next {
             // What cannot be read now is read at the end, where it matters.
-            if let Ok(counters) = snapshot() {
-                hear(News::Seen(Sight { began, before: &before, now: &counters }));
+            if let Ok(seen) = snapshot() {
+                hear(News::Seen(Sight { began, before: &before.links, now: &seen.links }));
             }
             next = Instant::now() + live::pause(now.elapsed());
         }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     amounts, bottleneck,
-    evidence::{Carried, Counters, Load, judge_all},
+    evidence::{Carried, Load, Seen, judge_all},
     io_probe::{self, Around, Fixed},
     live::{Looked, Looker},
     loss,
@@ -86,7 +86,7 @@ pub fn run(
     flows: &[FlowPath],
     options: &Options,
     workers: &mut Workers<'_>,
-    snapshot: &mut dyn FnMut() -> Result<Counters, String>,
+    snapshot: &mut dyn FnMut() -> Result<Seen, String>,
     progress: &mut dyn FnMut(Progress<'_>),
     interrupt: &AtomicBool,
 ) -> Result<(), RunError> {
@@ -369,7 +369,7 @@ impl Ways {
 }
 
 /// Evidence of each flow, there and back.
-fn evidence(ways: &[Ways], before: &Counters, after: &Counters) -> (Vec<PathEvidence>, Vec<Option<PathEvidence>>) {
+fn evidence(ways: &[Ways], before: &Seen, after: &Seen) -> (Vec<PathEvidence>, Vec<Option<PathEvidence>>) {
     let loads: Vec<Load<'_>> = ways.iter().map(Ways::there).chain(ways.iter().filter_map(Ways::back)).collect();
     let mut there = judge_all(&loads, before, after);
     let mut others = there.split_off(ways.len()).into_iter();
@@ -410,7 +410,7 @@ pub(super) fn book_uncounted(
     ends: Ends,
 ) {
     let ways = [Ways::new(path, spec, &ends)];
-    let (mut there, mut back) = evidence(&ways, &Counters::new(), &Counters::new());
+    let (mut there, mut back) = evidence(&ways, &Seen::default(), &Seen::default());
     if let Some(evidence) = there.pop().zip(back.pop()) {
         book(result, round, &ways[0].path, spec, options, ends, evidence);
     }

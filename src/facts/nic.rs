@@ -55,6 +55,19 @@ pub struct Nic {
     /// Tables of UDP ports by which tunnels come, of a device that looks into tunnels.
     #[serde(default)]
     pub tunnel_tables: Vec<TunnelTable>,
+    /// Of which bridge of the host's own Open vSwitch it is a port, and how that is set; null where it is none, where its
+    /// database may not be read, and in a list.
+    #[serde(default)]
+    pub open_vswitch: Option<SwitchPort>,
+}
+
+/// A port of the host's own Open vSwitch.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct SwitchPort {
+    /// The bridge.
+    pub bridge: String,
+    /// All of `other_config` of the switch.
+    pub settings: Vec<super::OvsSetting>,
 }
 
 /// A table of UDP ports of a device: packets that come by one of them are a tunnel's.

@@ -112,6 +112,19 @@ pub fn identity(ns: &Netns, name: &IfName) -> Result<Identity> {
     Ok(Identity { driver: said(driver), version: said(version), firmware: said(firmware) })
 }
 
+/// The driver's own statistics (`ethtool -S`), by its names for them; none where it has none.
+///
+/// # Errors
+/// The link is not there, or its queues change right now.
+pub fn statistics(ns: &Netns, name: &IfName) -> Result<BTreeMap<String, u64>> {
+    let operation = || Operation::of("read the driver's statistics of", name, ns.label());
+    match ns.within(|| sys::driver_statistics(name.as_str()))? {
+        Ok(all) => Ok(all.into_iter().collect()),
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(BTreeMap::new()),
+        Err(error) => Err(operation().io(error)),
+    }
+}
+
 /// Number of the PTP hardware clock that stamps the interface's packets.
 pub fn ptp_clock(ns: &Netns, name: &IfName) -> Option<u32> {
     // ETHTOOL_A_TSINFO_PHC_INDEX

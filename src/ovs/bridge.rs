@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use serde_json::{Map, Value, json};
 
-use super::{Error, Result, client::Client, observe::InterfaceState};
+use super::{Error, Result, client::Client, observe::InterfaceState, process::SWITCH, sentry::Sentry};
 use crate::plan::ovs::{OvsBridge, OvsInterface, OvsPort, OvsTunnel};
 
 /// `external_ids` key with the topology's name, on every row of ours.
@@ -69,8 +69,35 @@ pub fn removal(topology: &str, bridges: &[(String, String)], ports: &[String], a
     operations
 }
 
+/// Who looks after the daemons while something is asked of them, and is told how far it is.
+#[derive(Clone, Copy)]
+pub struct Watch<'w> {
+    /// Have they ended?
+    pub sentry: &'w Sentry,
+    /// Passed between two parts of the work.
+    pub point: &'w dyn Fn(&'static str),
+}
+
+fn blame(watch: Option<Watch<'_>>, error: Error) -> Error {
+    match watch {
+        Some(watch) => watch.sentry.blame(error),
+        None => error,
+    }
+}
+
+fn point(watch: Option<Watch<'_>>, what: &'static str) {
+    if let Some(watch) = watch {
+        (watch.point)(what);
+    }
+}
+
 /// Makes bridges, waits for the switch to have done it, and requires every port to work.
-pub fn create(database: &Path, topology: &str, bridges: &[OvsBridge]) -> Result<()> {
+pub fn create(database: &Path, topology: &str, bridges: &[OvsBridge], watch: Option<Watch<'_>>) -> Result<()> {
+    let done = create_watched(database, topology, bridges, watch);
+    done.map_err(|error| blame(watch, error))
+}
+
+fn create_watched(database: &Path, topology: &str, bridges: &[OvsBridge], watch: Option<Watch<'_>>) -> Result<()> {
     let mut client = Client::connect(database)?;
     let outcome = client.transact(&creation(topology, bridges), ANSWER);
     let results = outcome.map_err(|error| match error {
@@ -83,14 +110,37 @@ pub fn create(database: &Path, topology: &str, bridges: &[OvsBridge]) -> Result<
         error => error,
     })?;
     let count = bridges.iter().map(|bridge| bridge.ports.len()).sum();
-    client.wait_applied(wanted(&client, &results)?, patience(count))?;
+    point(watch, "bridges in the database");
+    client.wait_applied(wanted(&client, &results)?, patience(count), &|| has_ended(watch))?;
+    point(watch, "bridges in the switch");
     let states = require_ports(&mut client, bridges).map_err(|error| with_log(error, database))?;
     super::bond::wait(database, bridges)?;
+    point(watch, "before the flows of bridges");
     bridges.iter().try_for_each(|bridge| super::flows::add(database, topology, bridge, &states))
 }
 
-/// Removes the named bridges (all of the topology without names) where they are ours; what is gone is fine.
-pub fn delete(database: &Path, topology: &str, names: Option<&[&str]>) -> Result<usize> {
+fn has_ended(watch: Option<Watch<'_>>) -> bool {
+    watch.is_some_and(|watch| watch.sentry.ended().is_some())
+}
+
+/// Removes the named bridges (all of the topology without names) where they are ours; what is gone is fine. Returns their
+/// names. From a switch that has ended they are gone once its database lets go of them.
+pub fn delete(
+    database: &Path,
+    topology: &str,
+    names: Option<&[&str]>,
+    watch: Option<Watch<'_>>,
+) -> Result<Vec<String>> {
+    let done = delete_watched(database, topology, names, watch);
+    done.map_err(|error| blame(watch, error))
+}
+
+fn delete_watched(
+    database: &Path,
+    topology: &str,
+    names: Option<&[&str]>,
+    watch: Option<Watch<'_>>,
+) -> Result<Vec<String>> {
     let mut client = Client::connect(database)?;
     let found = client.transact(
         &[
@@ -106,15 +156,20 @@ pub fn delete(database: &Path, topology: &str, names: Option<&[&str]>) -> Result
         .filter(|(name, _)| wanted_name(name))
         .collect();
     if bridges.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let ports: Vec<String> = rows(&found[1])
         .filter(|row| map_entry(&row["external_ids"], "netbench-bridge").is_none_or(wanted_name))
         .map(|row| text(row, "name"))
         .collect();
     let results = client.transact(&removal(topology, &bridges, &ports, names.is_none()), ANSWER)?;
-    client.wait_applied(wanted(&client, &results)?, patience(ports.len()))?;
-    Ok(bridges.len())
+    point(watch, "bridges out of the database");
+    let applied = client.wait_applied(wanted(&client, &results)?, patience(ports.len()), &|| has_ended(watch));
+    match (applied, watch.and_then(|watch| watch.sentry.ended())) {
+        (Err(_), Some(SWITCH)) => {}
+        (applied, _) => applied?,
+    }
+    Ok(bridges.into_iter().map(|(name, _)| name).collect())
 }
 
 /// Where the database says nothing of why a port does not work, the switch's log does: it is beside the database.

@@ -14,6 +14,9 @@ use super::{
 /// The database of the switch's configuration.
 pub const DATABASE: &str = "Open_vSwitch";
 
+/// Between two looks whether the switch is still there.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A connection.
 #[derive(Debug)]
 pub struct Client {
@@ -95,11 +98,12 @@ impl Client {
         Ok(results)
     }
 
-    /// Waits until the switch has carried out configuration `wanted`: the database taking a change says nothing.
-    pub fn wait_applied(&mut self, wanted: i64, patience: Duration) -> Result<()> {
+    /// Waits until the switch has carried out configuration `wanted`: the database taking a change says nothing. `gone`
+    /// says that nobody will carry it out any more.
+    pub fn wait_applied(&mut self, wanted: i64, patience: Duration, gone: &dyn Fn() -> bool) -> Result<()> {
         let deadline = Deadline::after(patience);
         let mut reached = -1;
-        let outcome = self.watch_cur_cfg(wanted, &mut reached, deadline);
+        let outcome = self.watch_cur_cfg(wanted, &mut reached, deadline, gone);
         match outcome {
             Err(Error::Timeout { path, .. }) => {
                 Err(Error::NotApplied { path, wanted, reached, after: deadline.span() })
@@ -108,7 +112,13 @@ impl Client {
         }
     }
 
-    fn watch_cur_cfg(&mut self, wanted: i64, reached: &mut i64, deadline: Deadline) -> Result<()> {
+    fn watch_cur_cfg(
+        &mut self,
+        wanted: i64,
+        reached: &mut i64,
+        deadline: Deadline,
+        gone: &dyn Fn() -> bool,
+    ) -> Result<()> {
         let name = format!("cur_cfg of {wanted}");
         let request = json!([DATABASE, &name, {"Open_vSwitch": [{"columns": ["cur_cfg"]}]}]);
         let now = self.call_until("monitor", request, deadline)?;
@@ -117,8 +127,11 @@ impl Client {
             let update = match self.updates.pop_front() {
                 Some(update) => update,
                 None => {
-                    let message = self.receive("monitor", deadline)?;
-                    self.notified(message, deadline)?;
+                    match self.receive("monitor", deadline.or_after(LOOK)) {
+                        Ok(message) => self.notified(message, deadline)?,
+                        Err(Error::Timeout { .. }) if deadline.left().is_some() && !gone() => {}
+                        Err(error) => return Err(error),
+                    }
                     continue;
                 }
             };

@@ -16,7 +16,8 @@ use serde_json::json;
 use super::{
     Error, Result,
     client::Client,
-    process::{self, PROGRAMS, Process},
+    process::{self, DATABASE_SERVER, PROGRAMS, Process},
+    sentry::Sentry,
     unixctl,
 };
 
@@ -101,10 +102,19 @@ impl Instance {
         let file = self.folder.join("conf.db");
         let mut tool = Command::new(&programs.tool);
         tool.arg("create").arg(&file).arg(&programs.schema);
-        self.run("ovsdb-tool", tool, spawn)?;
+        self.run("ovsdb-tool", tool, spawn, &|| false)?;
         let mut server = self.daemon("ovsdb-server", &programs.server);
         server.arg(&file).arg(format!("--remote=punix:{}", self.database().display()));
-        self.run("ovsdb-server", server, spawn)?;
+        self.run("ovsdb-server", server, spawn, &|| false)?;
+        let sentry = Sentry::at(&self.database(), &self.control(), false);
+        // That the switch is not there yet is no news.
+        let has_ended = || sentry.ended() == Some(DATABASE_SERVER);
+        let started = self.start_switch(&programs, tso, spawn, &has_ended);
+        started.map_err(|error| if has_ended() { sentry.blame(error) } else { error })
+    }
+
+    /// `gone` says that the database has ended, for which a switch waits for ever.
+    fn start_switch(&self, programs: &Programs, tso: bool, spawn: Spawn<'_>, gone: &dyn Fn() -> bool) -> Result<()> {
         let row = json!({
             "other_config": ["map", [["userspace-tso-enable", tso.to_string()]]],
             "external_ids": ["map", [[super::bridge::ID, self.folder.display().to_string()]]],
@@ -114,7 +124,7 @@ impl Instance {
             .transact(&[json!({"op": "insert", "table": "Open_vSwitch", "row": row})], START)?;
         let mut switch = self.daemon("ovs-vswitchd", &programs.switch);
         switch.arg(format!("unix:{}", self.database().display()));
-        self.run("ovs-vswitchd", switch, spawn)
+        self.run("ovs-vswitchd", switch, spawn, gone)
     }
 
     fn daemon(&self, name: &str, program: &Path) -> Command {
@@ -129,7 +139,7 @@ impl Instance {
     }
 
     /// Runs a program that ends when it has done its work; a daemon that detaches ends when it is ready.
-    fn run(&self, name: &'static str, mut command: Command, spawn: Spawn<'_>) -> Result<()> {
+    fn run(&self, name: &'static str, mut command: Command, spawn: Spawn<'_>, gone: &dyn Fn() -> bool) -> Result<()> {
         let complaints = self.folder.join(format!("{name}.err"));
         let failed = |operation| {
             let path = complaints.clone();
@@ -150,6 +160,11 @@ impl Instance {
             match child.try_wait() {
                 Ok(Some(status)) if status.success() => break,
                 Ok(Some(status)) => return Err(start(format!("it ended with {status}"))),
+                Ok(None) if gone() => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(start("its database has ended".to_owned()));
+                }
                 Ok(None) if Instant::now() < deadline => {
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_millis(10));

@@ -1,6 +1,10 @@
 //! What went wrong with Open vSwitch: what was asked, of which socket, and the daemon's own words.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::decode::DecodeError;
 
@@ -96,6 +100,22 @@ pub enum Error {
         reached: i64,
         /// For how long it was waited.
         after: Duration,
+    },
+    /// A daemon ended while something was asked of it.
+    #[error(
+        "{program} has ended{}; {}; what was tried: {cause}",
+        last_words(.program, .database),
+        cure(*.system)
+    )]
+    Ended {
+        /// Program.
+        program: &'static str,
+        /// Socket of the database; the logs of a private one are beside it.
+        database: PathBuf,
+        /// Is it the host's own?
+        system: bool,
+        /// What came of that.
+        cause: Box<Self>,
     },
     /// Bytes that are no message.
     #[error("{path} sent something that is no message: {source}")]
@@ -201,6 +221,23 @@ fn connect_hint(source: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => " (root is needed)",
         _ => "",
     }
+}
+
+/// What to do about a daemon that has ended.
+pub fn cure(system: bool) -> &'static str {
+    if system {
+        "start the host's Open vSwitch again (`systemctl restart openvswitch-switch`), then `netbench topo apply` \
+         (or `netbench topo destroy`, which removes what its database still has)"
+    } else {
+        "the next `netbench topo apply` starts it again"
+    }
+}
+
+/// The last line of its log, where it had time to write one: a daemon that was killed had not.
+fn last_words(program: &str, database: &Path) -> String {
+    let text = std::fs::read_to_string(database.with_file_name(format!("{program}.log"))).unwrap_or_default();
+    let said = text.lines().rev().find(|line| line.contains("|EMER|") || line.contains("|ERR|"));
+    said.map_or(String::new(), |line| format!(" (its log ends with: {line})"))
 }
 
 fn got(received: usize) -> String {

@@ -8,7 +8,7 @@ use super::{
     openflow::{Connection, Flow, Match, Output, cookie},
 };
 use crate::{
-    facts::{LinkCounters, TunnelCounters},
+    facts::LinkCounters,
     plan::ovs::{OvsBridge, OvsFlow, OvsOutput},
     units::MacAddr,
 };
@@ -72,28 +72,15 @@ pub fn read(database: &Path, topology: &str, bridge: &str, states: &[InterfaceSt
     Ok(found)
 }
 
-/// What the tunnels of a bridge carried, with its own counters, at once: those of the database are up to 5 s old.
-pub fn tunnels(database: &Path, bridge: &OvsBridge, states: &[InterfaceState]) -> Result<Vec<TunnelCounters>> {
-    let mut found = Vec::new();
-    let interfaces = bridge.ports.iter().flat_map(|port| &port.interfaces);
-    let tunnels: Vec<_> = interfaces.filter_map(|one| Some((&one.name, one.tunnel.as_ref()?))).collect();
-    if tunnels.is_empty() {
-        return Ok(found);
-    }
-    let counted: HashMap<u32, LinkCounters> =
-        open(database, bridge.name.as_str(), LOOK)?.ports()?.into_iter().collect();
-    for (name, tunnel) in tunnels {
-        let state = states.iter().find(|state| state.name == name.as_str());
-        let number = state.and_then(|state| u32::try_from(state.ofport?).ok());
-        let Some(counters) = number.and_then(|number| counted.get(&number)) else { continue };
-        found.push(TunnelCounters {
-            bridge: bridge.name.to_string(),
-            port: name.to_string(),
-            tunnel: tunnel.to_string(),
-            counters: *counters,
-        });
-    }
-    Ok(found)
+/// What the ports of a bridge carried, by name of their interfaces, with its own counters and at once: those of the database are
+/// up to 5 s old.
+pub fn ports(database: &Path, bridge: &str, states: &[InterfaceState]) -> Result<HashMap<String, LinkCounters>> {
+    let counted: HashMap<u32, LinkCounters> = open(database, bridge, LOOK)?.ports()?.into_iter().collect();
+    let one = |state: &InterfaceState| {
+        let number = u32::try_from(state.ofport?).ok()?;
+        Some((state.name.clone(), *counted.get(&number)?))
+    };
+    Ok(states.iter().filter_map(one).collect())
 }
 
 /// A bridge's management socket is beside the database.

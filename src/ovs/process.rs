@@ -16,7 +16,11 @@ use rustix::{
 };
 
 /// The daemons, in the order in which they end: the switch, then its database.
-pub const PROGRAMS: [&str; 2] = ["ovs-vswitchd", "ovsdb-server"];
+pub const PROGRAMS: [&str; 2] = [SWITCH, DATABASE_SERVER];
+/// The switch.
+pub const SWITCH: &str = "ovs-vswitchd";
+/// Its database.
+pub const DATABASE_SERVER: &str = "ovsdb-server";
 
 /// A running daemon.
 #[derive(Debug)]

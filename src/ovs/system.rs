@@ -83,6 +83,25 @@ impl System {
         if tso && !on { Err(Error::SystemTso) } else { Ok(()) }
     }
 
+    /// The bridge that has this interface as a port.
+    pub fn bridge_of(&self, ifname: &str) -> Result<Option<String>> {
+        let mut client = Client::connect(&self.database())?;
+        let holder = |table: &str, column: &str, uuid: &str| {
+            let of = json!([[column, "includes", ["uuid", uuid]]]);
+            json!({"op": "select", "table": table, "where": of, "columns": ["_uuid", "name"]})
+        };
+        let of_name = json!([["name", "==", ifname]]);
+        let mut next = json!({"op": "select", "table": "Interface", "where": of_name, "columns": ["_uuid", "name"]});
+        for (table, column) in [("Port", "interfaces"), ("Bridge", "ports")] {
+            let found = client.transact(&[next], ANSWER)?;
+            let uuid = rows(&found[0]).next().and_then(|row| row["_uuid"][1].as_str());
+            let Some(uuid) = uuid else { return Ok(None) };
+            next = holder(table, column, uuid);
+        }
+        let found = client.transact(&[next], ANSWER)?;
+        Ok(rows(&found[0]).next().and_then(|row| Some(row["name"].as_str()?.to_owned())))
+    }
+
     /// Topologies that have a bridge in it.
     pub fn topologies(&self) -> Result<Vec<String>> {
         let mut client = Client::connect(&self.database())?;

@@ -29,6 +29,11 @@ impl Deadline {
         (!left.is_zero()).then_some(left)
     }
 
+    /// The same, or sooner: that long from now.
+    pub fn or_after(&self, pause: Duration) -> Self {
+        Self { began: self.began, ends: self.ends.min(Instant::now() + pause) }
+    }
+
     /// The whole span.
     pub fn span(&self) -> Duration {
         self.ends - self.began

@@ -38,19 +38,7 @@ pub fn text(record: &RunRecord, out: &mut impl Write) -> io::Result<()> {
         flow_section(flow, out)?;
     }
     for switch in &record.switches {
-        let tso = if switch.tso { "on" } else { "off" };
-        let tc = if switch.hw_offload { format!("{} of them in tc, ", switch.tc_flows) } else { String::new() };
-        let flows = format!("{} datapath flows, {tc}{} in hardware", switch.datapath_flows, switch.offloaded_flows);
-        let text = format!("{} in {}: segmentation offload {tso}, {flows}", switch.version, switch.netns);
-        writeln!(out)?;
-        paragraph(out, Style::new(), "switch: ", &text, 8)?;
-        for tunnel in &switch.tunnels {
-            let (name, counted) = (&tunnel.port, &tunnel.counters);
-            let dropped = counted.rx_dropped + counted.tx_dropped;
-            let (sent, came) = (counted.tx_packets, counted.rx_packets);
-            let text = format!("{name} carried {sent} packets out, {came} in, {dropped} dropped ({})", tunnel.tunnel);
-            paragraph(out, Style::new(), "        tunnel: ", &text, 16)?;
-        }
+        super::switch::section(switch, out)?;
     }
     if !record.warnings.is_empty() {
         writeln!(out)?;
@@ -124,6 +112,7 @@ fn test_section(test: &TestRecord, out: &mut impl Write) -> io::Result<()> {
             items(out, INDENT, &account(test, summary))?;
             items(out, INDENT, &super::intervals::items(test))?;
             items(out, INDENT, &losses(summary))?;
+            items(out, INDENT, &super::drivers::items(test))?;
             items(out, INDENT, &in_force(test))?;
             items(out, INDENT, &super::moved::probed(test))?;
             items(out, INDENT, &cpu_items(test))?;
@@ -471,7 +460,7 @@ fn items(out: &mut impl Write, indent: usize, items: &[String]) -> io::Result<()
 }
 
 /// Words, broken where they must be; `hang` is the indent of every line but the first.
-fn paragraph(out: &mut impl Write, style: Style, label: &str, words: &str, hang: usize) -> io::Result<()> {
+pub(super) fn paragraph(out: &mut impl Write, style: Style, label: &str, words: &str, hang: usize) -> io::Result<()> {
     let mut line = label.to_owned();
     for word in words.split_whitespace() {
         if !line.trim().is_empty() && width(&line) + 1 + width(word) > WIDTH {
@@ -539,6 +528,7 @@ mod tests {
             expected_bytes: (0, 0),
             dropped: 0,
             qdisc_dropped: 0,
+            driver: Default::default(),
             ok: true,
         };
         let path =

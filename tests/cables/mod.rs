@@ -11,7 +11,7 @@ use std::{
 
 use netbench::{
     agent::Workers,
-    experiment::evidence::Counters,
+    experiment::evidence::Seen,
     facts::LinkCounters,
     plan::desired::{Direction, FlowPath, Hop, LinkRef, NsId},
     topology::model::Flow,
@@ -97,7 +97,7 @@ impl Lab {
     }
 
     /// Counters of all interfaces of both namespaces.
-    pub fn counters(&self) -> Counters {
+    pub fn counters(&self) -> Seen {
         let mut counters = BTreeMap::new();
         for ns in ["client", "server"] {
             let links: serde_json::Value = serde_json::from_slice(&self.ip(ns, "-j -s link show")).unwrap();
@@ -121,7 +121,7 @@ impl Lab {
                 );
             }
         }
-        counters
+        Seen { links: counters, ..Seen::default() }
     }
 
     /// What tc says of the root qdisc.

@@ -118,6 +118,6 @@ fn flows(session: &Session) -> Vec<OffloadCheck> {
         let mut own = desired.ovs.iter().filter(|ovs| ovs.daemon.ns.0 == netns).flat_map(|ovs| &ovs.bridges);
         own.any(|bridge| bridge.datapath == Datapath::Kernel)
     };
-    let switches = apply::ovs::evidence(&session.world, desired, &[]);
+    let switches = apply::ovs::evidence(&session.world, desired, &apply::ovs::Before::default());
     switches.iter().filter(|switch| switch.hw_offload || of_kernel(&switch.netns)).map(flow_offload::row).collect()
 }

@@ -37,7 +37,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         talk(&super::super::declared::collected(&desired.topology));
     }
     let proofs = if args.no_prove { Vec::new() } else { prove::mtu(&world, desired)? };
-    let proved = proofs.iter().all(prove::MtuProof::holds);
+    let fallen = apply::ovs::fallen(desired);
+    let proved = proofs.iter().all(prove::MtuProof::holds) && fallen.is_empty();
     let elapsed_ms = applied.elapsed.as_secs_f64() * 1e3;
     if args.json {
         data(&output::Apply {
@@ -57,6 +58,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         for proof in &proofs {
             talk(&proof.text());
         }
+    }
+    for text in &fallen {
+        talk(&format!("error: {text}"));
     }
     Ok(if proved { Exit::Ok } else { Exit::CheckFailed })
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::{
     apply::{destroy::Removed, prove::MtuProof, world::netns_path},
+    facts::OvsSetting,
     plan::{
         desired::{Desired, NsOrigin},
         proof::SettingProof,
@@ -65,6 +66,23 @@ pub struct Show {
     pub interfaces: Vec<Interface>,
     /// Every declared flow with the way it must take.
     pub paths: Vec<Path>,
+    /// Its Open vSwitches as they are set now, in `topo show` only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub switches: Vec<Switch>,
+}
+
+/// An Open vSwitch that runs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Switch {
+    /// Namespace it runs in, by role.
+    pub netns: String,
+    /// Is it the host's own, which is read and never changed?
+    pub system: bool,
+    /// All of `other_config` of its database.
+    pub settings: Vec<OvsSetting>,
+    /// Why it could not be read; null where it was.
+    pub error: Option<String>,
 }
 
 /// A namespace.
@@ -242,6 +260,7 @@ impl Show {
             namespaces: namespaces(desired),
             interfaces: interfaces(desired),
             paths: paths(desired),
+            switches: Vec::new(),
         }
     }
 }

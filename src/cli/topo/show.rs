@@ -4,7 +4,10 @@ use super::{
     super::{Exit, data, declared, print},
     output,
 };
-use crate::apply::journal::StateRoot;
+use crate::{
+    apply::{self, journal::StateRoot},
+    plan::{desired::Desired, ovs::Ovs},
+};
 
 /// Show a topology that is up: namespaces, interfaces, paths.
 #[derive(Debug, clap::Args)]
@@ -22,8 +25,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         Ok(desired) => desired,
         Err(exit) => return Ok(exit),
     };
+    let switches = switches(&desired);
     if args.json {
-        data(&output::Show::new(&desired))?;
+        data(&output::Show { switches, ..output::Show::new(&desired) })?;
         return Ok(Exit::Ok);
     }
     let mut text = format!("{}: {}\n\n", desired.topology, super::apply::summary(&desired));
@@ -32,6 +36,26 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     text.push('\n');
     text.push_str(&super::plan::interfaces(&desired));
+    for switch in &switches {
+        let own = if switch.system { " (the host's own)" } else { "" };
+        text.push_str(&format!("\nOpen vSwitch in {}{own}\n", switch.netns));
+        let settings = switch.settings.iter().map(ToString::to_string);
+        for line in settings.chain(switch.error.clone()) {
+            text.push_str(&format!("    {line}\n"));
+        }
+    }
     print(&text)?;
     Ok(Exit::Ok)
+}
+
+/// How the topology's Open vSwitches are set now.
+fn switches(desired: &Desired) -> Vec<output::Switch> {
+    let one = |declared: &Ovs| {
+        let (settings, error) = match apply::ovs::settings(&desired.topology, &declared.daemon.ns) {
+            Ok(settings) => (settings, None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        output::Switch { netns: declared.daemon.ns.0.clone(), system: declared.daemon.system, settings, error }
+    };
+    desired.ovs.iter().map(one).collect()
 }

@@ -38,6 +38,7 @@ fn hop(at: &str, direction: &str, qdisc_dropped: u64, dropped: u64) -> HopEviden
         expected_bytes: (0, 0),
         dropped,
         qdisc_dropped,
+        driver: Default::default(),
         ok: true,
     }
 }

@@ -1,6 +1,10 @@
 //! The boundary of a path: packets up to the declared MTU arrive, larger ones are refused, or dropped where it is counted.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use super::checks::{Target, Way};
 use crate::{
@@ -9,7 +13,10 @@ use crate::{
         SLACK,
         place::{BURST, HopSeen, Trace, trace},
     },
-    kernel::path_probe::{Prober, Sample},
+    kernel::{
+        self,
+        path_probe::{Prober, Sample},
+    },
     plan::desired::{Direction, LinkRef},
     record::{OffloadCheck, OffloadVerdict},
 };
@@ -42,6 +49,8 @@ pub struct Seen {
     pub within: Option<(u32, Trace)>,
     /// The same above it.
     pub above: Option<(u32, Trace)>,
+    /// Interfaces that hold the addresses of routers that objected.
+    pub holders: BTreeMap<IpAddr, LinkRef>,
 }
 
 /// The rows of both directions of each path that is not loopback.
@@ -92,7 +101,27 @@ fn seen(world: &World, way: &Way) -> Result<Vec<Seen>, ApplyError> {
             size.map(|size| Ok((size, trace(world, &way.hops, &mut prober, size, true)?))).transpose()
         };
         (seen.within, seen.above) = (traced(within)?, traced(above)?);
+        let objects = |(_, sample): &(u32, Sample)| match sample {
+            Sample::TooBig { offender, .. } | Sample::Unreachable { offender } => *offender,
+            _ => None,
+        };
+        if seen.tried.iter().any(|tried| objects(tried).is_some()) {
+            seen.holders = holders(world, way)?;
+        }
         all.push(seen);
+    }
+    Ok(all)
+}
+
+/// Who has which address, of the namespaces of a way.
+fn holders(world: &World, way: &Way) -> Result<BTreeMap<IpAddr, LinkRef>, ApplyError> {
+    let mut all = BTreeMap::new();
+    for ns in way.hops.iter().map(|hop| &hop.at.ns).collect::<BTreeSet<_>>() {
+        let wanted = kernel::Wanted { addresses: true, ..kernel::Wanted::links_only() };
+        for (name, link) in kernel::observe(world.get(ns)?, &wanted)?.links {
+            let at = LinkRef { ns: ns.clone(), name };
+            all.extend(link.addresses.iter().map(|net| (net.addr(), at.clone())));
+        }
     }
     Ok(all)
 }
@@ -160,10 +189,10 @@ fn family(way: &Way, seen: &Seen) -> Said {
             .tried
             .iter()
             .filter(|(size, _)| *size > way.mtu)
-            .filter_map(|(_, sample)| answer(way, *sample))
+            .filter_map(|(_, sample)| answer(way, seen, *sample))
             .collect();
         for said in answers {
-            let sizes = of(&|(size, sample)| *size > way.mtu && answer(way, *sample).as_ref() == Some(&said));
+            let sizes = of(&|(size, sample)| *size > way.mtu && answer(way, seen, *sample).as_ref() == Some(&said));
             parts.push(format!("{sizes} {said}"));
         }
         if let Some((_, trace)) = &seen.above {
@@ -175,13 +204,17 @@ fn family(way: &Way, seen: &Seen) -> Said {
 }
 
 /// Who refuses a packet aloud.
-fn answer(way: &Way, sample: Sample) -> Option<String> {
+fn answer(way: &Way, seen: &Seen, sample: Sample) -> Option<String> {
     let first = way.hops.first().map_or_else(|| "the sender".to_owned(), |hop| hop.at.to_string());
+    let name = |who: IpAddr| match seen.holders.get(&who) {
+        Some(at) => format!("{at} ({who})"),
+        None => who.to_string(),
+    };
     match sample {
         Sample::Refused { .. } => Some(format!("are refused by the sender's own interface {first} (EMSGSIZE)")),
-        Sample::TooBig { offender: Some(who), mtu } => Some(format!("are refused by {who} (ICMP, MTU {mtu})")),
+        Sample::TooBig { offender: Some(who), mtu } => Some(format!("are refused by {} (ICMP, MTU {mtu})", name(who))),
         Sample::TooBig { offender: None, mtu } => Some(format!("are refused by a router (ICMP, MTU {mtu})")),
-        Sample::Unreachable { offender: Some(who) } => Some(format!("are unreachable, says {who}")),
+        Sample::Unreachable { offender: Some(who) } => Some(format!("are unreachable, says {}", name(who))),
         Sample::Unreachable { offender: None } => Some("have no route".to_owned()),
         Sample::Arrived { .. } | Sample::Lost | Sample::NoBuffer | Sample::Expired { .. } => None,
     }
@@ -216,7 +249,7 @@ fn within(way: &Way, seen: &Seen) -> Option<Said> {
             cure: Some(cure),
         });
     }
-    let said = answer(way, *sample)?;
+    let said = answer(way, seen, *sample)?;
     let at = matches!(sample, Sample::Refused { .. }).then(|| way.hops.first().map(|hop| hop.at.clone())).flatten();
     Some(Said {
         verdict: OffloadVerdict::Drop,

@@ -53,8 +53,20 @@ mod tests {
 
     fn switch(hw_offload: bool, datapath_flows: u64, tc_flows: u64, offloaded_flows: u64) -> OvsFacts {
         let (netns, version) = ("fabric".to_owned(), "ovs-vswitchd (Open vSwitch) 3.1.0".to_owned());
-        let tunnels = Vec::new();
-        OvsFacts { netns, version, tso: false, hw_offload, datapath_flows, tc_flows, offloaded_flows, tunnels }
+        let (settings, tunnels, ports) = (Vec::new(), Vec::new(), Vec::new());
+        OvsFacts {
+            netns,
+            version,
+            tso: false,
+            hw_offload,
+            system: false,
+            settings,
+            datapath_flows,
+            tc_flows,
+            offloaded_flows,
+            tunnels,
+            ports,
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub struct Crafted {
     pub bad_verified: u64,
     /// Tagged frames that were handed over; 0 where they do not get that far.
     pub tagged: u64,
-    /// Kinds of them.
+    /// Kinds of them, and what is known of them besides.
     pub tag_kinds: Vec<&'static str>,
     /// What was found of the tagged ones.
     pub tags: Findings,

@@ -106,7 +106,7 @@ pub fn probe(
                 if order.suite.crafted {
                     crafted(world, &way, order, (pair, ends), &mut result)?;
                     let between = order.between.unwrap_or((0, way.hops.len() - 1));
-                    vlan::tags(world, &way, between, (pair, ends), &mut result)?;
+                    vlan::tags(world, &way, between, (pair, ends), &target.userspace_ovs, &mut result)?;
                 }
                 if order.suite.merging {
                     let all: Vec<Ends> = pairs.iter().filter_map(template).collect();

@@ -57,6 +57,7 @@ fn one(ns: &Netns, row: &LinkRow, rows: &[LinkRow], interrupts: &BTreeMap<u32, u
         pci: own.filter(|address| !address.contains('/')).map(pci),
         numa: numa::node_of(name),
         function_of: own.and_then(sriov::pf_of),
+        open_vswitch: None,
         representor_of: address.clone().zip(represents).map(|(nic, port)| Represented { nic, port }),
         sriov,
         offloads: features

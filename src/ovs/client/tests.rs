@@ -203,12 +203,12 @@ fn monitored(reached: Vec<i64>) -> Fake {
 
 #[test]
 fn cur_cfg_is_awaited() {
-    monitored(vec![3, 4, 5]).client().wait_applied(5, PATIENCE).unwrap();
-    monitored(vec![7]).client().wait_applied(5, PATIENCE).unwrap();
+    monitored(vec![3, 4, 5]).client().wait_applied(5, PATIENCE, &|| false).unwrap();
+    monitored(vec![7]).client().wait_applied(5, PATIENCE, &|| false).unwrap();
 }
 
 #[test]
 fn cur_cfg_that_never_comes() {
-    let error = monitored(vec![3, 4]).client().wait_applied(5, SHORT).unwrap_err();
+    let error = monitored(vec![3, 4]).client().wait_applied(5, SHORT, &|| false).unwrap_err();
     assert!(matches!(error, Error::NotApplied { wanted: 5, reached: 4, .. }), "{error}");
 }

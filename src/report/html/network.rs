@@ -10,7 +10,7 @@ use crate::{
         manifest::{HopFacts, Manifest},
         sweep::SweepReport,
     },
-    report::quantity::cut,
+    report::{drivers, quantity::cut},
 };
 
 /// Hops in a row of the drawing.
@@ -144,6 +144,9 @@ fn evidence(html: &mut Html, flow: &FlowRecord) {
             });
             let header = ["hop", "bytes", "expected", "packets", "bytes back", "dropped", "verdict"];
             h.table("Counters of every hop", &header, &rows.collect::<Vec<_>>());
+            for told in drivers::of_path(&round.path) {
+                h.leaf("p", &[("class", "warn")], &told);
+            }
             for stray in &round.path.strays {
                 h.leaf(
                     "p",

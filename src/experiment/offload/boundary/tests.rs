@@ -27,7 +27,7 @@ const ARRIVED: Sample = Sample::Arrived { after: Duration::from_micros(40) };
 fn seen(within: Sample, above: Sample) -> Seen {
     let sizes =
         BELOW.map(|below| (1500 - below, within)).into_iter().chain(ABOVE.map(|above_by| (1500 + above_by, above)));
-    Seen { family: 4, tried: sizes.collect(), within: None, above: None }
+    Seen { family: 4, tried: sizes.collect(), ..Seen::default() }
 }
 
 /// A burst of which each hop counted so many, and one that dropped.
