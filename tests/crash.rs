@@ -144,6 +144,24 @@ fn borrowed_devices_are_given_back_after_a_second_apply() {
     at_every_step("borrowed-apply", CABLE, PASSTHROUGH, After::ApplyAgain);
 }
 
+/// What has no room in an alias (routes, group, names) needs the journal; addresses do not.
+#[test]
+fn addresses_of_borrowed_devices_come_back_without_the_journal() {
+    let Some(lab) = Lab::new("borrowed-addresses") else { return };
+    lab.sh("ip link add left0 mtu 1600 type veth peer name right0 mtu 1600
+            ip link set left0 up; ip link set right0 up
+            ip addr add 203.0.113.1/24 dev left0; ip addr add 192.0.2.9/32 dev left0
+            ip addr add 2001:db8::7/64 dev left0 nodad; ip addr add 203.0.113.2/24 dev right0");
+    let before = lab.settled();
+    for topology in [PASSTHROUGH.to_owned(), UPLINKS.to_owned()] {
+        let file = lab.file("crash.toml", &topology);
+        lab.netbench(&["topo", "apply", "--no-prove", &file]).ok();
+        lab.sh("rm -rf /run/netbench");
+        lab.netbench(&["topo", "gc"]).ok();
+        lab.assert_as_before(&before, "collected without a journal");
+    }
+}
+
 #[test]
 fn ovs_apply_then_destroy() {
     if require(&["ovs-vswitchd"]) {

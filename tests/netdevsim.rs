@@ -117,6 +117,77 @@ fn every_setting_of_a_function_comes_back() {
     lab.assert_as_before(&before, "refused ports");
 }
 
+/// Settings that the 82576 lacks (link state, least rate), and all others, of functions that no node has: set through the file,
+/// held by the device (`ip` says so), never called enforced, and gone with what made them.
+#[test]
+fn settings_of_functions_that_no_node_has_are_set_held_and_given_back() {
+    let Some(world) = World::new("netdevsim-functions") else { return };
+    let (lab, port) = (&world.lab, &world.port);
+    let whole = lab.settled();
+    let functions = "functions = [\
+        { vf = 0, vlan = 7, vlan_qos = 3, mac = \"02:00:00:00:00:0a\", rate = \"100mbit\", min_rate = \"10mbit\", \
+          spoofchk = true, trust = true, link_state = \"disable\" }, \
+        { vf = 1, rate = \"50mbit\", spoofchk = false, link_state = \"enable\" }]";
+    let held = || {
+        let vfs = world.vfs();
+        let of = |vf: usize, key: &str| vfs[vf][key].clone();
+        let rate = |vf: usize| (vfs[vf]["rate"]["min_tx"].clone(), vfs[vf]["rate"]["max_tx"].clone());
+        let first = (of(0, "vlan_list")[0]["vlan"].clone(), of(0, "vlan_list")[0]["qos"].clone(), of(0, "address"));
+        assert_eq!(first, (7.into(), 3.into(), "02:00:00:00:00:0a".into()), "{vfs}");
+        assert_eq!((rate(0), rate(1)), ((10.into(), 100.into()), (0.into(), 50.into())), "{vfs}");
+        assert_eq!(
+            (of(0, "spoofchk"), of(0, "trust"), of(1, "spoofchk")),
+            (true.into(), true.into(), false.into()),
+            "{vfs}"
+        );
+        assert_eq!((of(0, "link_state"), of(1, "link_state")), ("disable".into(), "enable".into()), "{vfs}");
+    };
+    let keys = format!("vfs = 2\n{functions}");
+    let file = world.file(&keys);
+    lab.netbench(&["topo", "apply", &file]).ok();
+    held();
+    lab.netbench(&["topo", "apply", &file]).ok().says("nothing to do");
+    // What somebody changed is named and mended.
+    lab.sh(&format!("ip link set {port} vf 0 min_tx_rate 20 max_tx_rate 100; ip link set {port} vf 1 state auto"));
+    let drift = lab.netbench(&["topo", "verify", &file]).exits(1);
+    drift
+        .says("min_tx_rate of virtual function 0 is 20, declared 10")
+        .says("state of virtual function 1 is auto, declared enable");
+    lab.netbench(&["topo", "apply", &file]).ok();
+    held();
+    // Held is not enforced.
+    let proved = lab.netbench(&["topo", "verify", &file, "--prove", "--json"]).ok().json();
+    let settings = proved["settings"].as_array().expect("settings");
+    for word in ["min_tx_rate 10", "max_tx_rate 100", "state disable", "vlan 7 qos 3", "max_tx_rate 50", "state enable"]
+    {
+        let found = settings.iter().find(|one| one["setting"] == word).unwrap_or_else(|| panic!("{word}: {proved}"));
+        assert_eq!(found["outcome"], "not_tested", "{found}");
+    }
+    lab.netbench(&["topo", "destroy", "t"]).ok();
+    lab.assert_as_before(&whole, "destroy");
+
+    // Of functions that somebody else made each setting comes back.
+    lab.sh(&format!(
+        "echo 2 > {FOLDER}/sriov_numvfs
+         ip link set {port} vf 0 mac 02:00:00:00:00:77 vlan 5; ip link set {port} vf 0 min_tx_rate 1 max_tx_rate 900
+         ip link set {port} vf 0 spoofchk off; ip link set {port} vf 0 trust off; ip link set {port} vf 0 state enable
+         ip link set {port} vf 1 spoofchk on; ip link set {port} vf 1 min_tx_rate 0 max_tx_rate 0; ip link set {port} vf 1 state auto"
+    ));
+    let (before, vfs) = (lab.settled(), world.vfs());
+    lab.netbench(&["topo", "apply", &file]).ok();
+    held();
+    lab.netbench(&["topo", "destroy", "t"]).ok();
+    assert_eq!(world.vfs(), vfs);
+    lab.assert_as_before(&before, "destroy of settings of somebody else's functions");
+
+    // A driver that refuses: this one keeps no rates in switchdev mode. The error names it, and all is as it was.
+    let refused = format!("{keys}\neswitch = \"switchdev\"");
+    let done = lab.netbench(&["topo", "apply", &world.file(&refused)]).exits(5);
+    done.says("set vf 0 min_tx_rate 10 max_tx_rate 100").says("has no such setting").says("nothing is left");
+    assert_eq!((world.vfs(), world.mode().as_str()), (vfs, "legacy"));
+    lab.assert_as_before(&before, "refused");
+}
+
 #[test]
 fn an_embedded_switch_changes_its_mode_only_where_the_file_says_so() {
     let Some(world) = World::new("netdevsim-eswitch") else { return };

@@ -166,6 +166,81 @@ fn a_qemu_without_the_nic_is_named() {
     assert!(said.contains("igb") && said.contains("8.0 or newer"), "{said}");
 }
 
+/// The machine as an ordinary user has it where QEMU is installed: the clone is put where that user can read it.
+#[test]
+fn an_ordinary_user_needs_no_privilege() {
+    // Who is one has run the other tests so.
+    if !is_there() || !lab::is_root() || !lab::require(&["unshare", "setpriv"]) {
+        return;
+    }
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
+    let machine = Path::new(CLONE).join(target).join("vmlab");
+    let script = r#"
+        mount -t tmpfs -o mode=755 tmpfs /mnt
+        mkdir -p /mnt/clone /mnt/machine /mnt/target/vmlab
+        mount --bind "$1" /mnt/clone
+        mount --bind "$2" /mnt/machine
+        for file in vmlinux initrd version kernel; do ln -s "/mnt/machine/$file" /mnt/target/vmlab/; done
+        chown -R 65534:65534 /mnt/target
+        cd /mnt/clone
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all env CARGO_TARGET_DIR=/mnt/target \
+            HOME=/nonexistent timeout --kill-after=10 300 scripts/vmlab run sh -c 'echo "$(id -u) $(uname -r)"; ls -1 /sys/class/net; exit 7'
+    "#;
+    let mut command = Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-ec", script, "vmlab", CLONE]).arg(&machine);
+    let ran = command.stdin(Stdio::null()).output().expect("unshare was found");
+    let said = text(&ran.stdout);
+    assert_eq!(ran.status.code(), Some(7), "{ran:?}");
+    let version = fs::read_to_string(machine.join("version")).expect("its kernel");
+    // Root in the guest; taps are what needs a privilege, and are left out.
+    assert_eq!(said.lines().collect::<Vec<_>>(), [&format!("0 {}", version.trim()), "eth0", "eth1", "lo"], "{said}");
+}
+
+/// A machine that is none runs a test that is none: how long the lab took is said, and too long is a failure.
+#[test]
+fn a_lab_that_takes_too_long_fails() {
+    let qemu = "case \"$*\" in *help*) echo 'name \"igb\", bus PCI'; exit ;; esac
+        out=$(printf '%s\\n' \"$@\" | sed -n 's/^file:\\(.*\\)\\/console$/\\1/p')
+        echo ready >\"$out/ready\"; sleep 2
+        bash \"$out/command\" >\"$out/output\" 2>&1; echo $? >\"$out/status\"";
+    let stage = Stage::new("limit", &[("qemu-system-x86_64", qemu), ("modprobe", "exit 0"), ("unshare", "exit 1")]);
+    let bin = stage.0.join("bin");
+    let program = |name: &str, script: &str| {
+        fs::write(bin.join(name), format!("#!/bin/sh\n{script}\n")).expect("a script");
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).expect("its mode");
+    };
+    program("fake", "case \"$*\" in *--list*) echo 'slow: test'; echo 'quick: test' ;; esac; exit 0");
+    let fake = bin.join("fake").display().to_string();
+    program("cargo", &format!("echo '{{\"kind\":[\"test\"],\"name\":\"fake\",\"executable\":\"{fake}\"}}'"));
+    let lab = stage.0.join("target/vmlab");
+    fs::create_dir_all(lab.join("netdevsim")).expect("a folder");
+    for (file, text) in [("version", "6.12.1-amd64\n"), ("initrd", "x"), ("accel", "tcg\n")] {
+        fs::write(lab.join(file), text).expect("a file");
+    }
+    let module = lab.join("kernel/lib/modules/6.12.1-amd64/extra");
+    fs::create_dir_all(&module).expect("a folder");
+    fs::write(module.join("netdevsim.ko"), "x").expect("a file");
+    let list = stage.0.join("list");
+    fs::write(&list, "fake slow\nfake quick\n").expect("a list");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let target = stage.0.join("target").display().to_string();
+    let list = list.display().to_string();
+    let run = |limit: &str| {
+        done(
+            &["test", &list],
+            &[("PATH", &path), ("CARGO_TARGET_DIR", &target), ("VMLAB_LIMIT", limit), ("HOME", &target)],
+        )
+    };
+    let ran = run("600");
+    let said = text(&ran.stdout);
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(said.contains("2 of 2 tests passed") && said.contains("s of at most 10 min"), "{said}");
+    let ran = run("1");
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    let said = text(&ran.stderr);
+    assert!(said.contains("more than 1 s (VMLAB_LIMIT)") && said.contains("s  fake slow"), "{said}");
+}
+
 /// What `Vagrantfile` describes is the machine of `scripts/vmlab`: NICs, wire, kernel, IOMMU, and the tests that are run there.
 #[test]
 fn vagrant_describes_the_same_machine() {

@@ -139,12 +139,15 @@ fn give_back(ns: &Netns, row: &LinkRow, change: &PfChange, mark: Option<PfMark>)
 /// Sets what the NIC does for a function that stays where it is.
 pub fn set(world: &World, pf: &LinkRef, pci: &str, index: u32, set: &VfSet) -> Result<(), ApplyError> {
     let home = Netns::current(NsId::SELF)?;
-    if sriov::address_of(pci, index).is_none() {
-        return Ok(()); // it went with its settings
+    if index >= sriov::count(pci).unwrap_or(0) {
+        return Ok(()); // it went with its settings, or with its NIC
     }
     match holder(world, &pf.ns, pci, &home)? {
         Some((ns, row)) => {
-            Ok(sriov::set(ns, &row.name, index, set, &mut || fault::point("before a setting of a function"))?)
+            // What is so already is not asked for: a driver may refuse to be told what it never took.
+            let now = sriov::read(ns, &row.name)?.into_iter().nth(index as usize).unwrap_or_default();
+            let set = set.against(&now).0;
+            Ok(sriov::set(ns, &row.name, index, &set, &mut || fault::point("before a setting of a function"))?)
         }
         None => Err(ApplyError::NoNamespace { ns: pf.ns.clone() }),
     }

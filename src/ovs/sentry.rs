@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::{RecvFlags, recv};
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, recv},
+};
 
 use super::{
     Error,
@@ -33,8 +36,11 @@ impl Held {
         match &self.0 {
             Ok(stream) => {
                 let mut byte = [0; 1];
-                matches!(recv(stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((0, _)))
-                    || matches!(stream.take_error(), Ok(Some(_)))
+                match recv(stream, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+                    Ok((count, _)) => count == 0,
+                    // Where it was never accepted, the end of the listener is a reset.
+                    Err(error) => !matches!(error, Errno::AGAIN | Errno::INTR),
+                }
             }
             Err(error) => matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound),
         }

@@ -103,6 +103,7 @@ pub fn diff(desired: &Desired, observed: &Observed, context: Context<'_>) -> Res
     diff.namespaces();
     diff.links();
     diff.functions_of_nobody();
+    diff.settings_of_nobody();
     diff.ovs_make();
     diff.addresses();
     diff.late_sysctls();

@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     topology::model::{
-        Attach, EndAt, Fabric, Nic, Port, PortSettings, Route, Switch, SwitchKind, Topology, Tunnel, TunnelKind, Wire,
+        Attach, EndAt, Fabric, FreeVf, Nic, Port, PortSettings, Route, Switch, SwitchKind, Topology, Tunnel,
+        TunnelKind, Wire,
     },
     units::{IfName, MacAddr, stable_hash},
 };
@@ -199,7 +200,7 @@ fn sriov(topology: &Topology) -> Result<Vec<Pf>, LowerError> {
     let lowering = Lowering { topology, links: Vec::new(), used: BTreeSet::new(), two_qdiscs: None };
     let mut all = Vec::new();
     for nic in &topology.nics {
-        let Some(wanted) = nic.sriov else { continue };
+        let Some(wanted) = &nic.sriov else { continue };
         all.push(Pf {
             at: lowering.nic_place(&nic.name)?,
             pci: nic.pci.clone().ok_or_else(|| LowerError::NoFunction(nic.name.clone()))?,
@@ -207,9 +208,25 @@ fn sriov(topology: &Topology) -> Result<Vec<Pf>, LowerError> {
             exact: wanted.exact,
             takeover: wanted.takeover,
             eswitch: wanted.eswitch,
+            functions: wanted.functions.iter().map(free_function).collect(),
         });
     }
     Ok(all)
+}
+
+/// A function that no node has: what the file does not say is left alone.
+fn free_function(free: &FreeVf) -> (u32, VfSet) {
+    let port = &free.port;
+    let rate = (port.min_rate.unwrap_or(0), port.max_rate.unwrap_or(0));
+    let set = VfSet {
+        vlan: free.vlan.map(|vlan| (vlan, port.qos)),
+        mac: free.mac,
+        rate: (rate != (0, 0)).then_some(rate),
+        spoofchk: port.spoofchk,
+        trust: port.trust,
+        link_state: port.link_state,
+    };
+    (port.index, set)
 }
 
 fn routes(topology: &Topology) -> Vec<RouteSpec> {

@@ -35,19 +35,40 @@ pub fn scratch_group(topology: &str) -> u32 {
     group(topology) + 0x1_0000
 }
 
-/// The alias of a borrowed device: enough to give it back when the journal is lost. At most 255 bytes (IFALIASZ).
+/// Most bytes of an alias with addresses: of 255 (IFALIASZ less one, `include/uapi/linux/if.h`) a mark of its functions
+/// around it ([`pf_alias`]) needs some.
+const ROOM: usize = 180;
+
+/// The alias of a borrowed device: enough to give it back when the journal is lost, with as many of its addresses as it has
+/// room for. At most 255 bytes.
 pub fn nic_alias(topology: &str, nic: &NicState) -> String {
     let mac = nic.mac.map(|mac| mac.to_string()).unwrap_or_default();
     let state = if nic.up { "up" } else { "down" };
     let vf = nic.vf.as_ref().map(function).unwrap_or_default();
-    alias(topology, &format!("nic/{}/{}/{state}/{mac}{vf}", nic.ifname, nic.mtu))
+    let mut text = alias(topology, &format!("nic/{}/{}/{state}/{mac}{vf}", nic.ifname, nic.mtu));
+    if nic.vf.is_some() {
+        return text;
+    }
+    let mut before = "/at/";
+    for address in &nic.addresses {
+        let word = format!("{before}{}~{}", address.addr(), address.prefix_len());
+        if text.len() + word.len() <= ROOM {
+            text += &word;
+            before = ",";
+        }
+    }
+    text
 }
 
 /// What [`nic_alias`] wrote, as far as it goes.
 pub fn parse_nic_alias(alias: &str) -> Option<NicState> {
     let (_, role) = parse_alias(alias)?;
-    let mut parts = role.strip_prefix("nic/")?.split('/');
+    let role = role.strip_prefix("nic/")?;
+    let (role, addresses) = role.split_once("/at/").unwrap_or((role, ""));
+    let mut parts = role.split('/');
+    let addresses = addresses.split(',').filter_map(|address| address.replace('~', "/").parse().ok());
     Some(NicState {
+        addresses: addresses.collect(),
         ifname: parts.next()?.to_owned(),
         mtu: parts.next()?.parse().ok()?,
         up: parts.next()? == "up",
@@ -187,6 +208,17 @@ mod tests {
         assert!(owns_link("bridge", false, &ours));
         assert!(!owns_link("other", false, &ours));
         let nic = NicState { ifname: "enp3s0".into(), mtu: 9000, up: true, ..NicState::default() };
+        assert_eq!(parse_nic_alias(&nic_alias("bridge", &nic)), Some(nic.clone()));
+        // As many addresses as there is room for, and a mark of its functions around them.
+        let addresses = (1..20).map(|n| format!("2001:db8:1234:5678:9abc:def0:1234:{n:x}/64").parse().unwrap());
+        let nic = NicState { addresses: addresses.collect(), mac: "02:00:00:00:00:01".parse().ok(), ..nic };
+        let text = nic_alias(&"t".repeat(32), &nic);
+        let parsed = parse_nic_alias(&text).unwrap();
+        assert!((2..5).contains(&parsed.addresses.len()) && nic.addresses.starts_with(&parsed.addresses), "{text}");
+        let eswitch = Some(Eswitch::Switchdev);
+        let mark = PfMark { topology: "t".repeat(32), vfs: 255, autoprobe: true, eswitch, alias: Some(text) };
+        assert!(pf_alias(&mark).len() <= 255, "{}", pf_alias(&mark));
+        let nic = NicState { addresses: parsed.addresses[..1].to_vec(), ..nic };
         assert_eq!(parse_nic_alias(&nic_alias("bridge", &nic)), Some(nic));
         let before = VfSet { vlan: Some((7, 1)), mac: "02:00:00:00:00:01".parse().ok(), ..VfSet::default() };
         let vf =

@@ -23,6 +23,9 @@ pub struct Pf {
     pub takeover: bool,
     /// Mode of the embedded switch; `None` leaves it as found.
     pub eswitch: Option<Eswitch>,
+    /// What it does for functions that no node has, by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<(u32, VfSet)>,
 }
 
 /// Settings of a virtual function, made through its NIC; `None` leaves one alone.

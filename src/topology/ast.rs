@@ -369,7 +369,36 @@ interface_table! {
         pub takeover: Option<Located<bool>>,
         /// Mode of the NIC's embedded switch (SR-IOV, by devlink). Default: as found.
         pub eswitch: Option<Located<Eswitch>>,
+        /// Settings of virtual functions that no node has, which are for a virtual machine or DPDK (SR-IOV).
+        #[serde(default)]
+        pub functions: Vec<FunctionTable>,
     }
+}
+
+/// What a NIC does for a virtual function that no node has. What is not said stays as it is.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionTable {
+    /// Its number, from 0; those of nodes come first.
+    pub vf: Located<u32>,
+    /// VLAN of the tag that the NIC adds and removes.
+    #[schemars(range(min = 1, max = 4094))]
+    pub vlan: Option<Located<u16>>,
+    /// 802.1p priority of the VLAN's tag. Default 0.
+    #[schemars(range(min = 0, max = 7))]
+    pub vlan_qos: Option<Located<u8>>,
+    /// MAC address.
+    pub mac: Option<Text>,
+    /// Egress rate that the NIC keeps, such as `10gbit`.
+    pub rate: Option<Text>,
+    /// Egress rate that the NIC guarantees.
+    pub min_rate: Option<Text>,
+    /// May it change its MAC, be promiscuous?
+    pub trust: Option<Located<bool>>,
+    /// Does the NIC drop frames with another source MAC?
+    pub spoofchk: Option<Located<bool>>,
+    /// Its link: `auto` follows the port.
+    pub link_state: Option<Located<VfLinkState>>,
 }
 
 /// A wire (veth pair) between two ends.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::units::{BitRate, CpuList, IfName, MacAddr, Span};
 
 pub use child::{IpvlanMode, MacvlanMode};
-pub use sriov::{Eswitch, SriovNic, VfLinkState, VfPort};
+pub use sriov::{Eswitch, FreeVf, SriovNic, VfLinkState, VfPort};
 
 /// A topology ready to be planned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

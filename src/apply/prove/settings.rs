@@ -21,7 +21,7 @@ use crate::{
         desired::{Desired, LinkKind, NsId, Vf},
         marks,
         proof::{self, ArrivedAt, Enforcement, Privilege, ProbeSeen, SettingProof},
-        sriov::VfSet,
+        sriov::{Pf, VfSet},
     },
     topology::model::VfLinkState,
 };
@@ -65,8 +65,9 @@ struct Asked {
 /// A namespace or an interface is not there, packet sockets fail, or Ctrl-C.
 pub fn settings(world: &World, desired: &Desired) -> Result<Vec<SettingProof>, ApplyError> {
     let provable = |set: &VfSet| !VfSet { mac: None, ..set.clone() }.words().is_empty();
+    let mut proofs = of_nobody(desired);
     if !desired.links.iter().any(|link| matches!(&link.kind, LinkKind::Vf(vf) if provable(&vf.set))) {
-        return Ok(Vec::new());
+        return Ok(proofs);
     }
     let home = Netns::current(NsId::SELF)?;
     let (spots, declared) = await_spots(world, desired, &home)?;
@@ -79,12 +80,34 @@ pub fn settings(world: &World, desired: &Desired) -> Result<Vec<SettingProof>, A
     drop(trunks);
     std::thread::sleep(WISH);
     let mut asked = wishes(&field, &declared)?;
-    let mut proofs = Vec::new();
     for (place, (function, frames)) in declared.iter().zip(&frames).enumerate() {
         let judge = Judge { field: &field, function, frames, probes: &probes, seen: &seen };
         judge.all(&asked.remove(&place).unwrap_or_default(), &mut proofs)?;
     }
     Ok(proofs)
+}
+
+/// What NICs do for functions that no node has cannot be tried: nobody here can send from them.
+fn of_nobody(desired: &Desired) -> Vec<SettingProof> {
+    let of_pf = |pf: &Pf| {
+        let one = |(index, set): &(u32, VfSet)| {
+            let at = format!("{} vf {index}", pf.at);
+            let by = format!("virtual function {index} of {}", pf.pci);
+            let words = set.words().into_iter().filter(|(name, _)| *name != "mac");
+            let proof = |(name, value): (&str, String)| SettingProof {
+                at: at.clone(),
+                by: by.clone(),
+                setting: format!("{name} {value}"),
+                outcome: Enforcement::NotTested,
+                evidence: "read back from the NIC; no node has the function, so that nothing can be sent from it"
+                    .into(),
+                probes: Vec::new(),
+            };
+            words.map(proof).collect::<Vec<_>>()
+        };
+        pf.functions.iter().flat_map(one).collect::<Vec<_>>()
+    };
+    desired.sriov.iter().flat_map(of_pf).collect()
 }
 
 /// The interfaces, when all that should have a link have one or it takes too long.

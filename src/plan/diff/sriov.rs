@@ -125,6 +125,24 @@ impl<'a> Diff<'a> {
         }
     }
 
+    /// What NICs do for functions that no node has, once they are there.
+    pub(super) fn settings_of_nobody(&mut self) {
+        for pf in &self.desired.sriov {
+            let again = self.functions.get(&pf.at).is_some_and(|Change { change, .. }| change.vfs != change.previous);
+            let seen = self.seen_pf(pf).filter(|_| !again);
+            for (index, wanted) in &pf.functions {
+                let (set, previous) = match seen.and_then(|seen| seen.functions.get(*index as usize)) {
+                    Some(got) => wanted.against(&got.set),
+                    None => (wanted.clone(), VfSet::default()),
+                };
+                if set != VfSet::default() {
+                    let (pci, index) = (pf.pci.clone(), *index);
+                    self.steps.push(Step::SetVf { pf: pf.at.clone(), pci, index, set, previous });
+                }
+            }
+        }
+    }
+
     /// What the NIC does for a function; before the function is taken, since a driver reads its MAC when it is bound.
     pub(super) fn function_settings(&mut self, link: &Link) {
         let LinkKind::Vf(vf) = &link.kind else { return };

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::units::MacAddr;
+
 /// A virtual function as the port of a switch. `None` leaves a setting as the driver made it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct VfPort {
@@ -43,8 +45,19 @@ pub enum Eswitch {
     Switchdev,
 }
 
+/// Settings of a virtual function that no node has. `None` leaves a setting as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FreeVf {
+    /// VLAN.
+    pub vlan: Option<u16>,
+    /// MAC.
+    pub mac: Option<MacAddr>,
+    /// The rest, with its number.
+    pub port: VfPort,
+}
+
 /// What a NIC is to have of virtual functions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SriovNic {
     /// How many.
     pub vfs: u32,
@@ -54,4 +67,7 @@ pub struct SriovNic {
     pub takeover: bool,
     /// Mode of the embedded switch; `None` leaves it as found.
     pub eswitch: Option<Eswitch>,
+    /// What it does for functions that no node has.
+    #[serde(default)]
+    pub functions: Vec<FreeVf>,
 }

@@ -167,7 +167,7 @@ fn nic(draft: &mut Draft<'_>, index: usize) -> Nic {
         ifname: declared.ifname.as_ref().and_then(|ifname| ifname.value.parse().ok()),
         pci: declared.pci.as_ref().map(|pci| pci.value.clone()),
         cable: declared.cable.as_ref().map(|cable| cable.value.clone()),
-        sriov: draft.nic_sriov[index],
+        sriov: draft.nic_sriov[index].clone(),
         mtu,
         settings,
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Code, Draft, Thing};
+use crate::topology::ast::Kind;
 
 /// Something that frames cross as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -146,12 +147,17 @@ pub fn join(draft: &mut Draft<'_>) {
 fn report_loop(draft: &mut Draft<'_>, layer2: &Union, member: usize, span: &std::ops::Range<usize>) {
     let set = layer2.find(member);
     let ring: Vec<usize> = (0..draft.switches.len()).filter(|&switch| layer2.find(switch) == set).collect();
-    if ring.iter().all(|&switch| draft.switches[switch].options.stp) {
+    // A rapid spanning tree speaks the slow one with who knows no other (IEEE 802.1D-2004, 17.4).
+    let rapid = |switch: usize| draft.switches[switch].ovs.as_ref().is_some_and(|ovs| ovs.rstp);
+    if ring.iter().all(|&switch| draft.switches[switch].options.stp || rapid(switch)) {
         return;
     }
+    let all_ovs = ring.iter().all(|&switch| draft.switches[switch].kind == Kind::Ovs);
+    let key = if all_ovs { "rstp" } else { "stp" };
     let names: Vec<String> = ring.iter().map(|&s| format!("`{}`", draft.names.switches[s].0.value)).collect();
     let shown = names.len().min(6);
     let more = if names.len() > shown { " and others" } else { "" };
     let message = format!("this closes a loop through {}{more}", names[..shown].join(", "));
-    draft.error(Code::Loop, span, message).help.push("remove it, or set `stp = true` on every one of them".into());
+    let help = format!("remove it, or set `{key} = true` on every one of them");
+    draft.error(Code::Loop, span, message).help.push(help);
 }

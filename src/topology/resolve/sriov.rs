@@ -3,8 +3,8 @@
 use super::{Code, Draft, Medium, Text, ast, settings, switches::NicUser};
 use crate::{
     topology::{
-        ast::{Kind, PortTable, Settings},
-        model::{PortSettings, SriovNic, VfPort},
+        ast::{FunctionTable, Kind, PortTable, Settings},
+        model::{FreeVf, PortSettings, SriovNic, VfPort},
     },
     units::BitRate,
 };
@@ -83,6 +83,54 @@ fn megabits(draft: &mut Draft<'_>, text: &Text) -> Option<u32> {
     u32::try_from(bits / 1_000_000).ok()
 }
 
+/// Settings of functions that no node has: of `vfs`, the first `ports` are nodes'.
+fn free(draft: &mut Draft<'_>, tables: &[FunctionTable], ports: u32, vfs: u32) -> Vec<FreeVf> {
+    let mut found: Vec<FreeVf> = Vec::new();
+    for table in tables {
+        let (index, span) = (table.vf.value, &table.vf.span);
+        if index < ports {
+            let message = format!("virtual function {index} is a node's port: its settings stand there");
+            draft.error(Code::Conflict, span, message);
+        } else if index >= vfs {
+            let message = format!("there is no virtual function {index}: the NIC has {vfs}, counted from 0");
+            draft.error(Code::TooFewFunctions, span, message).help.push(format!("`vfs = {}`", index.saturating_add(1)));
+        } else if found.iter().any(|other| other.port.index == index) {
+            draft.error(Code::Conflict, span, format!("virtual function {index} is there twice"));
+        }
+        if let Some(vlan) = table.vlan.as_ref().filter(|vlan| !(1..=4094).contains(&vlan.value)) {
+            draft.error(Code::OutOfRange, &vlan.span, format!("a VLAN is 1 to 4094, this is {}", vlan.value));
+        }
+        if let Some(qos) = table.vlan_qos.as_ref().filter(|qos| qos.value > 7) {
+            draft.error(Code::OutOfRange, &qos.span, format!("a priority is 0 to 7, this is {}", qos.value));
+        }
+        if let (Some(qos), None) = (&table.vlan_qos, &table.vlan) {
+            draft.error(Code::Conflict, &qos.span, "`vlan_qos` is a part of a VLAN's tag, and there is no `vlan`");
+        }
+        let [max_rate, min_rate] =
+            [&table.rate, &table.min_rate].map(|text| text.as_ref().and_then(|text| megabits(draft, text)));
+        if let (Some(min), Some(max), Some(text)) = (min_rate, max_rate, &table.min_rate)
+            && min > max
+        {
+            let message = format!("`min_rate` is more than the `rate` of {max} Mbit/s");
+            draft.error(Code::Conflict, &text.span, message);
+        }
+        found.push(FreeVf {
+            vlan: table.vlan.as_ref().map(|vlan| vlan.value),
+            mac: table.mac.as_ref().and_then(|mac| settings::parsed(draft, mac)),
+            port: VfPort {
+                index,
+                qos: table.vlan_qos.as_ref().map_or(0, |qos| qos.value),
+                max_rate,
+                min_rate,
+                spoofchk: table.spoofchk.as_ref().map(|key| key.value),
+                trust: table.trust.as_ref().map(|key| key.value),
+                link_state: table.link_state.as_ref().map(|key| key.value),
+            },
+        });
+    }
+    found
+}
+
 /// Numbers the functions in order of declaration and decides how many each NIC has.
 pub fn count(draft: &mut Draft<'_>) {
     draft.nic_sriov = vec![None; draft.names.nics.len()];
@@ -112,8 +160,11 @@ pub fn count(draft: &mut Draft<'_>) {
             );
             draft.error(Code::TooFewFunctions, &vfs.span, message).help.push(format!("`vfs = {ports}`"));
         }
+        let vfs = declared.vfs.as_ref().map_or(ports, |vfs| vfs.value);
+        let functions = free(draft, &declared.functions, ports, vfs);
         draft.nic_sriov[nic] = Some(SriovNic {
-            vfs: declared.vfs.as_ref().map_or(ports, |vfs| vfs.value),
+            vfs,
+            functions,
             exact: declared.vfs.is_some(),
             takeover: declared.takeover.as_ref().is_some_and(|takeover| takeover.value),
             eswitch: declared.eswitch.as_ref().map(|eswitch| eswitch.value),
@@ -125,6 +176,7 @@ pub fn count(draft: &mut Draft<'_>) {
             ("vfs", declared.vfs.as_ref().map(|key| key.span.clone())),
             ("takeover", declared.takeover.as_ref().map(|key| key.span.clone())),
             ("eswitch", declared.eswitch.as_ref().map(|key| key.span.clone())),
+            ("functions", declared.functions.first().map(|function| function.vf.span.clone())),
         ];
         let used = draft.nic_uses[nic].as_ref().is_some_and(|used| used.by == NicUser::Functions);
         if used || draft.nic_sriov[nic].is_some() {
