@@ -66,6 +66,10 @@ fn are_right(name: &str, topologies: &[&str]) {
         assert!(!forwarded.iter().any(|(_, verdict)| ["CORRUPT", "DROP", "LEAK"].contains(verdict)), "{json:#}");
         let tags = "48 tagged frames came with their tags (802.1Q, 802.1Q with DEI, 802.1ad, 802.1ad around 802.1Q)";
         assert!(["routed", "macvlan"].contains(topology) || json.to_string().contains(tags), "{topology}: {json:#}");
+        for check in ["tx-checksum-edges", "rx-checksum-edges", "uso-edges"] {
+            let rows = verdicts(&json, check);
+            assert!(rows.len() == 2 && rows.iter().all(|(_, verdict)| *verdict == "PASS"), "{topology}: {json:#}");
+        }
         for check in ["mtu", "integrity", "rx-verification", "merge-rules"] {
             let is_it = |row: &&serde_json::Value, path: &str| row["check"] == check && row["path"] == path;
             let rows = json["checks"].as_array().expect("checks");
@@ -302,10 +306,10 @@ fn vxlan_of_the_kernel_is_right_in_each_cell_of_the_matrix() {
         (six, "udp6_zero_checksum = false", "over IPv6 with outer checksums"),
     ] {
         let file = lab.file("vxlan.toml", &vxlan(outer, sums));
-        let only = "tunnel-tso,tunnel-tso6,tunnel-rx,tx-checksum";
+        let only = "tunnel-tso,tunnel-tso6,tunnel-uso,tunnel-rx,tx-checksum";
         let json = record(&verified(&lab, &[&file, "--only", only, "--json"]));
         let rows = json["checks"].as_array().expect("checks");
-        for check in ["tunnel-tso", "tunnel-tso6", "tx-checksum"] {
+        for check in ["tunnel-tso", "tunnel-tso6", "tunnel-uso", "tx-checksum"] {
             let is_it = |row: &&serde_json::Value| row["check"] == check && row["device"] == "a/wire";
             let row = rows.iter().find(is_it).unwrap_or_else(|| panic!("{text}: no {check}: {json:#}"));
             assert_eq!(row["verdict"], "PASS", "{text}: {json:#}");

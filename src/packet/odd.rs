@@ -50,14 +50,17 @@ fn checksum_of(bytes: &[u8]) -> Option<u16> {
     parse(bytes).transport.map(|transport| transport.checksum)
 }
 
-/// Puts an IPv6 header of destination options, filled with padding, before the datagram.
+/// Option of experiments, which whoever does not know it skips (RFC 4727). The kernel takes no more than 7 bytes of padding.
+const SKIPPED: u8 = 0x1e;
+
+/// Puts an IPv6 header of destination options, filled with one of no meaning, before the datagram.
 fn extended(bytes: &[u8], length: usize) -> Vec<u8> {
     let at = 14 + 40;
     let mut extended = bytes[..at].to_vec();
     let payload = u16::from_be_bytes([bytes[18], bytes[19]]) + length as u16;
     extended[18..20].copy_from_slice(&payload.to_be_bytes());
     extended[20] = 60;
-    extended.extend([17, (length / 8 - 1) as u8, 1, (length - 4) as u8]);
+    extended.extend([17, (length / 8 - 1) as u8, SKIPPED, (length - 4) as u8]);
     extended.resize(at + length, 0);
     extended.extend(&bytes[at..]);
     extended
@@ -174,7 +177,10 @@ pub fn received(ends: &Ends, first: u32) -> Vec<Odd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::checksum::{self, Sum};
+    use crate::packet::{
+        checksum::{self, Sum},
+        segments::marked,
+    };
 
     fn ends(ipv6: bool) -> Ends {
         let (from, to) =
@@ -210,6 +216,8 @@ mod tests {
             for odd in received(&ends(ipv6), 7) {
                 let layers = parse(&odd.bytes);
                 let network = layers.network.clone().unwrap();
+                let payload = layers.transport.clone().unwrap().payload;
+                assert_eq!(odd.bytes.get(payload).and_then(marked), Some(odd.number), "{}", odd.name);
                 let sums = checksum::all(&frame(&odd));
                 let bad_sum = sums.iter().any(|(_, sum)| *sum == Sum::Wrong);
                 let wrong = bad_sum || network.cut || !network.header_sum_ok;

@@ -185,6 +185,9 @@ pub fn judge(path: &str, seen: &[(Bundle, Came)]) -> OffloadCheck {
     } else if let Some(first) = refused(false).first() {
         row.verdict = OffloadVerdict::Inconclusive;
         row.evidence = format!("the kernel takes no bundle of {first}; {right} others came right");
+    } else if let Some((bundle, _)) = seen.iter().find(|(bundle, came)| bundle.refused && *came == Came::Right) {
+        row.verdict = OffloadVerdict::Inconclusive;
+        row.evidence = format!("the kernel takes {}, which it is to refuse; all came right", text(bundle));
     } else {
         let largest = seen.iter().filter(|(_, came)| *came == Came::Right).map(|(bundle, _)| bundle.total).max();
         row.evidence = format!(
@@ -228,6 +231,10 @@ mod tests {
         assert_eq!(right.verdict, OffloadVerdict::Pass);
         assert!(right.evidence.starts_with("9 bundles of 1 to 65507 bytes came"), "{right:?}");
         assert!(right.evidence.contains("129 bytes over IPv4 in datagrams of 1 (EINVAL)"), "{right:?}");
+        let taken: Vec<(Bundle, Came)> = all.iter().map(|bundle| (*bundle, Came::Right)).collect();
+        let taken = judge("a -> b", &taken);
+        assert_eq!(taken.verdict, OffloadVerdict::Inconclusive);
+        assert!(taken.evidence.contains("takes 129 bytes over IPv4 in datagrams of 1"), "{taken:?}");
         assert_eq!(with(Came::Few(1)).verdict, OffloadVerdict::Drop);
         assert_eq!(with(Came::Wrong("x".into())).verdict, OffloadVerdict::Corrupt);
         assert_eq!(with(Came::Refused("EIO".into())).verdict, OffloadVerdict::Inconclusive);

@@ -155,9 +155,11 @@ fn number_of(frame: &Frame) -> Option<u32> {
 fn wrong(odd: &Odd, at: &[Vec<Frame>], way: &Way) -> Option<(u16, u16, String)> {
     at.iter().enumerate().skip(1).find_map(|(place, frames)| {
         let frame = frames.iter().find(|frame| number_of(frame) == Some(odd.number))?;
-        // What is left to do beside the frame is as good as done.
-        let done = if frame.vnet.needs_checksum() { complete(frame)? } else { frame.bytes.clone() };
-        let is = parse(&done).innermost().transport.as_ref()?.checksum;
+        let sum_of = |bytes: &[u8]| Some(parse(bytes).innermost().transport.as_ref()?.checksum);
+        let as_it_is = sum_of(&frame.bytes)?;
+        // What is left to do beside the frame is as good as done; a device may also say so of a sum that is done.
+        let left = frame.vnet.needs_checksum() && as_it_is != odd.checksum;
+        let is = if left { sum_of(&complete(frame)?)? } else { as_it_is };
         let device: &LinkRef = &way.hops[place - 1].at;
         (is != odd.checksum).then(|| (is, odd.checksum, device.to_string()))
     })
@@ -215,11 +217,20 @@ pub fn judge(path: &str, name: &str, seen: &[Seen]) -> OffloadCheck {
     if !refused.is_empty() {
         row.evidence += &format!("; refused and counted: {}", refused.join(", "));
     }
-    let silent: Vec<String> =
-        seen.iter().filter(|seen| matches!(seen.fate, Fate::Refused(_)) && !seen.counted).map(of).collect();
+    let uncounted = |came: bool| {
+        let is_it = move |seen: &&Seen| matches!(seen.fate, Fate::Refused(_)) && !seen.counted && seen.came == came;
+        seen.iter().filter(is_it).map(of).collect::<Vec<_>>()
+    };
+    // A router, or a bridge that has netfilter look at IP, refuses what is wrong before the receiver can.
+    let (silent, before) = (uncounted(true), uncounted(false));
+    if !before.is_empty() {
+        row.evidence += &format!("; refused on the way: {}", before.join(", "));
+    }
     if !silent.is_empty() {
-        row.verdict = OffloadVerdict::Inconclusive;
         row.evidence += &format!("; refused where the receiver does not count it: {}", silent.join(", "));
+    }
+    if !silent.is_empty() || refused.is_empty() && !before.is_empty() {
+        row.verdict = OffloadVerdict::Inconclusive;
     }
     row
 }
@@ -241,6 +252,11 @@ mod tests {
         let right = row(bad.clone());
         assert_eq!(right.verdict, OffloadVerdict::Pass);
         assert!(right.evidence.ends_with("refused and counted: IPv4 with something (Udp.InCsumErrors)"), "{right:?}");
+        let early = Seen { came: false, counted: false, ..bad.clone() };
+        let passed = judge("a -> b", NAMES[1], &[good.clone(), bad.clone(), early.clone()]);
+        assert_eq!(passed.verdict, OffloadVerdict::Pass);
+        assert!(passed.evidence.ends_with("refused on the way: IPv4 with something"), "{passed:?}");
+        assert_eq!(row(early).verdict, OffloadVerdict::Inconclusive, "nothing is shown of the receiver");
         let verdict = |other: Seen| (row(other.clone()).verdict, row(other).findings.first().map(|found| found.kind));
         let wrong = |is, must| Seen { wrong: Some((is, must, "a/eth0".into())), ..good.clone() };
         for (other, expected, kind) in [
