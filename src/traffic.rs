@@ -31,7 +31,7 @@ mod udp_stream;
 
 pub use self::{
     counters::{Sample, StreamSample},
-    cpus::Snapshot as CpuSnapshot,
+    cpus::{Snapshot as CpuSnapshot, backlog_drops},
     job::{Client, Done, Role, Running, SenderTotals, Server},
     sampler::JobSampler,
     sequence::SequenceWindow,

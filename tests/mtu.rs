@@ -79,6 +79,7 @@ fn the_senders_own_interface_is_named() {
     let report = probe(&lab, &["bridge"], 1);
     let local = finding(&report, 0, "local_mtu");
     assert_eq!(local["at"], "client/eth0", "{report:#}");
+    lab.netbench(&["mtu", "probe", "bridge"]).exits(1).says("client/eth0").fits();
     assert_eq!(local["fix"][0], "ip -n nb-bridge-client link set eth0 mtu 9000", "{report:#}");
     assert_eq!(report["directions"][0]["largest"], 1400, "{report:#}");
     // Probing what is up changes nothing, and its cure cures.

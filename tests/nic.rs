@@ -61,6 +61,7 @@ fn one_interface_is_found_by_any_name_and_by_anybody() {
     assert!(done.stdout.lines().count() > 10);
     let text = lab.netbench(&["nic", "show", "wire0"]).ok().stdout;
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    lab.netbench(&["nic", "list", "--all"]).ok().says("wire0").fits();
     lab.netbench(&["nic", "show", "nothing0"]).exits(2).says("nic list --all");
     let Some(done) = lab.netbench_as_user(&["nic", "list", "--all", "--json"]) else { return };
     assert!(done.ok().json().as_array().is_some_and(|list| !list.is_empty()));

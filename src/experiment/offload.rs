@@ -16,6 +16,7 @@ pub mod lro;
 pub mod machine;
 pub mod persist;
 pub mod spread;
+mod state;
 pub mod suite;
 pub mod supers;
 pub mod traffic;

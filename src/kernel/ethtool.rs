@@ -97,19 +97,21 @@ pub struct Identity {
     pub version: Option<String>,
     /// Version of the firmware.
     pub firmware: Option<String>,
+    /// Its place on its bus, such as a PCI address.
+    pub bus: Option<String>,
 }
 
-/// Driver, its version, and firmware (`ETHTOOL_GDRVINFO`, which ethtool's netlink never got).
+/// Driver, its version, firmware and place (`ETHTOOL_GDRVINFO`, which ethtool's netlink never got).
 ///
 /// # Errors
 /// The link is not there, or its driver tells nothing.
 pub fn identity(ns: &Netns, name: &IfName) -> Result<Identity> {
     let operation = || Operation::of("read the driver of", name, ns.label());
-    let [driver, version, firmware] =
+    let [driver, version, firmware, bus] =
         ns.within(|| sys::driver_info(name.as_str()))?.map_err(|error| operation().io(error))?;
     // Drivers without firmware say so in many ways.
     let said = |text: String| Some(text).filter(|text| !text.is_empty() && text != "N/A");
-    Ok(Identity { driver: said(driver), version: said(version), firmware: said(firmware) })
+    Ok(Identity { driver: said(driver), version: said(version), firmware: said(firmware), bus: said(bus) })
 }
 
 /// The driver's own statistics (`ethtool -S`), by its names for them; none where it has none.

@@ -7,7 +7,7 @@ mod give_back;
 use std::fs;
 
 pub use carries::{carries_default_route, carries_ssh_session};
-pub use describe::describe_all;
+pub use describe::{affinities, describe_all};
 pub use give_back::give_back;
 
 use super::{

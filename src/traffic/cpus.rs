@@ -38,14 +38,9 @@ impl Snapshot {
     /// second, time_squeeze the third, the CPU's number the thirteenth (since 5.14; before that, rows are CPUs in order).
     fn parse(stat: &str, softnet: &str) -> Self {
         let mut rows: Vec<Row> = stat.lines().filter_map(stat_row).collect();
-        for (i, line) in softnet.lines().enumerate() {
-            let fields: Vec<u64> =
-                line.split_whitespace().filter_map(|field| u64::from_str_radix(field, 16).ok()).collect();
-            let cpu = fields.get(12).copied().unwrap_or(i as u64);
-            if let (Some(row), [_, dropped, squeezed, ..]) =
-                (rows.iter_mut().find(|row| u64::from(row.cpu) == cpu), &fields[..])
-            {
-                (row.dropped, row.squeezed) = (*dropped, *squeezed);
+        for (cpu, dropped, squeezed) in backlogs(softnet) {
+            if let Some(row) = rows.iter_mut().find(|row| u64::from(row.cpu) == cpu) {
+                (row.dropped, row.squeezed) = (dropped, squeezed);
             }
         }
         Self(rows)
@@ -87,6 +82,22 @@ impl Snapshot {
         };
         self.0.iter().filter_map(load).collect()
     }
+}
+
+/// Of each row: the CPU, packets that found its backlog full, and how often its time for them was over.
+fn backlogs(softnet: &str) -> impl Iterator<Item = (u64, u64, u64)> {
+    softnet.lines().enumerate().filter_map(|(i, line)| {
+        let fields: Vec<u64> =
+            line.split_whitespace().filter_map(|field| u64::from_str_radix(field, 16).ok()).collect();
+        let [_, dropped, squeezed, ..] = fields[..] else { return None };
+        Some((fields.get(12).copied().unwrap_or(i as u64), dropped, squeezed))
+    })
+}
+
+/// Packets of all traffic of the machine that found a CPU's backlog full.
+pub fn backlog_drops() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/softnet_stat").unwrap_or_default();
+    backlogs(&text).map(|(_, dropped, _)| dropped).sum()
 }
 
 fn stat_row(line: &str) -> Option<Row> {

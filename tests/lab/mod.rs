@@ -385,6 +385,14 @@ impl Done {
         self
     }
 
+    /// No line of what it printed is wider than a terminal of 80 columns.
+    #[track_caller]
+    pub fn fits(self) -> Self {
+        let wide = self.stdout.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "wider than 80 columns\n{self}");
+        self
+    }
+
     /// One of these texts is in data or talk.
     #[track_caller]
     pub fn says_one_of(self, texts: &[&str]) -> Self {

@@ -13,7 +13,7 @@ use super::{
     checks::{self, Features, Suite, Target, Tunnels, Way},
     edges, lro,
     machine::{Action, Order, Sample, Verifier},
-    spread, suite,
+    spread, state, suite,
     traffic::{Between, connections, goodput},
     tunnel_ports, vlan,
 };
@@ -23,7 +23,7 @@ use crate::{
         features::{Loans, put_back_one},
         world::World,
     },
-    kernel::{ethtool, napi},
+    kernel::ethtool,
     plan::desired::{Desired, FlowPath, LinkKind, LinkRef, NsId},
     record::{OffloadCheck, OffloadVerdict},
     topology::model::Datapath,
@@ -121,59 +121,6 @@ fn wanted(features: &Features) -> BTreeMap<LinkRef, BTreeMap<String, bool>> {
     features.iter().map(|(at, known)| (at.clone(), of(known))).collect()
 }
 
-/// Rings, channels, coalescing and how long a device waits, of every device of the targets: a driver may change them along
-/// with a feature.
-fn parameters(world: &World, targets: &[Target]) -> Result<BTreeMap<LinkRef, BTreeMap<String, u64>>, ApplyError> {
-    let mut all = BTreeMap::new();
-    for hop in targets.iter().flat_map(|target| &target.path.hops) {
-        if !all.contains_key(&hop.at) {
-            let ns = world.get(&hop.at.ns)?;
-            let mut values = napi::waits(ns, &hop.at.name)?;
-            let others = ethtool::parameters(ns, &hop.at.name)?;
-            values.extend(others.into_iter().map(|(name, value)| (name, u64::from(value))));
-            all.insert(hop.at.clone(), values);
-        }
-    }
-    Ok(all)
-}
-
-/// What differs between two such, one sentence each.
-fn differences(
-    before: &BTreeMap<LinkRef, BTreeMap<String, u64>>,
-    now: &BTreeMap<LinkRef, BTreeMap<String, u64>>,
-) -> Vec<String> {
-    let mut left = Vec::new();
-    for (at, values) in before {
-        for (name, was) in values {
-            match now.get(at).and_then(|now| now.get(name)) {
-                Some(is) if is == was => {}
-                Some(is) => left.push(format!("{at}: {name} was {was}, is {is} now")),
-                None => left.push(format!("{at}: {name} was {was}, is not there now")),
-            }
-        }
-    }
-    left
-}
-
-/// What differs from before, one sentence each.
-fn residue(world: &World, targets: &[Target], before: &Features) -> Vec<String> {
-    let now = match features(world, targets) {
-        Ok(now) => now,
-        Err(error) => return vec![error.to_string()],
-    };
-    let mut left = Vec::new();
-    for (at, known) in before {
-        let Some(is) = now.get(at) else { continue };
-        let differs = |(name, was): &(&String, &ethtool::Feature)| is.get(*name) != Some(*was);
-        left.extend(
-            known.iter().filter(differs).map(|(name, was)| {
-                format!("{at}: {name} was {}, is not so now", if was.active { "on" } else { "off" })
-            }),
-        );
-    }
-    left
-}
-
 /// Verifies the offloads of the targets' paths. `say` is told what is under way.
 ///
 /// # Errors
@@ -188,7 +135,8 @@ pub fn verify(
     say: &mut dyn FnMut(&str),
 ) -> Result<Verified, ApplyError> {
     let before = features(world, targets)?;
-    let parameters_before = parameters(world, targets)?;
+    let at_first = state::Before::read(world, targets, &before)?;
+    let mut along = BTreeSet::new();
     // As found: switching the feature has the driver asked again.
     let told = match only.is_empty() || only.contains(tunnel_ports::NAME) {
         true => told_of_tunnels(world, targets, &before)?,
@@ -219,7 +167,11 @@ pub fn verify(
         say(&machine.doing());
         sample = match action {
             Action::Finish => break,
-            Action::Set(at, asked) => Sample::Set(loans.set(world, &at, &asked).map_err(|error| error.to_string())),
+            Action::Set(at, asked) => {
+                let set = loans.set(world, &at, &asked);
+                along.extend(set.iter().filter_map(|others| state::along(&at, &asked, others)));
+                Sample::Set(set.map_err(|error| error.to_string()))
+            }
             Action::PutBack(at, asked) => {
                 let done = put_back_one(world, &at, &asked);
                 Sample::Set(done.map(|()| Vec::new()).map_err(|error| error.to_string()))
@@ -263,35 +215,13 @@ pub fn verify(
     }
     spreads.extend(told);
     let mut left = loans.end(world);
-    left.extend(residue(world, targets, &before));
-    match parameters(world, targets) {
-        Ok(now) => left.extend(differences(&parameters_before, &now)),
-        Err(error) => left.push(error.to_string()),
-    }
+    let now = at_first.compared(world, targets);
+    left.extend(now.left);
     let mut checks = machine.into_rows();
     checks.extend(spreads);
     outcome?;
     if !interrupted {
-        let clean = left.is_empty();
-        checks.push(OffloadCheck {
-            path: "all devices".to_owned(),
-            device: None,
-            check: "state".to_owned(),
-            features: Vec::new(),
-            verdict: if clean { OffloadVerdict::Pass } else { OffloadVerdict::NotActive },
-            evidence: if clean {
-                let values: usize = parameters_before.values().map(BTreeMap::len).sum();
-                format!(
-                    "every feature of {} devices is as it was before, and so are {values} values of rings, channels, \
-                     coalescing and waiting",
-                    before.len()
-                )
-            } else {
-                left.join("; ")
-            },
-            findings: Vec::new(),
-            cure: None,
-        });
+        checks.push(at_first.row(&left, &now.moved, &along));
     }
     Ok(Verified { checks, left, interrupted })
 }
@@ -439,7 +369,7 @@ pub fn bisect(
         }
     }
     let mut left = loans.end(world);
-    left.extend(residue(world, targets, &before));
+    left.extend(state::residue(world, targets, &before));
     outcome?;
     Ok(Bisected { machine, left, interrupted })
 }
@@ -463,22 +393,4 @@ fn measure(world: &World, target: &Target, seed: u64) -> Result<f64, ApplyError>
     let (source, destination) = way.addresses[0];
     let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
     Ok(goodput(between, MEASURE, seed))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ring_that_changed_along_is_named() {
-        let at = LinkRef { ns: NsId("a".into()), name: "eth0".parse().unwrap() };
-        let of = |values: &[(&str, u64)]| {
-            let values = values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
-            BTreeMap::from([(at.clone(), values)])
-        };
-        let before = of(&[("rings.rx", 256), ("coalesce.rx-usecs", 3), ("channels.combined", 2)]);
-        assert!(differences(&before, &before).is_empty());
-        let left = differences(&before, &of(&[("rings.rx", 512), ("coalesce.rx-usecs", 3)]));
-        assert_eq!(left, ["a/eth0: channels.combined was 2, is not there now", "a/eth0: rings.rx was 256, is 512 now"]);
-    }
 }

@@ -12,7 +12,7 @@ use super::{
     judge::{Crafted, Probed, is_broken},
     machine::Order,
     supers,
-    traffic::{Between, Pair, backlog_drops, checksum_errors, cpu_cost, cpu_cost_of_bundles, stream},
+    traffic::{Between, Pair, checksum_errors, cpu_cost, cpu_cost_of_bundles, stream},
     vlan,
 };
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
         segments::{Flow, flow_of, marked},
     },
     plan::desired::{Hop, LinkRef},
+    traffic::backlog_drops,
 };
 
 /// Bytes of a stream: several super-packets.

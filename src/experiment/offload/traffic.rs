@@ -505,16 +505,6 @@ impl Pair {
     }
 }
 
-/// Packets of all traffic of the machine that found a CPU's backlog full (`/proc/net/softnet_stat`).
-pub fn backlog_drops() -> u64 {
-    softnet(&std::fs::read_to_string("/proc/net/softnet_stat").unwrap_or_default())
-}
-
-fn softnet(text: &str) -> u64 {
-    let dropped = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok();
-    text.lines().filter_map(dropped).sum()
-}
-
 /// `InCsumErrors` of TCP and UDP in a namespace.
 pub fn checksum_errors(ns: &Netns) -> u64 {
     let read = || {
@@ -546,7 +536,6 @@ mod tests {
     fn checksum_errors_are_read_by_name() {
         let text = "Ip: A B\nIp: 1 2\nTcp: X InCsumErrors\nTcp: 9 4\nUdp: InCsumErrors Y\nUdp: 3 9\n";
         assert_eq!(super::snmp(text), 7);
-        assert_eq!(super::softnet("00c0ffee 0000000a 00000001\n0000001f 00000010 00000000\n"), 26);
         assert_eq!(super::snmp6("Udp6InErrors  5\nUdp6InCsumErrors    2\n"), 2);
     }
 }

@@ -121,14 +121,14 @@ pub(crate) fn driver_statistics(name: &str) -> io::Result<Vec<(String, u64)>> {
     Ok(named.take(before).collect())
 }
 
-/// Driver, its version, and firmware of a link in the calling thread's namespace (`SIOCETHTOOL` with `ETHTOOL_GDRVINFO`).
-pub(crate) fn driver_info(name: &str) -> io::Result<[String; 3]> {
+/// Driver, its version, firmware, and place on its bus, of a link in the calling thread's namespace (`SIOCETHTOOL` with `ETHTOOL_GDRVINFO`).
+pub(crate) fn driver_info(name: &str) -> io::Result<[String; 4]> {
     const ETHTOOL_GDRVINFO: u32 = 3;
-    // `struct ethtool_drvinfo`: command, then texts: driver [32], version [32], firmware [32], and 96 bytes more.
+    // `struct ethtool_drvinfo`: command, then texts: driver [32], version [32], firmware [32], bus [32], and 64 bytes more.
     let mut info = ethtool_buffer(ETHTOOL_GDRVINFO, 0, 32 * 6 + 20);
     // SAFETY: the kernel writes 196 bytes, and the buffer is longer.
     unsafe { ethtool(name, &mut info) }?;
     let info = bytes_of(&info);
     let text = |at: usize| text_of(&info[at..at + 32]);
-    Ok([text(4), text(36), text(68)])
+    Ok([text(4), text(36), text(68), text(100)])
 }

@@ -140,26 +140,36 @@ fn queues(folder: &Path) -> Queues {
     queues
 }
 
-/// Interrupts of a device, or of the one that carries it (virtio).
-fn irqs(device: &Path, interrupts: &BTreeMap<u32, u64>) -> Vec<Irq> {
+/// Numbers of the interrupts of a device, or of the one that carries it (virtio), in order.
+fn numbers(device: &Path) -> Vec<u32> {
     let Ok(real) = fs::canonicalize(device) else { return Vec::new() };
     let folder = [real.join("msi_irqs"), real.join("../msi_irqs")].into_iter().find(|folder| folder.is_dir());
     let Some(folder) = folder else { return Vec::new() };
-    let mut numbers: Vec<u32> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        // One that the driver has reserved and does not use has no line.
-        .filter(|number| interrupts.contains_key(number))
-        .collect();
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut numbers: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     numbers.sort_unstable();
+    numbers
+}
+
+/// The CPUs that each interrupt of a PCI function is bound to, by the place of the interrupt among them; none where there is no such
+/// function, or nobody may read it.
+pub fn affinities(pci: &str) -> BTreeMap<String, String> {
+    let bound = |(place, number): (usize, u32)| {
+        let cpus = read(format!("/proc/irq/{number}/smp_affinity_list").into())?;
+        Some((format!("interrupt {place}"), cpus))
+    };
+    numbers(&Path::new("/sys/bus/pci/devices").join(pci)).into_iter().enumerate().filter_map(bound).collect()
+}
+
+fn irqs(device: &Path, interrupts: &BTreeMap<u32, u64>) -> Vec<Irq> {
+    // One that the driver has reserved and does not use has no line.
+    let numbers = numbers(device).into_iter().filter(|number| interrupts.contains_key(number));
     let irq = |number: u32| Irq {
         number,
         cpus: read(format!("/proc/irq/{number}/effective_affinity_list").into()).unwrap_or_default(),
         count: interrupts.get(&number).copied().unwrap_or_default(),
     };
-    numbers.into_iter().map(irq).collect()
+    numbers.map(irq).collect()
 }
 
 /// Number and count, over all CPUs, of each line of `/proc/interrupts` that has a number.
