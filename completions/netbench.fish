@@ -49,7 +49,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -s n -l bytes -d 
 complete -c netbench -n "__fish_netbench_using_subcommand run" -s k -l blocks -d 'End each stream after so many blocks of --length, datagrams or frames' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l transactions -d 'End each stream of requests after so many transactions' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 %, for two minutes at most [default: the file\'s, or as auto, for eight seconds at most]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l budget -d 'The time for all rounds beyond the first five, where their number is not said' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l budget -d 'The time for all rounds, where their number is not said; the first five are run in any case' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l streams -d 'Parallel streams [default: 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l length -d 'Bytes of a block (streams), datagram or request' -r
@@ -313,7 +313,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -s n -l bytes 
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s k -l blocks -d 'End each stream after so many blocks of --length, datagrams or frames' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l transactions -d 'End each stream of requests after so many transactions' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rounds -d 'Rounds of each test, interleaved, or `auto`: five, and more until every median is known to ±2 %, for two minutes at most [default: the file\'s, or as auto, for eight seconds at most]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -l budget -d 'The time for all rounds beyond the first five, where their number is not said' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -l budget -d 'The time for all rounds, where their number is not said; the first five are run in any case' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s O -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s P -l streams -d 'Parallel streams [default: 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s l -l length -d 'Bytes of a block (streams), datagram or request' -r

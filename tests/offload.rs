@@ -377,6 +377,30 @@ fn open_vswitch_in_user_space_that_leaks_partial_checksums_is_named_with_its_cur
     lab.netbench(&["topo", "destroy", "leak"]).ok();
 }
 
+/// What the shipped topology `ovs` does with Open vSwitch 3.1, which nobody made: bundles of datagrams are lost, and super-packets leave
+/// with segments of the port's MTU, not of the sender's size.
+#[test]
+fn open_vswitch_with_segmentation_in_user_space_is_seen_to_cut_by_its_own_mtu() {
+    let Some(lab) = Lab::with("offload-ovs-tso", &["ovs-vswitchd", "ovsdb-server"]) else { return };
+    if !lab.sh("ovs-vswitchd --version").contains(" 3.1.") {
+        return lab::skip("another version of Open vSwitch than 3.1: it is not known what it does");
+    }
+    let json = record(&lab.netbench(&["offload", "verify", "ovs", "--only", "uso", "--json"]).exits(3));
+    let checks = json["checks"].as_array().expect("checks");
+    let paths: Vec<&serde_json::Value> = checks.iter().filter(|row| row["check"] == "integrity").collect();
+    assert_eq!(paths.len(), 2, "{json:#}");
+    for row in paths {
+        let text = row["evidence"].as_str().unwrap_or_default();
+        assert!(row["verdict"] == "CORRUPT" && text.contains("packets merged that must stay apart"), "{row:#}");
+        assert!(text.contains("sent as 1000") && text.contains("between fabric/"), "{row:#}");
+    }
+    for node in ["client/eth0", "server/eth0"] {
+        let row = checks.iter().find(|row| row["check"] == "uso" && row["device"] == node).expect("a row");
+        assert_eq!(row["verdict"], "DROP", "{row:#}");
+        assert!(row["cure"].as_str().is_some_and(|cure| cure.contains("tx-udp-segmentation off")), "{row:#}");
+    }
+}
+
 #[test]
 fn a_path_that_meets_the_goal_has_nothing_to_find() {
     let Some(lab) = Lab::new("offload-bisect") else { return };

@@ -15,10 +15,13 @@ const AT_MOST: usize = 100;
 
 const PRIVATE: &str = "name = \"y\"\n[node.a]\n[node.b]\n[switch.y1]\nkind = \"ovs\"\nports = [\"a\", \"b\"]\n";
 
-/// Where a process is: `T` where it stands still; nothing where it has ended.
+/// Where a process is: `T` where it stands still; nothing where it has ended. One whose first thread is a zombie lives on as long as it has
+/// others: its pid file stays locked.
 fn state(pid: u32) -> Option<char> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    text.rsplit_once(") ")?.1.chars().next().filter(|state| !matches!(state, 'Z' | 'X'))
+    let state = text.rsplit_once(") ")?.1.chars().next()?;
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    (!matches!(state, 'Z' | 'X') || threads > 1).then_some(state)
 }
 
 /// An apply that stands still at its k-th crash point, or has come to its end before it.

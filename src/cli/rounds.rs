@@ -18,7 +18,7 @@ pub struct RoundsArgs {
     /// [default: the file's, or as auto, for eight seconds at most].
     #[arg(long, value_name = "N|auto", value_parser = parse)]
     rounds: Option<Rounds>,
-    /// The time for all rounds beyond the first five, where their number is not said.
+    /// The time for all rounds, where their number is not said; the first five are run in any case.
     #[arg(long, value_name = "TIME")]
     budget: Option<Span>,
 }

@@ -149,7 +149,7 @@ pub fn run(
                 lanes.push(Lane { path, client, server, job, is_load: false });
             }
             let outcome = {
-                let mut hear = teller(progress, step, &lanes[..pairs]);
+                let mut hear = teller(progress, step, &lanes[..pairs], options.live);
                 let audience = Audience { hear: &mut hear, looks: options.live };
                 round::run(&lanes, workers, snapshot, audience, interrupt)
             };
@@ -184,7 +184,7 @@ pub fn run(
             progress(Progress::Begin(step));
             under_load::add(&mut lanes, load, options, &mut job);
             let outcome = {
-                let mut hear = teller(progress, step, &lanes);
+                let mut hear = teller(progress, step, &lanes, options.live);
                 let audience = Audience { hear: &mut hear, looks: options.live };
                 round::run(&lanes, workers, snapshot, audience, interrupt)
             };
@@ -244,9 +244,11 @@ fn teller<'t>(
     progress: &'t mut dyn FnMut(Progress<'_>),
     step: Step<'t>,
     lanes: &'t [Lane<'t>],
+    looks: bool,
 ) -> impl FnMut(News<'_>) + use<'t> {
     let mut latest: Vec<Option<Interval>> = vec![None; lanes.len()];
-    let mut looker: Option<Looker> = None;
+    // From now on: of a short round there may be one look only.
+    let mut looker = looks.then(Looker::default);
     move |news| match news {
         News::Told(told) => {
             progress(Progress::Told(step, told));

@@ -7,7 +7,10 @@ use std::{
     num::NonZero,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -64,6 +67,8 @@ pub struct Pty {
     slave: OwnedFd,
     child: Child,
     seen: Arc<Mutex<Seen>>,
+    /// Of the screens the one that was found last.
+    found: AtomicUsize,
     modes: Termios,
 }
 
@@ -105,7 +110,7 @@ impl Pty {
                 shared.lock().expect("the reader does not panic").takes(&chunk[..count]);
             }
         });
-        Self { master, slave, child, seen, modes }
+        Self { master, slave, child, seen, found: AtomicUsize::new(0), modes }
     }
 
     /// Process id.
@@ -128,11 +133,21 @@ impl Pty {
         String::from_utf8_lossy(&self.seen.lock().expect("the reader does not panic").raw).into_owned()
     }
 
-    /// Waits until the screen shows this.
+    /// Waits until the screen shows this. A screen that was there and is gone counts, from the one on that was found last: who waits here
+    /// may have had no CPU meanwhile.
     #[track_caller]
     pub fn shows(&self, what: &str, condition: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + Duration::from_secs(30);
+        let mut next = self.found.load(Relaxed);
         loop {
+            let new = self.seen.lock().expect("the reader does not panic").screens[next..].to_vec();
+            for screen in new {
+                if condition(&screen) {
+                    self.found.store(next, Relaxed);
+                    return screen;
+                }
+                next += 1;
+            }
             let screen = self.screen();
             if condition(&screen) {
                 return screen;
@@ -149,7 +164,11 @@ impl Pty {
 
     /// Another size; the program gets SIGWINCH.
     pub fn resize(&self, size: Size) {
-        self.seen.lock().expect("the reader does not panic").parser.screen_mut().set_size(cells(size.1), cells(size.0));
+        let mut seen = self.seen.lock().expect("the reader does not panic");
+        seen.parser.screen_mut().set_size(cells(size.1), cells(size.0));
+        // What was drawn for the other size is no answer.
+        self.found.store(seen.screens.len(), Relaxed);
+        drop(seen);
         tcsetwinsize(&self.slave, winsize(size)).expect("a size can be set");
     }
 

@@ -273,7 +273,7 @@ pub(super) fn look(
             let (before, _) = frames(way, captured, place - 1);
             headers::outer(&before, &came, wanted, &mut seen.findings);
         }
-        let first = probed.comparison.findings.is_empty() && !seen.findings.is_empty();
+        let before = probed.comparison.findings.worst().map(|worst| worst.kind);
         if place == 1 {
             probed.comparison = seen;
         } else {
@@ -281,7 +281,9 @@ pub(super) fn look(
             probed.comparison.findings.merge(&new);
             (probed.comparison.came, probed.comparison.merged) = (seen.came, seen.merged);
         }
-        if first {
+        // The place is that of the worst: what else a busy path shows may have begun before it.
+        let worst = if place == 1 { None } else { before };
+        if probed.comparison.findings.worst().map(|worst| worst.kind) != worst {
             located(target, way, (place - 1, place), probed);
         }
     }
