@@ -401,6 +401,39 @@ fn open_vswitch_with_segmentation_in_user_space_is_seen_to_cut_by_its_own_mtu() 
     }
 }
 
+/// It forgets into how many datagrams a bundle is to be cut: what fits the MTU arrives as one, all else is dropped. With the cure
+/// that is named all arrive as they were sent.
+#[test]
+fn open_vswitch_in_user_space_that_forgets_where_to_cut_bundles_is_named_with_its_cure() {
+    let Some(lab) = Lab::with("offload-ovs-uso", &["ethtool", "ovs-vswitchd", "ovsdb-server"]) else { return };
+    if !lab.sh("ovs-vswitchd --version").contains(" 3.1.") {
+        return lab::skip("another version of Open vSwitch than 3.1: it is not known what it does");
+    }
+    lab.netbench(&["topo", "apply", "ovs"]).ok();
+    let verified = || lab.netbench(&["offload", "verify", "ovs", "--only", "uso-edges", "--json"]);
+    let rows = |done: &Done| {
+        let json = record(done);
+        let all = json["checks"].as_array().expect("checks").iter();
+        all.filter(|row| row["check"] == "uso-edges").cloned().collect::<Vec<serde_json::Value>>()
+    };
+    let bad = rows(&verified().exits(3));
+    assert_eq!(bad.len(), 2, "{bad:#?}");
+    for (row, node) in bad.iter().zip(["client", "server"]) {
+        let text = row["evidence"].as_str().unwrap_or_default();
+        assert!(row["verdict"] == "CORRUPT" && text.contains("packets merged that must stay apart"), "{row:#}");
+        assert!(text.contains("datagram 1 of 64 came with 64 bytes, 1 were sent"), "{row:#}");
+        assert!(text.contains("first seen between fabric/"), "{row:#}");
+        let cure = row["cure"].as_str().unwrap_or_default();
+        assert!(cure.starts_with("Open vSwitch in user space forgets where to cut bundles"), "{row:#}");
+        let line = format!("in {node}: `ethtool -K eth0 tx-udp-segmentation off`");
+        assert!(cure.ends_with(&line), "{row:#}");
+        lab.sh_in(&format!("nb-ovs-{node}"), "ethtool -K eth0 tx-udp-segmentation off");
+    }
+    let good = rows(&verified());
+    assert!(good.len() == 2 && good.iter().all(|row| row["verdict"] == "PASS"), "{good:#?}");
+    lab.netbench(&["topo", "destroy", "ovs"]).ok();
+}
+
 #[test]
 fn a_path_that_meets_the_goal_has_nothing_to_find() {
     let Some(lab) = Lab::new("offload-bisect") else { return };

@@ -5,12 +5,13 @@ use std::io;
 
 use super::{
     checks::{Target, Way},
-    suite::on_one_cpu,
+    suite::{finish, frames, on_one_cpu, start},
     traffic::{Between, Pair},
 };
 use crate::{
     apply::{ApplyError, world::World},
-    packet::{Findings, Kind, craft::fill},
+    packet::{Finding, Findings, Frame, Kind, craft::fill, parse, segments::flow_of},
+    plan::desired::LinkRef,
     record::{OffloadCheck, OffloadVerdict},
 };
 
@@ -44,6 +45,8 @@ pub enum Came {
     Right,
     /// Other datagrams than were to come: why.
     Wrong(String),
+    /// The bytes of several in one: why.
+    Uncut(String),
     /// So many of the datagrams.
     Few(usize),
     /// The kernel's error.
@@ -74,19 +77,31 @@ pub fn bundles(family: u8, mtu: usize) -> Vec<Bundle> {
 /// The rows of both directions of each path.
 ///
 /// # Errors
-/// A namespace is not there.
+/// A namespace is not there, or a packet socket fails.
 pub fn rows(world: &World, targets: &[Target]) -> Result<Vec<OffloadCheck>, ApplyError> {
     let mut rows = Vec::new();
-    for way in targets.iter().flat_map(|target| [target.way(false), target.way(true)]) {
-        if way.hops.len() > 1 {
-            rows.push(judge(&way.text, &seen(world, &way)?));
+    for target in targets {
+        for way in [target.way(false), target.way(true)] {
+            if way.hops.len() > 1 {
+                let (seen, place) = seen(world, &way)?;
+                let ours = place.as_ref().is_some_and(|(before, behind)| {
+                    target.userspace_ovs.contains(before) || target.userspace_ovs.contains(behind)
+                });
+                rows.push(judge(&way, &seen, place.as_ref(), ours));
+            }
         }
     }
     Ok(rows)
 }
 
-fn seen(world: &World, way: &Way) -> Result<Vec<(Bundle, Came)>, ApplyError> {
-    let mut all = Vec::new();
+/// Two devices between which it shows first that a bundle is cut otherwise than it was to be.
+type Place = (LinkRef, LinkRef);
+
+/// What came of each bundle, and where the first that came wrong was spoiled.
+type Seen = (Vec<(Bundle, Came)>, Option<Place>);
+
+fn seen(world: &World, way: &Way) -> Result<Seen, ApplyError> {
+    let (mut all, mut found) = (Vec::new(), None);
     for &(source, destination) in &way.addresses {
         let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
         let Ok(pair) = Pair::open(between) else { continue };
@@ -102,10 +117,41 @@ fn seen(world: &World, way: &Way) -> Result<Vec<(Bundle, Came)>, ApplyError> {
                     break;
                 }
             }
+            let is_wrong = matches!(came, Came::Wrong(_) | Came::Uncut(_) | Came::Few(_));
+            if is_wrong && found.is_none() {
+                found = place(world, way, &pair, bundle)?;
+            }
             all.push((bundle, came));
         }
     }
-    Ok(all)
+    Ok((all, found))
+}
+
+/// Sends a bundle once more, and looks at each device for which datagrams its frames stand.
+fn place(world: &World, way: &Way, pair: &Pair, bundle: Bundle) -> Result<Option<Place>, ApplyError> {
+    let places: Vec<usize> = (0..way.hops.len()).collect();
+    let captures = start(world, &way.hops, &places)?;
+    on_one_cpu(|| send(pair, bundle, TRIES))?;
+    let captured = finish(captures);
+    let mut sent = vec![bundle.size; bundle.total / bundle.size];
+    sent.extend(Some(bundle.total % bundle.size).filter(|rest| *rest > 0));
+    let differs = places.iter().find(|&&place| {
+        let (frames, complete) = frames(way, &captured, place);
+        let came: Vec<usize> = frames.iter().flat_map(|frame| datagrams(frame, pair.ports())).collect();
+        complete && came != sent
+    });
+    let of = |place: usize| way.hops[place].at.clone();
+    Ok(differs.filter(|&&place| place > 0).map(|&place| (of(place - 1), of(place))))
+}
+
+/// Bytes of the datagrams between two ports that a frame stands for.
+fn datagrams(frame: &Frame, ports: (u16, u16)) -> Vec<usize> {
+    let layers = parse(&frame.bytes);
+    let ours = flow_of(&layers).is_some_and(|flow| flow.protocol == 17 && (flow.from.1, flow.to.1) == ports);
+    let Some(transport) = layers.innermost().transport.as_ref().filter(|_| ours) else { return Vec::new() };
+    let size = if frame.vnet.is_super() { usize::from(frame.vnet.gso_size) } else { transport.payload.len() };
+    let payload = frame.bytes.get(transport.payload.clone()).unwrap_or_default();
+    payload.chunks(size.max(1)).map(<[u8]>::len).collect()
 }
 
 fn send(pair: &Pair, bundle: Bundle, number: u64) -> Came {
@@ -121,7 +167,8 @@ fn send(pair: &Pair, bundle: Bundle, number: u64) -> Came {
         // One that is not there shifts all behind it.
         Some(at) if came.len() >= sent.len() || came[at].len() > sent[at].len() => {
             let (is, was) = (came[at].len(), sent[at].len());
-            Came::Wrong(format!("datagram {} of {} came with {is} bytes, {was} were sent", at + 1, sent.len()))
+            let why = format!("datagram {} of {} came with {is} bytes, {was} were sent", at + 1, sent.len());
+            if payload[at * bundle.size..].starts_with(&came[at]) { Came::Uncut(why) } else { Came::Wrong(why) }
         }
         None if came.len() == sent.len() => Came::Right,
         None if came.len() > sent.len() => Came::Wrong(format!("{} came for {}", came.len(), sent.len())),
@@ -139,9 +186,9 @@ fn name_of(error: &io::Error) -> String {
 }
 
 /// From what came to a row.
-pub fn judge(path: &str, seen: &[(Bundle, Came)]) -> OffloadCheck {
+pub fn judge(way: &Way, seen: &[(Bundle, Came)], place: Option<&Place>, is_ovs: bool) -> OffloadCheck {
     let mut row = OffloadCheck {
-        path: path.to_owned(),
+        path: way.text.clone(),
         device: None,
         check: NAME.to_owned(),
         features: Vec::new(),
@@ -158,6 +205,7 @@ pub fn judge(path: &str, seen: &[(Bundle, Came)]) -> OffloadCheck {
     for (bundle, came) in seen {
         match came {
             Came::Wrong(why) => findings.add(Kind::PayloadChanged, || format!("{}: {why}", text(bundle))),
+            Came::Uncut(why) => findings.add(Kind::OverMerged, || format!("{}: {why}", text(bundle))),
             Came::Few(count) => {
                 let of = bundle.total.div_ceil(bundle.size);
                 findings.add(Kind::MissingSegment, || format!("{}: {count} of {of} came", text(bundle)));
@@ -173,12 +221,18 @@ pub fn judge(path: &str, seen: &[(Bundle, Came)]) -> OffloadCheck {
         seen.iter().filter_map(of).collect::<Vec<_>>()
     };
     let right = seen.iter().filter(|(_, came)| *came == Came::Right).count();
-    if let Some(worst) = findings.worst() {
-        let lost = worst.kind == Kind::MissingSegment;
-        row.verdict = if lost { OffloadVerdict::Drop } else { OffloadVerdict::Corrupt };
+    // What a program got otherwise than it was sent is worse than what it did not get.
+    let is_lost = |found: &Finding| found.kind == Kind::MissingSegment;
+    if let Some(worst) = findings.iter().find(|found| !is_lost(found)).or(findings.worst()) {
+        row.verdict = if is_lost(worst) { OffloadVerdict::Drop } else { OffloadVerdict::Corrupt };
         row.evidence = worst.to_string();
-        row.cure =
-            Some("have the kernel cut bundles at the senders: `ethtool -K DEVICE tx-udp-segmentation off`".to_owned());
+        if let Some((before, behind)) = place {
+            row.evidence += &format!("; first seen between {before} and {behind}");
+        }
+        let sender = &way.hops[0].at;
+        let why = if is_ovs { "Open vSwitch in user space forgets where to cut bundles: " } else { "" };
+        let line = format!("in {}: `ethtool -K {} tx-udp-segmentation off`", sender.ns, sender.name);
+        row.cure = Some(format!("{why}have the sender's kernel cut them, {line}"));
         row.findings = findings.iter().cloned().collect();
     } else if seen.is_empty() {
         (row.verdict, row.evidence) = (OffloadVerdict::Inconclusive, "no datagram passes this path".to_owned());
@@ -202,6 +256,7 @@ pub fn judge(path: &str, seen: &[(Bundle, Came)]) -> OffloadCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::desired::{Direction, Hop};
 
     #[test]
     fn bundles_stand_around_the_limits() {
@@ -218,6 +273,14 @@ mod tests {
         assert!(bundles(4, 65_536).iter().all(|bundle| bundle.refused || bundle.total <= 65_507));
     }
 
+    fn judge(seen: &[(Bundle, Came)], place: Option<&Place>, is_ovs: bool) -> OffloadCheck {
+        let at = |name: &str| LinkRef { ns: crate::plan::desired::NsId::new("a"), name: name.parse().unwrap() };
+        let hop = Hop { at: at("eth0"), direction: Direction::Tx, mtu: 1500, overhead: 0, beside: Vec::new() };
+        let (from, to) = (hop.at.ns.clone(), hop.at.ns.clone());
+        let way = Way { hops: vec![hop], addresses: Vec::new(), from, to, text: "a -> b".into(), mtu: 1500 };
+        super::judge(&way, seen, place, is_ovs)
+    }
+
     #[test]
     fn each_outcome_has_its_verdict() {
         let all = bundles(4, 1500);
@@ -225,19 +288,25 @@ mod tests {
             let came = |bundle: &Bundle| if bundle.refused { Came::Refused("EINVAL".into()) } else { Came::Right };
             let mut seen: Vec<(Bundle, Came)> = all.iter().map(|bundle| (*bundle, came(bundle))).collect();
             seen[3].1 = other;
-            judge("a -> b", &seen)
+            judge(&seen, None, false)
         };
         let right = with(Came::Right);
         assert_eq!(right.verdict, OffloadVerdict::Pass);
         assert!(right.evidence.starts_with("9 bundles of 1 to 65507 bytes came"), "{right:?}");
         assert!(right.evidence.contains("129 bytes over IPv4 in datagrams of 1 (EINVAL)"), "{right:?}");
         let taken: Vec<(Bundle, Came)> = all.iter().map(|bundle| (*bundle, Came::Right)).collect();
-        let taken = judge("a -> b", &taken);
+        let taken = judge(&taken, None, false);
         assert_eq!(taken.verdict, OffloadVerdict::Inconclusive);
         assert!(taken.evidence.contains("takes 129 bytes over IPv4 in datagrams of 1"), "{taken:?}");
         assert_eq!(with(Came::Few(1)).verdict, OffloadVerdict::Drop);
         assert_eq!(with(Came::Wrong("x".into())).verdict, OffloadVerdict::Corrupt);
+        let uncut = with(Came::Uncut("x".into()));
+        assert_eq!(uncut.findings.first().map(|found| found.kind), Some(Kind::OverMerged), "{uncut:?}");
+        assert_eq!(
+            uncut.cure.as_deref(),
+            Some("have the sender's kernel cut them, in a: `ethtool -K eth0 tx-udp-segmentation off`")
+        );
         assert_eq!(with(Came::Refused("EIO".into())).verdict, OffloadVerdict::Inconclusive);
-        assert_eq!(judge("a -> b", &[]).verdict, OffloadVerdict::Inconclusive);
+        assert_eq!(judge(&[], None, false).verdict, OffloadVerdict::Inconclusive);
     }
 }

@@ -37,8 +37,10 @@ const MEASURE: Duration = Duration::from_millis(300);
 /// What a verification found.
 #[derive(Debug, Default)]
 pub struct Verified {
-    /// Every check.
+    /// Every check but the last.
     pub checks: Vec<OffloadCheck>,
+    /// The last one: is everything as it was before? Of what ended early there is none.
+    pub state: Option<OffloadCheck>,
     /// What is not as it was before.
     pub left: Vec<String>,
     /// Ended early.
@@ -220,10 +222,8 @@ pub fn verify(
     let mut checks = machine.into_rows();
     checks.extend(spreads);
     outcome?;
-    if !interrupted {
-        checks.push(at_first.row(&left, &now.moved, &along));
-    }
-    Ok(Verified { checks, left, interrupted })
+    let state = (!interrupted).then(|| at_first.row(&left, &now.moved, &along));
+    Ok(Verified { checks, state, left, interrupted })
 }
 
 /// What devices do as they are found: filters of tags, LRO where packets are passed on.

@@ -42,12 +42,25 @@ pub struct Seen {
     pub fate: Fate,
     /// It came to the device where the way ends.
     pub came: bool,
-    /// Its checksum there, if it is not as it must be: what it is, what it must be, and behind which device it shows first.
-    pub wrong: Option<(u16, u16, String)>,
+    /// Its checksum, if it is not as it must be.
+    pub wrong: Option<Wrong>,
     /// A socket got it.
     pub delivered: bool,
     /// The counter of its fate rose.
     pub counted: bool,
+}
+
+/// A checksum that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// What it is.
+    pub is: u16,
+    /// What it must be.
+    pub must: u16,
+    /// It is what the kernel left to the device, undone.
+    pub undone: bool,
+    /// Behind which device it shows first.
+    pub device: String,
 }
 
 /// The rows of both directions of each path.
@@ -72,7 +85,7 @@ pub fn rows(world: &World, targets: &[Target], only: &BTreeSet<String>) -> Resul
                     seen.extend(of_family(world, &way, &pair, make)?);
                 }
             }
-            rows.push(judge(&way.text, name, &seen));
+            rows.push(judge(&way, name, &seen));
         }
     }
     Ok(rows)
@@ -152,7 +165,7 @@ fn number_of(frame: &Frame) -> Option<u32> {
 }
 
 /// The first place behind the first device where the checksum is not as it must be.
-fn wrong(odd: &Odd, at: &[Vec<Frame>], way: &Way) -> Option<(u16, u16, String)> {
+fn wrong(odd: &Odd, at: &[Vec<Frame>], way: &Way) -> Option<Wrong> {
     at.iter().enumerate().skip(1).find_map(|(place, frames)| {
         let frame = frames.iter().find(|frame| number_of(frame) == Some(odd.number))?;
         let sum_of = |bytes: &[u8]| Some(parse(bytes).innermost().transport.as_ref()?.checksum);
@@ -161,14 +174,15 @@ fn wrong(odd: &Odd, at: &[Vec<Frame>], way: &Way) -> Option<(u16, u16, String)> 
         let left = frame.vnet.needs_checksum() && as_it_is != odd.checksum;
         let is = if left { sum_of(&complete(frame)?)? } else { as_it_is };
         let device: &LinkRef = &way.hops[place - 1].at;
-        (is != odd.checksum).then(|| (is, odd.checksum, device.to_string()))
+        let undone = odd.vnet.needs_checksum() && sum_of(&odd.bytes) == Some(is);
+        (is != odd.checksum).then(|| Wrong { is, must: odd.checksum, undone, device: device.to_string() })
     })
 }
 
 /// From what was seen to a row.
-pub fn judge(path: &str, name: &str, seen: &[Seen]) -> OffloadCheck {
+pub fn judge(way: &Way, name: &str, seen: &[Seen]) -> OffloadCheck {
     let mut row = OffloadCheck {
-        path: path.to_owned(),
+        path: way.text.clone(),
         device: None,
         check: name.to_owned(),
         features: Vec::new(),
@@ -185,8 +199,12 @@ pub fn judge(path: &str, name: &str, seen: &[Seen]) -> OffloadCheck {
     }
     let mut findings = Findings::default();
     for seen in seen {
-        if let Some((is, must, device)) = &seen.wrong {
-            let kind = if (*is, *must) == (0, 0xffff) { Kind::ZeroChecksum } else { Kind::WrongChecksum };
+        if let Some(Wrong { is, must, undone, device }) = &seen.wrong {
+            let kind = match (*is, *must) {
+                _ if *undone => Kind::PartialChecksum,
+                (0, 0xffff) => Kind::ZeroChecksum,
+                _ => Kind::WrongChecksum,
+            };
             findings.add(kind, || format!("{}: {is:04x} behind {device}, {must:04x} is right", of(seen)));
         } else if matches!(seen.fate, Fate::Refused(_)) && seen.delivered {
             findings.add(Kind::ValidOnCorrupt, || format!("{} was delivered", of(seen)));
@@ -198,10 +216,15 @@ pub fn judge(path: &str, name: &str, seen: &[Seen]) -> OffloadCheck {
     let found: Vec<Finding> = findings.iter().cloned().collect();
     let count = |wanted: &dyn Fn(&Seen) -> bool| seen.iter().filter(|seen| wanted(seen)).count();
     if let Some(first) = found.first() {
-        row.verdict = if first.kind == Kind::Lost { OffloadVerdict::Drop } else { OffloadVerdict::Corrupt };
+        row.verdict = match first.kind {
+            Kind::Lost => OffloadVerdict::Drop,
+            Kind::PartialChecksum => OffloadVerdict::Leak,
+            _ => OffloadVerdict::Corrupt,
+        };
         row.evidence = first.to_string();
-        let side = if name == NAMES[0] { ("sending", "tx") } else { ("receiving", "rx") };
-        row.cure = Some(format!("have the kernel do it at the {} device: `ethtool -K DEVICE {} off`", side.0, side.1));
+        let (hop, side) = if name == NAMES[0] { (way.hops.first(), "tx") } else { (way.hops.last(), "rx") };
+        let line = |at: &LinkRef| format!("in {}: `ethtool -K {} {side} off`", at.ns, at.name);
+        row.cure = hop.map(|hop| format!("have the kernel do it, {}", line(&hop.at)));
         row.findings = found;
         return row;
     }
@@ -238,6 +261,16 @@ pub fn judge(path: &str, name: &str, seen: &[Seen]) -> OffloadCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::desired::{Direction, Hop};
+
+    fn judge(name: &str, seen: &[Seen]) -> OffloadCheck {
+        let at = |name: &str| LinkRef { ns: crate::plan::desired::NsId::new(name), name: "eth0".parse().unwrap() };
+        let hop = |name: &str, direction| Hop { at: at(name), direction, mtu: 1500, overhead: 0, beside: Vec::new() };
+        let hops = vec![hop("a", Direction::Tx), hop("b", Direction::Rx)];
+        let (from, to) = (hops[0].at.ns.clone(), hops[1].at.ns.clone());
+        let way = Way { hops, addresses: Vec::new(), from, to, text: "a -> b".into(), mtu: 1500 };
+        super::judge(&way, name, seen)
+    }
 
     fn seen(fate: Fate) -> Seen {
         let delivered = fate == Fate::Delivered;
@@ -248,27 +281,33 @@ mod tests {
     #[test]
     fn each_fate_that_is_missed_has_its_verdict() {
         let (good, bad) = (seen(Fate::Delivered), seen(Fate::Refused("Udp.InCsumErrors")));
-        let row = |other: Seen| judge("a -> b", NAMES[1], &[seen(Fate::Delivered), other]);
+        let row = |other: Seen| judge(NAMES[1], &[seen(Fate::Delivered), other]);
         let right = row(bad.clone());
         assert_eq!(right.verdict, OffloadVerdict::Pass);
         assert!(right.evidence.ends_with("refused and counted: IPv4 with something (Udp.InCsumErrors)"), "{right:?}");
         let early = Seen { came: false, counted: false, ..bad.clone() };
-        let passed = judge("a -> b", NAMES[1], &[good.clone(), bad.clone(), early.clone()]);
+        let passed = judge(NAMES[1], &[good.clone(), bad.clone(), early.clone()]);
         assert_eq!(passed.verdict, OffloadVerdict::Pass);
         assert!(passed.evidence.ends_with("refused on the way: IPv4 with something"), "{passed:?}");
         assert_eq!(row(early).verdict, OffloadVerdict::Inconclusive, "nothing is shown of the receiver");
         let verdict = |other: Seen| (row(other.clone()).verdict, row(other).findings.first().map(|found| found.kind));
-        let wrong = |is, must| Seen { wrong: Some((is, must, "a/eth0".into())), ..good.clone() };
+        let wrong = |is, must| {
+            let wrong = Wrong { is, must, undone: is == 1, device: "a/eth0".into() };
+            Seen { wrong: Some(wrong), ..good.clone() }
+        };
         for (other, expected, kind) in [
             (Seen { delivered: true, ..bad.clone() }, OffloadVerdict::Corrupt, Some(Kind::ValidOnCorrupt)),
             (Seen { counted: false, ..bad }, OffloadVerdict::Inconclusive, None),
             (Seen { delivered: false, ..good.clone() }, OffloadVerdict::Drop, Some(Kind::Lost)),
             (wrong(0, 0xffff), OffloadVerdict::Corrupt, Some(Kind::ZeroChecksum)),
             (wrong(7, 8), OffloadVerdict::Corrupt, Some(Kind::WrongChecksum)),
+            (wrong(1, 8), OffloadVerdict::Leak, Some(Kind::PartialChecksum)),
         ] {
             assert_eq!(verdict(other.clone()), (expected, kind), "{other:?}");
         }
-        let dead = judge("a -> b", NAMES[0], &[Seen { delivered: false, ..good }]);
+        let cure = row(wrong(7, 8)).cure;
+        assert_eq!(cure.as_deref(), Some("have the kernel do it, in b: `ethtool -K eth0 rx off`"));
+        let dead = judge(NAMES[0], &[Seen { delivered: false, ..good }]);
         assert_eq!(dead.verdict, OffloadVerdict::Inconclusive);
     }
 }
