@@ -310,6 +310,10 @@ pub struct Settings {
     pub streams: u32,
     /// Block, datagram or request.
     pub length: ByteSize,
+    /// Nobody said the length of a block: each sender of a byte stream took whole segments of its connection instead, as many as it
+    /// holds (`io.block` of the stream).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_segments: bool,
     /// Response.
     pub response: ByteSize,
     /// Rate of each stream.

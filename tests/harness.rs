@@ -121,4 +121,7 @@ fn what_changes_by_itself_is_left_out_of_the_dump_and_the_rest_kept() {
     assert_ne!(one, lines(&text.replace("\"a\"", "\"c\"")));
     assert!(lines("@fdb\n[{\"mac\":\"02:00:00:00:00:01\",\"ifname\":\"vx0\",\"state\":\"\"}]\n").is_empty());
     assert_eq!(lines("@fdb\n[{\"mac\":\"02:00:00:00:00:01\",\"state\":\"permanent\"}]\n").len(), 1);
+    let route = lines("@route6\n[{\"dst\":\"fe80::/64\",\"dev\":\"vx0\",\"flags\":[\"rt_trap\"]}]\n");
+    assert_eq!(route, lines("@route6\n[{\"dst\":\"fe80::/64\",\"dev\":\"vx0\",\"flags\":[]}]\n"));
+    assert_ne!(route, lines("@route6\n[{\"dst\":\"fe80::/64\",\"dev\":\"vx0\",\"flags\":[\"onlink\"]}]\n"));
 }

@@ -10,7 +10,8 @@ use engine::{check_side, measure, options, text};
 use netbench::{
     experiment::Options,
     measured::{ReceiveMode, SendMode, Side, Test},
-    record::{RoundRecord, RunRecord},
+    record::{RoundRecord, RunRecord, TestRecord},
+    units::ByteSize,
 };
 
 /// Sender and receiver of each direction.
@@ -58,6 +59,67 @@ fn every_way_keeps_its_books_in_every_direction() {
         options.streams = 2;
         options.omit = "30ms".parse().unwrap();
         check(&measure(&lab, lab.flow(0, false), &options), send, receive);
+    }
+}
+
+/// Bytes of the blocks, and the segment size, of every stream that sent.
+fn blocks(test: &TestRecord) -> Vec<(u64, u64)> {
+    let senders = ways(test.test, &test.rounds[0]).into_iter().flat_map(|(sender, _)| &sender.streams);
+    senders.map(|s| (s.io.as_ref().unwrap().block.unwrap(), u64::from(s.socket.mss.unwrap()))).collect()
+}
+
+#[test]
+fn a_block_whose_length_nobody_said_is_whole_segments() {
+    const MOST: u64 = 128 << 10;
+    let Some(lab) = Lab::new(1) else { return };
+    let tests = [Test::TcpStream, Test::TcpMaerts, Test::TcpBidir];
+    for mtu in [1500_u32, 9000] {
+        for end in ["client", "server"] {
+            lab.ip(end, &format!("link set eth0 mtu {mtu}"));
+        }
+        for send in [SendMode::Write, SendMode::Splice, SendMode::Uring] {
+            let mut options = Options { streams: 2, send: Some(send), ..options(&tests, 100) };
+            options.amounts.bytes = Some(ByteSize(3_000_001));
+            let record = measure(&lab, lab.flow(0, false), &options);
+            check(&record, send, ReceiveMode::Recv);
+            for test in &record.flows[0].tests {
+                let (what, all) = (format!("{} {send} at {mtu}", test.test), blocks(test));
+                assert_eq!(all.len(), if test.test == Test::TcpBidir { 4 } else { 2 }, "{what}");
+                for (block, mss) in all {
+                    assert!(mss > u64::from(mtu) * 9 / 10, "{what}: MSS {mss}");
+                    assert_eq!((block % mss, (MOST - block) / mss), (0, 0), "{what}: {block} of segments of {mss}");
+                }
+                let ways = ways(test.test, &test.rounds[0]);
+                assert!(ways.iter().all(|way| way.1.streams.iter().all(|s| s.bytes == 3_000_001)), "{what}");
+            }
+            let (block, mss) = blocks(&record.flows[0].tests[0])[0];
+            let said = format!("blocks of {block} bytes ({} segments)", block / mss);
+            assert!(text(&record).contains(&said), "{said}: {}", text(&record));
+        }
+    }
+}
+
+#[test]
+fn a_block_stays_as_long_as_it_was_said_to_be_or_must_be_known() {
+    let Some(lab) = Lab::new(1) else { return };
+    let plain = || options(&[Test::TcpStream, Test::TcpMaerts], 100);
+    let mut counted = plain();
+    counted.amounts.blocks = Some(20);
+    for (options, wanted) in [
+        (Options { length: Some(ByteSize(128 << 10)), ..plain() }, 128 << 10),
+        (Options { length: Some(ByteSize(7777)), ..plain() }, 7777),
+        (Options { verify: Some(1), ..plain() }, 128 << 10),
+        (counted, 128 << 10),
+    ] {
+        let record = measure(&lab, lab.flow(0, false), &options);
+        for test in &record.flows[0].tests {
+            assert!(test.verdict.valid && !test.settings.whole_segments, "{test:?}");
+            assert_eq!(blocks(test)[0].0, wanted, "{}", test.test);
+            let counted = options.amounts.blocks.is_some();
+            let receiver = ways(test.test, &test.rounds[0])[0].1;
+            assert!(!counted || receiver.streams[0].bytes == 20 * wanted, "{receiver:?}");
+        }
+        assert!(text(&record).contains(&format!("blocks of {}", ByteSize(wanted))), "{}", text(&record));
     }
 }
 

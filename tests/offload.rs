@@ -434,6 +434,38 @@ fn open_vswitch_in_user_space_that_forgets_where_to_cut_bundles_is_named_with_it
     lab.netbench(&["topo", "destroy", "ovs"]).ok();
 }
 
+/// The kernel's GRO passes the last segment of what a packet socket sent ahead of the others: only where it is the kernel that
+/// cuts behind Open vSwitch's port, which only the check itself has it do, or somebody who switched TSO off there.
+#[test]
+fn segments_that_gro_passes_ahead_behind_a_user_space_switch_are_explained() {
+    let Some(lab) = Lab::with("offload-ovs-gro", &["ovs-vswitchd", "ovsdb-server"]) else { return };
+    if !lab.sh("ovs-vswitchd --version").contains(" 3.1.") {
+        return lab::skip("another version of Open vSwitch than 3.1: it is not known what it does");
+    }
+    let rows = || {
+        let json = record(&lab.netbench(&["offload", "verify", "ovs", "--only", "gro", "--json"]).exits(3));
+        let rows = json["checks"].as_array().expect("checks").clone();
+        ["client/eth0", "server/eth0"]
+            .map(|node| rows.iter().find(|row| row["check"] == "gro" && row["device"] == node).expect("a row").clone())
+    };
+    lab.netbench(&["topo", "apply", "ovs"]).ok();
+    for row in rows() {
+        let text = row["evidence"].as_str().unwrap_or_default();
+        assert!(row["verdict"] == "INCONCLUSIVE" && text.contains("segments reordered"), "{row:#}");
+        assert!(text.contains("packet socket") && text.contains("not so on the path as it is"), "{row:#}");
+        assert!(row["cure"].as_str().is_some_and(|cure| cure.contains("tx-tcp-segmentation on")), "{row:#}");
+    }
+    // As somebody has it who switched it off.
+    lab.sh_in("nb-ovs-fabric", "ethtool -K client-0 tso off; ethtool -K server-0 tso off");
+    for row in rows() {
+        let text = row["evidence"].as_str().unwrap_or_default();
+        assert!(row["verdict"] == "CORRUPT" && text.contains("segments reordered"), "{row:#}");
+        assert!(text.contains("packet socket"), "{row:#}");
+        assert!(row["cure"].as_str().is_some_and(|cure| cure.contains("-0 tso on")), "{row:#}");
+    }
+    lab.netbench(&["topo", "destroy", "ovs"]).ok();
+}
+
 #[test]
 fn a_path_that_meets_the_goal_has_nothing_to_find() {
     let Some(lab) = Lab::new("offload-bisect") else { return };

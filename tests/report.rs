@@ -97,6 +97,7 @@ fn settings(length: u64) -> Settings {
         omit: Span(std::time::Duration::ZERO),
         streams: 1,
         length: ByteSize(length),
+        whole_segments: false,
         response: ByteSize(1),
         amount: None,
         rate: None,

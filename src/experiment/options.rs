@@ -324,6 +324,11 @@ impl Options {
             omit: self.omit,
             interval: self.interval,
             length,
+            // A receiver that checks blocks, and an end after a number of them, must know how long they are.
+            whole_segments: test.is_byte_stream()
+                && self.length.is_none()
+                && self.verify.is_none()
+                && self.amounts.blocks.is_none(),
             response: self.response.unwrap_or(ByteSize(if numbered { 8 } else { 1 })),
             transactions,
             burst,

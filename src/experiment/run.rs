@@ -292,6 +292,7 @@ pub(super) fn flow_record(path: &FlowPath, options: &Options) -> FlowRecord {
                 omit: spec.omit,
                 streams: spec.streams,
                 length: spec.length,
+                whole_segments: spec.whole_segments,
                 response: spec.response,
                 rate: spec.rate,
                 amount: spec.amount,

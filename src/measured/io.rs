@@ -230,6 +230,9 @@ pub struct StreamIo {
     pub payload_copied: Option<bool>,
     /// Why it is another mode than was asked for.
     pub fallback: Option<String>,
+    /// Bytes of a block (senders of byte streams).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<u64>,
     /// Datagrams in one message at most, when they were bundled.
     pub segments: Option<u32>,
     /// What became of `MSG_ZEROCOPY`.

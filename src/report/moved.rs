@@ -2,7 +2,7 @@
 
 use crate::{
     measured::{Pacing, ReceiveMode, SendMode, Stream, StreamPacer},
-    record::{IoTry, TestRecord},
+    record::{IoTry, RoundRecord, TestRecord},
     report::quantity::time,
     units::ByteSize,
 };
@@ -27,6 +27,29 @@ pub fn moved(sender: &Stream, receiver: &Stream) -> Vec<String> {
         }
     }
     said
+}
+
+/// The first stream of the end that sends, which is both in both directions: the client's.
+fn sender<'a>(test: &TestRecord, round: &'a RoundRecord) -> Option<&'a Stream> {
+    let side = if test.test.is_reverse() { &round.server } else { &round.client };
+    side.streams.first()
+}
+
+/// Bytes of the blocks that the first stream of the last round sent.
+pub fn block(test: &TestRecord) -> Option<u64> {
+    sender(test, test.rounds.last()?)?.io.as_ref()?.block
+}
+
+/// `blocks of 128k`; `blocks of 125272 bytes (14 segments)` where nobody said their length and the sender took whole segments.
+pub fn blocks(test: &TestRecord) -> String {
+    let said = format!("blocks of {}", test.settings.length);
+    let chosen = block(test).filter(|&block| test.settings.whole_segments && block != test.settings.length.0);
+    let Some(block) = chosen else { return said };
+    let mss = test.rounds.last().and_then(|round| sender(test, round)?.socket.mss).unwrap_or(0);
+    match block.checked_rem(u64::from(mss)) {
+        Some(0) => format!("blocks of {block} bytes ({} segments)", block / u64::from(mss)),
+        _ => format!("blocks of {block} bytes"),
+    }
 }
 
 /// How evenly a sender of datagrams sent: `paced by timer: gaps p50 …`.

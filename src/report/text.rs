@@ -342,7 +342,7 @@ fn in_force(test: &TestRecord) -> Vec<String> {
         true => said.push(format!("request {} B, response {} B", settings.length.0, settings.response.0)),
         false if test.test == Test::FrameStream => said.extend(frames(test)),
         false if test.test.is_udp() => said.push(format!("datagrams of {} bytes", settings.length.0)),
-        false => said.push(format!("blocks of {}", settings.length)),
+        false => said.push(super::moved::blocks(test)),
     }
     if let Some(rate) = settings.transactions {
         said.push(format!("{rate} requests/s, latency from the intended time"));

@@ -80,6 +80,11 @@ impl Maker {
         Self { seed, stream, block, number: 0, done: 0, ns_per_byte }
     }
 
+    /// Bytes of a block.
+    pub fn length(&self) -> usize {
+        self.block.len()
+    }
+
     /// What is left of the block.
     #[inline]
     pub fn rest(&self) -> &[u8] {

@@ -51,6 +51,11 @@ impl Source {
         Ok(Self { kept, _kept_open: write.into(), way_out, way_in, length, inside: 0, more_calls: 0 })
     }
 
+    /// Bytes of the block.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
     /// Sends at most so many bytes.
     ///
     /// # Errors

@@ -28,6 +28,9 @@ pub struct Spec {
     pub interval: Span,
     /// Bytes of a send (TCP_STREAM), of a datagram (UDP_STREAM) or of a request.
     pub length: ByteSize,
+    /// Nobody said that length: the sender of a byte stream takes whole segments of its connection instead, as many as it holds.
+    #[serde(default)]
+    pub whole_segments: bool,
     /// Bytes of a response.
     pub response: ByteSize,
     /// Payload rate of each stream; none is as fast as it goes.
@@ -234,6 +237,7 @@ pub fn example(test: Test) -> Spec {
             Test::FrameStream => 60,
             _ => 1,
         }),
+        whole_segments: false,
         response: ByteSize(1),
         rate: None,
         amount: None,

@@ -37,7 +37,7 @@ impl Push {
     pub fn new(mode: SendMode, length: usize, socket: &Socket) -> (Self, StreamIo) {
         // Not zeros: a page of zeros may be shared or compressed on the way.
         let block: Vec<u8> = (0..length).map(|i| (i.wrapping_mul(167) >> 2) as u8).collect();
-        let mut io = StreamIo { send: Some(mode), ..StreamIo::default() };
+        let mut io = StreamIo { send: Some(mode), block: Some(length as u64), ..StreamIo::default() };
         let refused = |io: &mut StreamIo, what: &str, error: io::Error| {
             io.send = Some(SendMode::Write);
             io.fallback = Some(format!("{what} ({error}): sent by write"));
@@ -61,7 +61,10 @@ impl Push {
                 }
             }
             SendMode::Splice => match Source::new(&block) {
-                Ok(source) => Self::Splice(source),
+                Ok(source) => {
+                    io.block = Some(source.length() as u64);
+                    Self::Splice(source)
+                }
                 Err(error) => {
                     refused(&mut io, "no pipe for the block could be made", error);
                     Self::Write(block)
@@ -81,7 +84,8 @@ impl Push {
 
     /// Blocks that the receiver can check.
     pub fn verified(maker: Maker) -> (Self, StreamIo) {
-        (Self::Made(maker), StreamIo { send: Some(SendMode::Write), ..StreamIo::default() })
+        let block = Some(maker.length() as u64);
+        (Self::Made(maker), StreamIo { send: Some(SendMode::Write), block, ..StreamIo::default() })
     }
 
     /// What was made to be checked.

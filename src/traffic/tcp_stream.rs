@@ -25,15 +25,20 @@ const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long a sender waits for the receiver to have read everything.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Larger segments are those of loopback. They are limited to half of the peer's window, which has hardly opened yet, so that no
+/// multiple is known.
+const LARGEST_SEGMENT: u64 = 16 << 10;
+
 /// How often the server of both directions looks whether the first byte has come.
 const BEGUN: Duration = Duration::from_micros(500);
 
 /// Sends until the window's end, then waits until the receiver has all.
 pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     lane.socket.set_write_timeout(Some(SEND_TIMEOUT)).map_err(os("set SO_SNDTIMEO of stream", lane.stream))?;
+    let block = block(lane);
     let (mut push, mut io) = match lane.spec.verify {
-        Some(seed) => Push::verified(Maker::new(seed, lane.stream, lane.spec.length.0 as usize)),
-        None => Push::new(lane.spec.send, lane.spec.length.0 as usize, lane.socket),
+        Some(seed) => Push::verified(Maker::new(seed, lane.stream, block)),
+        None => Push::new(lane.spec.send, block, lane.socket),
     };
     // A server that sends waits for the client's word, which comes when the counters of the path have been read.
     if lane.spec.test.is_reverse() && !matches!((&*lane.socket).read(&mut [0; 1]), Ok(1)) {
@@ -77,6 +82,19 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
         *time = time.zip(then).map(|(after, before)| after.saturating_sub(before));
     }
     Ok(Ended { elapsed_ns: ended - opened, tcp: Some(tcp), io: Some(io), verified, ..Ended::default() })
+}
+
+/// Bytes of a block: what was said, else whole segments of this connection.
+fn block(lane: &Lane<'_>) -> usize {
+    let length = lane.spec.length.0;
+    let mss = if lane.spec.whole_segments { tcp_info(lane.socket).snd_mss } else { None };
+    whole_segments(length, mss.unwrap_or(0).into()) as usize
+}
+
+/// As many bytes of at most `most` as whole segments hold: what is left of a block waits for an acknowledgement by Nagle's rule
+/// (RFC 896).
+fn whole_segments(most: u64, mss: u64) -> u64 {
+    if (1..=LARGEST_SEGMENT.min(most)).contains(&mss) { most - most % mss } else { most }
 }
 
 /// The hot loop: one send and one clock read per block, until the time is over or nothing of `left` bytes is. Returns the time at
@@ -186,5 +204,20 @@ fn drink(lane: &mut Lane<'_>, take: &mut Take, until: u64) -> Result<u64, Error>
             }
             Err(error) => return Err(lane.failed(format_args!("receive: {error}"))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole_segments;
+
+    #[test]
+    fn a_block_is_as_many_whole_segments_as_it_holds() {
+        const MOST: u64 = 128 << 10;
+        assert_eq!(whole_segments(MOST, 8948), 14 * 8948);
+        assert_eq!(whole_segments(MOST, 1448), 90 * 1448);
+        assert_eq!(whole_segments(MOST, 8192), MOST);
+        assert_eq!([0, 32741, 65483].map(|mss| whole_segments(MOST, mss)), [MOST; 3], "unknown, and loopback's");
+        assert_eq!(whole_segments(100, 1448), 100);
     }
 }

@@ -64,6 +64,9 @@ done
 /// Sysctls that change by themselves: the number of tracked connections.
 const VOLATILE_SYSCTLS: &[&str] = &["nf_conntrack_count"];
 
+/// What `ip route` says of the hardware that holds a route.
+const HARDWARE_FLAGS: &[&str] = &["offload", "trap", "rt_offload", "rt_trap", "rt_offload_failed"];
+
 /// The state of a lab, one line an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dump(Vec<String>);
@@ -163,6 +166,7 @@ fn normalised(section: &str, mut object: Value) -> Option<Value> {
         }
         // Learned entries come and go with traffic; static and permanent ones are configuration.
         "fdb" if !matches!(map.get("state").and_then(Value::as_str), Some("permanent" | "static")) => return None,
+        "route" | "route6" => route(map),
         _ => {}
     }
     sort_words(map);
@@ -193,6 +197,13 @@ fn link(map: &mut Map<String, Value>) {
             // Bridge timers run.
             data.retain(|key, _| !key.ends_with("timer"));
         }
+    }
+}
+
+/// Which of two equal routes the hardware holds is its driver's choice, made anew when a port comes or goes.
+fn route(map: &mut Map<String, Value>) {
+    if let Some(flags) = map.get_mut("flags").and_then(Value::as_array_mut) {
+        flags.retain(|flag| !HARDWARE_FLAGS.iter().any(|name| flag == name));
     }
 }
 

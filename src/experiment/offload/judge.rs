@@ -296,6 +296,7 @@ pub fn feature(check: &Check, path: &str, off: &Probed, on: &Probed) -> OffloadC
             (row.verdict, row.evidence) = (fault.verdict, format!("only with it on: {}", fault.text));
             row.findings = findings(on);
             row.cure = Some(format!("{}{}", switch(at, &check.features, false), place_text(on)));
+            socket::ahead_of_those_held(check, on, &mut row);
         }
         (None, Some(fault)) => {
             (row.verdict, row.evidence) = (fault.verdict, format!("only with it off: {}", fault.text));
@@ -548,6 +549,7 @@ pub fn switch(at: &LinkRef, features: &BTreeMap<String, bool>, on: bool) -> Stri
 
 mod counted;
 mod economy;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod tunnels;

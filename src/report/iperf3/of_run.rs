@@ -35,7 +35,7 @@ fn of_round(record: &RunRecord, flow: &FlowRecord, test: &TestRecord, round: &Ro
         test: Asked {
             udp,
             num_streams: settings.streams,
-            blksize: settings.length.0,
+            blksize: super::super::moved::block(test).unwrap_or(settings.length.0),
             omit: settings.omit.0.as_secs(),
             duration: settings.duration.0.as_secs(),
             reverse: !client_sends,
