@@ -80,6 +80,13 @@ fn are_right(name: &str, topologies: &[&str]) {
             let rows = verdicts(&json, check);
             assert!(rows.len() == 2 && rows.iter().all(|(_, verdict)| *verdict == "PASS"), "{topology}: {json:#}");
         }
+        let marks = verdicts(&json, "tunnel-ecn");
+        assert_eq!(marks.len(), if *topology == "vxlan-kernel" { 2 } else { 0 }, "{topology}: {json:#}");
+        assert!(marks.iter().all(|(_, verdict)| *verdict == "PASS"), "{topology}: {json:#}");
+        if *topology == "vxlan-kernel" {
+            // Within the tunnel, under an outer header that is right.
+            assert!(json.to_string().contains("IPv4 with a wrong UDP checksum (Udp.InCsumErrors)"), "{json:#}");
+        }
         for check in ["mtu", "integrity", "rx-verification", "merge-rules"] {
             let is_it = |row: &&serde_json::Value, path: &str| row["check"] == check && row["path"] == path;
             let rows = json["checks"].as_array().expect("checks");
@@ -252,6 +259,33 @@ fn the_kernel_merges_by_the_rules() {
     assert!(all, "{said}");
     assert_eq!(features(&lab, "rules"), before);
     lab.netbench(&["topo", "destroy", "rules"]).ok();
+}
+
+/// Trains of datagrams that ports of a bridge put together come out as they were sent; merges are seen, and nothing is left switched.
+#[test]
+fn datagrams_that_ports_put_together_come_out_as_they_were_sent() {
+    let Some(lab) = Lab::with("offload-trains", &["ethtool"]) else { return };
+    lab.netbench(&["topo", "apply", "bridge"]).ok();
+    let before = features(&lab, "bridge");
+    let mut said = String::new();
+    let merged = lab::eventually(std::time::Duration::from_secs(60), || {
+        let only = "udp-gro-forwarding,gro-list";
+        let json = record(&verified(&lab, &["bridge", "--only", only, "--json"]));
+        let rows = json["checks"].as_array().expect("checks").iter();
+        let of = |row: &&serde_json::Value| only.split(',').any(|name| row["check"] == name);
+        let rows: Vec<&serde_json::Value> = rows.filter(of).collect();
+        let devices: Vec<&str> = rows.iter().filter_map(|row| row["device"].as_str()).collect();
+        // Not of the ends, where packets are not passed on.
+        assert_eq!(devices, ["fabric/client-0", "fabric/client-0", "fabric/server-0", "fabric/server-0"], "{json:#}");
+        said = format!("{rows:#?}");
+        rows.iter().all(|row| {
+            let text = row["evidence"].as_str().unwrap_or_default();
+            row["verdict"] == "PASS" && text.contains("packets merged on arrival with it on, 0 with it off; ")
+        })
+    });
+    assert!(merged, "{said}");
+    assert_eq!(features(&lab, "bridge"), before);
+    lab.netbench(&["topo", "destroy", "bridge"]).ok();
 }
 
 /// Cut by the kernel, the same bytes cost both ends several times the CPU time: even a busy machine shows it, since threads are

@@ -21,7 +21,7 @@ use crate::{
     },
     experiment::{
         self,
-        offload::{Target, bundles, drive, edges, flow_offload, forward, lro, spread, tunnel_ports, vlan},
+        offload::{Target, bundles, drive, ecn, edges, flow_offload, forward, lro, spread, tunnel_ports, vlan},
     },
     kernel::rootless,
     record::{TopologyRef, manifest::Manifest},
@@ -156,7 +156,7 @@ fn check_names(only: &[String]) -> Result<(), String> {
     let known: Vec<&str> = groups
         .chain([spread::NAME, tunnel_ports::NAME, flow_offload::NAME, forward::NAME, lro::NAME, vlan::FILTER])
         .chain(edges::NAMES)
-        .chain([bundles::NAME])
+        .chain([bundles::NAME, ecn::NAME])
         .collect();
     match only.iter().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(format!("--only {name}: there is no such check; there are {}", known.join(", "))),

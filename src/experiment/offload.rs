@@ -8,6 +8,7 @@ pub mod boundary;
 pub mod bundles;
 pub mod checks;
 pub mod drive;
+pub mod ecn;
 pub mod edges;
 pub mod flow_offload;
 pub mod forward;

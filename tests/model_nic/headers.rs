@@ -9,7 +9,7 @@ use netbench::packet::{
 use super::Fault;
 
 /// By how much the identification of the segment with this number is more than that of the first.
-pub fn step(fault: Fault, at: u16, depth: usize, is_outer: bool) -> u16 {
+pub fn step(fault: Fault, at: u16, depth: usize, is_outer: bool, dont_fragment: bool) -> u16 {
     let down = match fault {
         Fault::WrongIpId => true,
         Fault::InnerIpId => depth > 0,
@@ -18,6 +18,7 @@ pub fn step(fault: Fault, at: u16, depth: usize, is_outer: bool) -> u16 {
     };
     match fault {
         Fault::FixedIpId => 0,
+        Fault::FixedIpIdUnsaid if dont_fragment => 0,
         _ if down => at.wrapping_mul(0xffff),
         _ => at,
     }
@@ -82,4 +83,19 @@ pub fn odd_sum(fault: Fault, bytes: &mut [u8], vnet: VnetHeader) {
 /// Is there more than the packet says?
 pub fn is_padded(bytes: &[u8]) -> bool {
     parse(bytes).network.is_some_and(|network| network.end < bytes.len() && bytes[network.end] != 0)
+}
+
+/// What is around a packet in a tunnel takes part in ECN, and is not marked.
+pub fn mark(fault: Fault, bytes: &mut [u8]) {
+    let layers = parse(bytes);
+    let Some(network) = layers.network.filter(|_| fault == Fault::MarkLost && layers.inner.is_some()) else { return };
+    let (start, v4) = (network.start, network.from.is_ipv4());
+    if v4 && bytes[start + 1] & 3 == 3 {
+        bytes[start + 1] ^= 1;
+        bytes[start + 10..start + 12].fill(0);
+        let header = !fold(sum(&bytes[start..start + 20]));
+        bytes[start + 10..start + 12].copy_from_slice(&header.to_be_bytes());
+    } else if !v4 && bytes[start + 1] & 0x30 == 0x30 {
+        bytes[start + 1] ^= 0x10;
+    }
 }

@@ -54,9 +54,13 @@ pub enum Fault {
     OptionsLost,
     /// Identifications stay, whether it may be fragmented or not.
     FixedIpId,
+    /// They stay where it must not be fragmented, and the device does not say that it does so.
+    FixedIpIdUnsaid,
     VniChanged,
     OuterPort,
     OuterEcnLost,
+    /// A mark of congestion around a packet in a tunnel is lost on its way.
+    MarkLost,
     OuterIpId,
     InnerIpId,
     InnerLength,
@@ -68,6 +72,8 @@ pub enum Fault {
     PaddingSummed,
     /// It cuts no more than so many datagrams of a bundle.
     ShortBundle,
+    /// It does not cut bundles.
+    UncutBundle,
     /// It fills the last datagram of a bundle up.
     FilledBundle,
     /// It takes its time for each frame, and what its ring has no room for meanwhile is dropped.
@@ -207,6 +213,7 @@ impl Card {
             bytes = complete(frame).expect("the kernel's offsets are within the frame");
         }
         headers::odd_sum(self.fault, &mut bytes, frame.vnet);
+        headers::mark(self.fault, &mut bytes);
         if self.fault == Fault::WrongChecksum && frame.vnet.needs_checksum() {
             let at = usize::from(frame.vnet.csum_start + frame.vnet.csum_offset);
             bytes[at] ^= 0x55;
@@ -220,6 +227,7 @@ impl Card {
         let Some(transport) = layers.innermost().transport.clone() else { return };
         let size = usize::from(frame.vnet.gso_size) * if self.fault == Fault::Oversize { 3 } else { 1 };
         let (header, payload) = frame.bytes.split_at(transport.payload.start);
+        let size = if self.fault == Fault::UncutBundle && !transport.is_tcp() { payload.len() } else { size };
         let parts: Vec<&[u8]> = payload.chunks(size).collect();
         let parts = if self.fault == Fault::ShortBundle && !transport.is_tcp() {
             &parts[..parts.len().min(32)]
@@ -255,7 +263,8 @@ impl Card {
     fn finish(&self, bytes: &mut Vec<u8>, layers: &Layers, at: u16, depth: usize) {
         let end = bytes.len();
         headers::spoil(self.fault, bytes, layers, at);
-        let step = headers::step(self.fault, at, depth, layers.inner.is_some());
+        let whole = layers.network.as_ref().is_some_and(|network| bytes[network.start + 6] & 0x40 != 0);
+        let step = headers::step(self.fault, at, depth, layers.inner.is_some(), whole);
         let short = if self.fault == Fault::InnerLength && depth > 0 { 2 } else { 0 };
         let (Some(network), Some(transport)) = (&layers.network, &layers.transport) else { return };
         let start = network.start;

@@ -11,7 +11,7 @@ use super::{
     bisect::{self, Bisector},
     bundles,
     checks::{self, Features, Suite, Target, Tunnels, Way},
-    edges, lro,
+    ecn, edges, lro,
     machine::{Action, Order, Sample, Verifier},
     spread, state, suite,
     traffic::{Between, connections, goodput},
@@ -241,6 +241,9 @@ fn of_devices(
     rows.extend(edges::rows(world, targets, only)?);
     if is_wanted(bundles::NAME) {
         rows.extend(bundles::rows(world, targets)?);
+    }
+    if is_wanted(ecn::NAME) {
+        rows.extend(ecn::rows(world, targets)?);
     }
     Ok(rows)
 }

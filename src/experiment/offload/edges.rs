@@ -158,7 +158,7 @@ fn template(world: &World, way: &Way, pair: &Pair) -> Result<Option<Ends>, Apply
     Ok(outgoing.iter().find(is_ours).and_then(Ends::of))
 }
 
-fn number_of(frame: &Frame) -> Option<u32> {
+pub(super) fn number_of(frame: &Frame) -> Option<u32> {
     let layers = parse(&frame.bytes);
     let transport = layers.innermost().transport.as_ref()?;
     marked(frame.bytes.get(transport.payload.clone())?)

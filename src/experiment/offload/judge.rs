@@ -283,6 +283,7 @@ pub fn not_put_back(check: &Check, path: &str, why: &str) -> OffloadCheck {
 
 /// A feature, by what was seen with it off and with it on.
 pub fn feature(check: &Check, path: &str, off: &Probed, on: &Probed) -> OffloadCheck {
+    let (off, on) = &(ids::held(check, off, false), ids::held(check, on, true));
     let (with, without) = (faults(on), faults(off));
     let at = &check.at;
     let mut row = row(check, path, OffloadVerdict::Pass, works(on));
@@ -549,6 +550,7 @@ pub fn switch(at: &LinkRef, features: &BTreeMap<String, bool>, on: bool) -> Stri
 
 mod counted;
 mod economy;
+mod ids;
 mod socket;
 #[cfg(test)]
 mod tests;

@@ -452,6 +452,15 @@ impl Pair {
         set_int_option(&self.client, level, option, always)
     }
 
+    /// What is sent has this traffic class.
+    pub fn class(&self, class: u8) -> io::Result<()> {
+        let (level, option) = match self.family {
+            4 => (libc::IPPROTO_IP, libc::IP_TOS),
+            _ => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        };
+        set_int_option(&self.client, level, option, i32::from(class))
+    }
+
     /// Sends one bundle of datagrams of `size` bytes; what came until all of its bytes had, or the time was over.
     ///
     /// # Errors
