@@ -561,6 +561,7 @@ const PORT: &str = "\
 {x} -> {y} LEAK integrity
 {x} -> {y} PASS merge-rules, mtu, rx-checksum-edges, rx-verification, tx-checksum-edges, vlan
 {x}/eth0 CORRUPT tso, tx-checksum
+{x}/eth0 INCONCLUSIVE tso-mangleid
 {x}/eth0 LEAK uso
 {x}/eth0 PASS gro, gso, rss, rx-checksum, vlan-filter, vlan-insert, vlan-strip
 {x}/eth0 SKIP tso6
@@ -570,6 +571,7 @@ const PORT: &str = "\
 const FUNCTION: &str = "\
 {x} -> {y} PASS integrity, merge-rules, mtu, rx-checksum-edges, rx-verification, tx-checksum-edges, uso-edges, vlan
 {x}/eth0 CORRUPT tso, tx-checksum
+{x}/eth0 INCONCLUSIVE tso-mangleid
 {x}/eth0 PASS gro, gso, rx-checksum
 {x}/eth0 SKIP rss, tso6, vlan-filter, vlan-insert, vlan-strip
 ";
