@@ -1018,12 +1018,24 @@ _netbench() {
             return 0
             ;;
         netbench__subcmd__mtu__subcmd__probe)
-            opts="-h -V --flow --store --no-store --json --help --version"
+            opts="-p -h -V --port --token --flow --store --no-store --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --token)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --flow)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

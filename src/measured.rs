@@ -333,6 +333,9 @@ pub struct CpuLoad {
     pub idle: f64,
     /// Taken by the hypervisor.
     pub steal: f64,
+    /// Packets that it received, of whichever interface and program (`softnet_stat`); one that passes a VLAN or a tunnel counts again.
+    #[serde(default)]
+    pub softnet_processed: u64,
     /// Packets dropped since the backlog was full (`softnet_stat`).
     pub softnet_dropped: u64,
     /// Times its softirq had to stop with work left.

@@ -14,6 +14,7 @@ pub mod error;
 pub mod greeting;
 mod lobby;
 pub mod message;
+pub mod path;
 pub mod server;
 mod session;
 mod talk;

@@ -70,8 +70,7 @@ pub enum Error {
     },
 }
 
-/// Wraps a failed call.
+/// Wraps a failed call. Nothing is put in words unless it failed: some calls are made for each transaction.
 fn os(operation: &'static str, object: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Error {
-    let object = object.to_string();
-    move |source| Error::Os { operation, object, source }
+    move |source| Error::Os { operation, object: object.to_string(), source }
 }

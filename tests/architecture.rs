@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("traffic", &["units", "facts", "stats", "measured"]),
     ("agent", &["units", "facts", "plan", "kernel", "stats", "measured", "record", "traffic"]),
     ("iperf", &["units", "facts", "stats", "measured", "report", "traffic"]),
-    ("remote", &["units", "facts", "measured", "traffic", "agent"]),
+    ("remote", &["units", "facts", "kernel", "measured", "traffic", "agent"]),
     (
         "experiment",
         &[

@@ -1,10 +1,14 @@
 //! `netbench mtu probe`: every row of the classification, provoked on the real kernel and named with evidence and cure.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod lab;
 mod schema;
+mod serving;
 
 use lab::{Done, Lab};
 use serde_json::Value;
+use serving::{Serve, TOKEN, within};
 
 /// Probes and checks the report against its schema.
 #[track_caller]
@@ -213,6 +217,82 @@ fn a_host_is_probed_from_here() {
     finding(&report, 0, "blackhole");
     lab.netbench(&["topo", "destroy", "routed"]).ok();
     lab.netbench(&["mtu", "probe", "no-such-host.invalid"]).exits(2).says("no host of this name");
+}
+
+/// The address of eth0 in a namespace of `routed`.
+fn address(lab: &Lab, node: &str, family: &str) -> String {
+    let link = lab.json_in(&format!("nb-routed-{node}"), &format!("ip -j {family} addr show dev eth0 scope global"));
+    link[0]["addr_info"][0]["local"].as_str().expect("an address").to_owned()
+}
+
+/// With a server of ours there each packet is seen at its other end: the two ways are told apart.
+#[test]
+fn a_host_that_serves_is_probed_both_ways() {
+    let Some(lab) = Lab::new("mtu-served") else { return };
+    let file = lab.file("routed.toml", ROUTED);
+    lab.netbench(&["topo", "apply", &file]).ok();
+    let (here, there) = (address(&lab, "client", "-4"), address(&lab, "server", "-4"));
+    let serve = Serve::inside(&lab, "nb-routed-server", &["--bind", &there]);
+    let port = serve.port.to_string();
+    let from_client = |args: &[&str], code: i32| {
+        let args = [&["mtu", "probe", &there], args].concat();
+        lab.background(within(&lab, "nb-routed-client", &args)).wait("mtu probe of a server").exits(code)
+    };
+    let both = |code: i32| {
+        let done = from_client(&["--port", &port, "--json"], code);
+        conforms(&done);
+        let report = done.json();
+        assert_eq!(report["directions"].as_array().map(Vec::len), Some(2), "{report:#}");
+        for (at, ends) in [("here", there.as_str()), (there.as_str(), "here")].iter().enumerate() {
+            let direction = &report["directions"][at];
+            assert_eq!((&direction["from"], &direction["to"]), (&ends.0.into(), &ends.1.into()), "{report:#}");
+            assert_eq!(direction["means"], "receiver", "{report:#}");
+        }
+        report
+    };
+    let report = both(0);
+    for direction in 0..2 {
+        finding(&report, direction, "measured");
+        let direction = &report["directions"][direction];
+        assert_eq!(direction["largest"], 1500, "{report:#}");
+        assert_eq!(
+            (&direction["tcp"]["carried"], &direction["tcp"]["snd_mss"]),
+            (&131_072.into(), &1448.into()),
+            "{report:#}"
+        );
+    }
+    // Only the way back is narrow, and the router says so to the server.
+    lab.sh_in("nb-routed-router", &format!("ip route add {here}/32 dev west mtu lock 1300"));
+    let report = both(0);
+    assert_eq!(report["directions"][0]["largest"], 1500, "{report:#}");
+    assert_eq!(report["directions"][1]["largest"], 1300, "{report:#}");
+    finding(&report, 0, "measured");
+    finding(&report, 1, "icmp_too_big");
+    // And without a word, since what the router itself sends to the server is lost.
+    lab.sh_in("nb-routed-router", &format!("ip rule add iif lo to {there} blackhole pref 10"));
+    lab.sh_in("nb-routed-server", "ip route flush cache");
+    let report = both(1);
+    assert_eq!(report["directions"][0]["ok"], true, "{report:#}");
+    assert_eq!(report["directions"][1]["largest"], 1300, "{report:#}");
+    finding(&report, 1, "blackhole");
+    finding(&report, 1, "tcp_stalls");
+    // What a person reads, and what keeps others out.
+    from_client(&["--token", TOKEN, "--port", &port], 1).says("here → ").says("→ here").says("BLACKHOLE");
+    from_client(&["--token", "another-token-than-its", "--port", &port], 2).says("refuses").says("--token");
+    from_client(&["--port", "9"], 5).says("nothing listens there");
+    lab.netbench(&["mtu", "probe", &file, "--port", "9"]).exits(2).says("is a topology");
+    serve.waits_to_say("single packets");
+    drop(serve);
+    lab.netbench(&["topo", "destroy", "routed"]).ok();
+}
+
+/// A server sends no more and no larger packets than its bounds allow, and a client of its own is served afterwards.
+#[test]
+fn a_server_keeps_its_bounds_for_single_packets() {
+    let serve = Serve::here(&["--max-length", "2k", "--once"]);
+    let (port, mut command) = (serve.port.to_string(), std::process::Command::new(lab::NETBENCH));
+    command.args(["mtu", "probe", "127.0.0.1", "--port", &port, "--no-store"]).env("NETBENCH_TOKEN", TOKEN);
+    serving::done(command).exits(5).says("--max-length of the server");
 }
 
 #[test]

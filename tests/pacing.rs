@@ -165,7 +165,7 @@ fn a_tcp_stream_says_what_spaces_it() {
     assert_eq!(spacers(&record(&lab.netbench(&unpaced).ok())), [None]);
     let args = ["run", "veth", "--test", "tcp_stream", "--rate", "50mbit", "--duration", "100ms", "--rounds", "1"];
     lab.netbench(&args).ok().says("paced at 50mbit").says("spaced by TCP itself, without fq");
-    lab.netbench(&[&args[..], &["--pacing", "fq"]].concat()).exits(5).says("a TCP stream with --rate spaces itself");
+    lab.netbench(&[&args[..], &["--pacing", "fq"]].concat()).exits(5).says("for a TCP stream leave --pacing out");
 
     let _server = lab.background(lab.netbench_command(&["serve", "--port", "5998", "--open"]));
     assert!(eventually(Duration::from_secs(10), || lab.sh("ss -Hltn").contains(":5998")));
@@ -176,11 +176,18 @@ fn a_tcp_stream_says_what_spaces_it() {
     }
     for test in ["tcp_stream", "udp_stream"] {
         let refused = lab.netbench(&[&to[..], &[test, "--rate", "50mbit", "--pacing", "fq"]].concat()).exits(5);
-        refused.says("lo has the queueing discipline noqueue");
+        let refused =
+            refused.says("lo has the queueing discipline noqueue").says("for datagrams take timer, spin or auto");
+        refused.says("tc qdisc replace dev DEVICE root fq");
     }
+    // And what it says to take is taken.
+    let timed = ["udp_stream", "--rate", "50mbit", "--pacing", "timer", "--duration", "100ms", "--rounds", "1"];
+    lab.netbench(&[&to[..], &timed].concat()).ok().says("kept by timer");
     // What the server sends is its own to look at.
     let refused = lab.netbench(&[&to[..], &["tcp_maerts", "--rate", "50mbit", "--pacing", "fq"]].concat());
-    refused.exits(4).says("--pacing fq:").says("the server's lo has the queueing discipline noqueue");
+    let refused = refused.exits(4).says("--pacing fq:").says("the server's lo has the queueing discipline noqueue");
+    let said = refused.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("for a TCP stream leave --pacing out: with --rate it spaces itself"), "{refused}");
 }
 
 #[test]

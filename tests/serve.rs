@@ -34,7 +34,7 @@ fn check_side(side: &Side, streams: usize, what: &str) {
 fn check(record: &RunRecord, streams: usize, closed_loop: bool) {
     assert!(record.is_valid(), "{:?}", record.flows);
     let peer = record.peer.as_ref().unwrap();
-    assert!(!peer.machine.kernel.is_empty() && peer.protocol == 1);
+    assert!(!peer.machine.kernel.is_empty() && peer.protocol == 2);
     for result in &record.flows[0].tests {
         let (test, round) = (result.test, &result.rounds[0]);
         let what = format!("{test} {:?}", result.verdict);

@@ -21,6 +21,7 @@ use netbench::{
         Secret,
         greeting::{Greeting, LENGTH, Purpose},
         message::{FromClient, FromServer},
+        path::{MOST, PathAnswer, PathOrder},
     },
     topology::model::{Flow, TestDefaults},
     traffic::Spec,
@@ -59,7 +60,7 @@ fn welcomed(serve: &Serve) -> TcpStream {
     let mut socket = connect(serve);
     socket.write_all(&greeting()).unwrap();
     let said: Option<FromServer> = frame::read(&mut socket).unwrap();
-    assert!(matches!(said, Some(FromServer::Welcome { protocol: 1, .. })), "{said:?}");
+    assert!(matches!(said, Some(FromServer::Welcome { protocol: 2, .. })), "{said:?}");
     socket
 }
 
@@ -272,4 +273,55 @@ fn a_silent_network_is_told_from_a_refusal() {
     let said = half.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains(&format!("does a firewall drop UDP to port {port}?")), "{half}");
     assert!(said.contains("trans/s"), "{half}");
+}
+
+/// Single packets go to the address of whoever asked, once a datagram from there has said the cookie, and within the bounds.
+#[test]
+fn single_packets_are_sent_in_bounds_and_only_to_who_asked() {
+    let serve = Serve::here(&["--max-length", "2k"]);
+    let mut socket = welcomed(&serve);
+    let mut ask = |order: PathOrder| -> FromServer {
+        frame::write(&mut socket, &FromClient::Path(order)).unwrap();
+        frame::read(&mut socket).unwrap().expect("an answer")
+    };
+    let refused = |answer: FromServer, why: &str| match answer {
+        FromServer::Failed { what } => assert!(what.contains(why), "{what}"),
+        other => panic!("{other:?}"),
+    };
+    refused(ask(PathOrder::Send { size: 1000 }), "no datagram has come yet");
+    let opened = |answer: FromServer| match answer {
+        FromServer::Path(PathAnswer::Opened { cookie, .. }) => Secret::from_text(&cookie).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let cookie = opened(ask(PathOrder::Open));
+    refused(ask(PathOrder::Arrived { size: 1000, wait_ms: u32::MAX }), "no datagram has come yet");
+    // That ended it: the cookie is worth nothing any more.
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    datagrams.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let hello = |cookie: Secret| {
+        let greeting = Greeting::new(Purpose::Data { stream: 0 }, cookie).encode_datagram();
+        datagrams.send_to(&greeting, ("127.0.0.1", serve.port)).unwrap();
+    };
+    hello(cookie);
+    let cookie = opened(ask(PathOrder::Open));
+    hello(cookie);
+    let ready: Option<FromServer> = frame::read(&mut socket).unwrap();
+    assert_eq!(ready, Some(FromServer::Path(PathAnswer::Ready)));
+    let mut ask = |order: PathOrder| -> FromServer {
+        frame::write(&mut socket, &FromClient::Path(order)).unwrap();
+        frame::read(&mut socket).unwrap().expect("an answer")
+    };
+    assert_eq!(ask(PathOrder::Send { size: 1000 }), FromServer::Path(PathAnswer::Sent { against: None }));
+    assert_eq!(datagrams.recv(&mut [0; 2000]).unwrap(), 1000 - 28);
+    // Whoever waits for ever is answered after two seconds.
+    let began = Instant::now();
+    let arrived = ask(PathOrder::Arrived { size: 1000, wait_ms: u32::MAX });
+    assert_eq!(arrived, FromServer::Path(PathAnswer::Arrived { arrived: false }));
+    assert!(began.elapsed() > Duration::from_millis(1900), "{:?}", began.elapsed());
+    for _ in 1..MOST {
+        let sent = ask(PathOrder::Send { size: 600 });
+        assert_eq!(sent, FromServer::Path(PathAnswer::Sent { against: None }));
+    }
+    refused(ask(PathOrder::Send { size: 600 }), "more than 1000 packets");
+    refused(ask(PathOrder::Send { size: 3000 }), "--max-length of the server");
 }

@@ -11,6 +11,10 @@ use crate::{
 /// The fq queueing discipline.
 const FQ: &str = "fq";
 
+/// What to do where fq is missing.
+pub const INSTEAD: &str = "for datagrams take timer, spin or auto, for a TCP stream leave --pacing out: with --rate it spaces itself; or give that device \
+fq (`tc qdisc replace dev DEVICE root fq`, needs CONFIG_NET_SCH_FQ), loopback too";
+
 /// The job of an end that sends to this address: `--pacing fq` is held to what is there, `auto` takes it where it is.
 ///
 /// # Errors

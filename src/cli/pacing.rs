@@ -2,6 +2,7 @@
 
 use super::outcome::CannotHere;
 use crate::{
+    agent::egress,
     apply::{ApplyError, world::World},
     kernel,
     measured::{Pacing, Test, Tuning},
@@ -52,8 +53,5 @@ pub fn settle(tuning: &mut Tuning, tests: &[Test], world: &World, flows: &[FlowP
 
 /// `fq` is not there: why, and what to do.
 pub fn no_fq(lacks: &str) -> CannotHere {
-    CannotHere(format!(
-        "--pacing fq: {lacks}, and only fq spaces datagrams by SO_MAX_PACING_RATE; take timer, spin or auto, or \
-         give it fq (`tc qdisc replace dev … root fq`, needs CONFIG_NET_SCH_FQ); a TCP stream with --rate spaces itself without"
-    ))
+    CannotHere(format!("--pacing fq: {lacks}, and only fq spaces datagrams by SO_MAX_PACING_RATE; {}", egress::INSTEAD))
 }

@@ -7,7 +7,7 @@
 
 use super::profile::achieved;
 use crate::{
-    measured::{Side, Test},
+    measured::{CpuLoad, Side, Test},
     plan::ceiling::{Bound, RateSource},
     record::{Bottleneck, Limit},
 };
@@ -20,10 +20,14 @@ const STARVED: f64 = 0.3;
 const HELD_BACK: f64 = 0.2;
 /// Share of the busy time up to which a full window is what a lost segment makes of it.
 const HOLES: f64 = 0.5;
+/// Share of the window in which payload lay unread, from which the reader is the limit.
+const UNREAD: f64 = 0.5;
 /// Share of lost or resent payload from which loss is the limit.
 const LOSSY: f64 = 0.0005;
 /// Share of a CPU's time in softirq from which it has no more to give.
 const SOFTIRQ: f64 = 0.85;
+/// Share of the packets that a busy CPU received which are not of the flow, from which they may be what keeps it busy.
+const FOREIGN: f64 = 0.2;
 /// Of a ceiling: from here on the wire is full.
 const FULL: f64 = 0.97;
 /// Share of requests that went later than the next was due, from which the generator is the limit.
@@ -55,6 +59,8 @@ pub struct Inputs<'i> {
     pub dropped: u64,
     /// Packets that queueing disciplines on the way dropped.
     pub qdisc_dropped: u64,
+    /// Packets that the interfaces of the path received, both ways; none where no interface of it is known.
+    pub received: Option<u64>,
     /// The narrowest place of the path with a known rate.
     pub bound: Option<&'i Bound>,
 }
@@ -65,7 +71,7 @@ pub fn judge(inputs: &Inputs<'_>) -> Option<Bottleneck> {
     let mut found = limit(inputs)?;
     // What was reached was reached, whoever else ran.
     if !matches!(found.limit, Limit::AskedRate | Limit::WireRate) {
-        found.inconclusive = disturbed(inputs);
+        found.inconclusive = crowded(inputs).or_else(|| disturbed(inputs));
     }
     Some(found)
 }
@@ -89,6 +95,19 @@ fn disturbed(inputs: &Inputs<'_>) -> Option<String> {
             others * 100.0,
             waiting * 100.0,
             idle * 100.0
+        )
+    })
+}
+
+/// Packets of others on the CPU that received most. Which of them are the flow's nobody counts, so at most as many as the interfaces of its
+/// path received.
+fn crowded(inputs: &Inputs<'_>) -> Option<String> {
+    let (load, own) = (hottest(inputs).filter(|load| load.softirq >= SOFTIRQ / 2.0)?, inputs.received?);
+    let (all, foreign) = (load.softnet_processed, load.softnet_processed.saturating_sub(own));
+    (foreign as f64 > all as f64 * FOREIGN).then(|| {
+        let (cpu, softirq) = (load.cpu, load.softirq * 100.0);
+        format!(
+            "other traffic on CPU {cpu}, which spent {softirq:.0} % in softirq: of the {all} packets that it received at most {own} crossed the path of this flow"
         )
     })
 }
@@ -176,6 +195,13 @@ fn bytes(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottleneck {
             (Limit::ReceiverApp, format!("while {}: it did not read", receiver.text("its")))
         };
         return verdict(limit, format!("{closed}, {why}"));
+    }
+    // Its window need not fill for that: a congestion control that measures a rate settles at what it sees of such a reader.
+    let unread = unread(inputs.receiver) - receiver.waiting;
+    if unread >= UNREAD && !receiver.exhausted() {
+        let (share, thread) = (unread * 100.0, receiver.text("its"));
+        let evidence = format!("payload lay in its socket and was not read {share:.0} % of the time, while {thread}");
+        return verdict(Limit::ReceiverApp, evidence);
     }
     if held.sndbuf >= HELD_BACK {
         let asked = if inputs.sndbuf_asked { ", which was asked for" } else { "" };
@@ -266,16 +292,29 @@ fn processors(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Option<B
         .or_else(|| softirq(inputs, true))
 }
 
+/// Share of the window in which payload lay unread in the sockets of a receiver of byte streams: that of the worst of them.
+fn unread(side: &Side) -> f64 {
+    let share = |stream: &crate::measured::Stream| {
+        Some(stream.io.as_ref()?.unread_ns? as f64 / stream.elapsed_ns.max(1) as f64)
+    };
+    side.streams.iter().filter_map(share).fold(0.0, f64::max)
+}
+
 /// Packets that the backlogs of the CPUs of both ends dropped; of one machine both ends tell the same.
 fn backlogs(inputs: &Inputs<'_>) -> u64 {
     let sum = |side: &Side| side.cpus.iter().map(|load| load.softnet_dropped).sum::<u64>();
     sum(inputs.sender).max(sum(inputs.receiver))
 }
 
+/// The CPU that spent most of its time in softirq.
+fn hottest<'i>(inputs: &Inputs<'i>) -> Option<&'i CpuLoad> {
+    let loads = inputs.sender.cpus.iter().chain(&inputs.receiver.cpus);
+    loads.max_by(|a, b| a.softirq.total_cmp(&b.softirq))
+}
+
 /// A CPU that did nothing but receive, or, where it had to share, most of what it did.
 fn softirq(inputs: &Inputs<'_>, shared: bool) -> Option<Bottleneck> {
-    let loads = inputs.sender.cpus.iter().chain(&inputs.receiver.cpus);
-    let hottest = loads.max_by(|a, b| a.softirq.total_cmp(&b.softirq))?;
+    let hottest = hottest(inputs)?;
     let dropped = hottest.softnet_dropped;
     // Half is enough where the backlog overflowed, or where the CPU had no time left: other programs took the rest.
     let short = shared && (dropped > 0 || hottest.idle <= BUSY);

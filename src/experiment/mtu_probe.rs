@@ -5,6 +5,7 @@
 pub mod classify;
 pub mod drive;
 pub mod place;
+pub mod served;
 mod tcp;
 
 use std::net::IpAddr;

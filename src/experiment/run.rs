@@ -25,8 +25,8 @@ use crate::{
         desired::{Direction, FlowPath},
     },
     record::{
-        FlowRecord, OtherWay, PathEvidence, PathVerdict, RoundRecord, RunRecord, Sequential, Settings, TestRecord,
-        Verdict,
+        FlowRecord, HopEvidence, OtherWay, PathEvidence, PathVerdict, RoundRecord, RunRecord, Sequential, Settings,
+        TestRecord, Verdict,
     },
     stats::{sequential::Stop, warning::Warning},
     traffic::Spec,
@@ -494,8 +494,14 @@ fn inputs<'i>(
         sndbuf_asked: spec.tuning.sndbuf.or(spec.socket_buffer).is_some(),
         dropped: evidence.hops.iter().map(|hop| hop.dropped).sum(),
         qdisc_dropped: evidence.hops.iter().filter(|hop| hop.direction == "tx").map(|hop| hop.qdisc_dropped).sum(),
+        received: (!evidence.hops.is_empty()).then(|| evidence.hops.iter().map(received).sum()),
         bound,
     }
+}
+
+/// Packets that an interface received during a round, of the flow in either direction.
+fn received(hop: &HopEvidence) -> u64 {
+    if hop.direction == "rx" { hop.packets } else { hop.reverse_packets }
 }
 
 /// The same path as what the server sends crosses it.

@@ -12,13 +12,14 @@ use std::{
 };
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{
     Error, Result,
     error::Operation,
     netlink::{
-        socket_errors::{Origin, next_error},
+        socket_errors::{Origin, SocketError, next_error},
         sys::set_int_option,
     },
     netns::Netns,
@@ -32,7 +33,8 @@ const ICMP_ECHO: u8 = 8;
 const ICMPV6_ECHO: u8 = 128;
 
 /// What came of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sample {
     /// It arrived, or was answered.
     Arrived {
@@ -87,6 +89,8 @@ pub struct Prober {
     to: IpAddr,
     sequence: u16,
     buffer: Vec<u8>,
+    /// What was said against the last packet while something else was waited for.
+    objection: Option<Sample>,
     operation: Operation,
 }
 
@@ -113,8 +117,71 @@ impl Prober {
         Ok(Self::new(sender, None, means, to, operation))
     }
 
+    /// This end of a path whose other end is asked by word of mouth: one socket sends and receives. Its port may be that of
+    /// a listening socket of the same user (`SO_REUSEPORT`).
+    pub fn connected(local: SocketAddr, peer: SocketAddr) -> Result<Self> {
+        let operation = Operation::plain(format!("probe from {local} to"), peer);
+        let open = || {
+            let socket = Socket::new(domain(peer.ip()), Type::DGRAM, None)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&local.into())?;
+            ready(&socket, peer)?;
+            Ok((socket.try_clone()?, UdpSocket::from(socket)))
+        };
+        let (sender, receiver) = open().map_err(|error: io::Error| operation.clone().io(error))?;
+        Ok(Self::new(sender, Some(receiver), Means::Receiver, peer.ip(), operation))
+    }
+
+    /// Sends bytes as they are, of whatever size; that they are lost is no error.
+    pub fn greet(&self, bytes: &[u8]) {
+        let _ = self.sender.send(bytes);
+    }
+
+    /// Sends a packet of `size` bytes, IP header included; a sample when it is known at once that it did not leave.
+    pub fn send_one(&mut self, size: u32) -> Result<Option<Sample>> {
+        self.objection = None;
+        while next_error(&self.sender).map_err(|error| self.failed(error))?.is_some() {}
+        let _ = self.sender.take_error();
+        self.send(size)
+    }
+
+    /// Waits for a packet of `size` bytes to come from the other end.
+    pub fn received(&mut self, size: u32, wait: Duration) -> Result<bool> {
+        let expected = size.saturating_sub(self.headers()) as usize;
+        let until = Instant::now() + wait;
+        loop {
+            let Some(receiver) = &self.receiver else { return Ok(false) };
+            while let Some(length) = take(receiver.recv(&mut self.buffer)).map_err(|e| self.operation.clone().io(e))? {
+                if length == expected {
+                    return Ok(true);
+                }
+            }
+            // Otherwise waiting would not wait: an error that nobody takes wakes at once.
+            self.objection = self.objected(size)?.or(self.objection);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.wait(left)?;
+        }
+    }
+
+    /// What was said against the last packet, which had `size` bytes.
+    pub fn objection(&mut self, size: u32) -> Result<Option<Sample>> {
+        Ok(self.objected(size)?.or(self.objection))
+    }
+
+    fn objected(&self, size: u32) -> Result<Option<Sample>> {
+        let mut last = None;
+        while let Some(error) = next_error(&self.sender).map_err(|error| self.failed(error))? {
+            last = self.said(&error, size).or(last);
+        }
+        let _ = self.sender.take_error();
+        Ok(last)
+    }
+
     fn new(sender: Socket, receiver: Option<UdpSocket>, means: Means, to: IpAddr, operation: Operation) -> Self {
-        Self { sender, receiver, means, to, sequence: 0, buffer: vec![0; 65_536], operation }
+        Self { sender, receiver, means, to, sequence: 0, buffer: vec![0; 65_536], objection: None, operation }
     }
 
     /// IP and UDP or ICMP headers, bytes.
@@ -237,24 +304,31 @@ impl Prober {
             }
         }
         while let Some(error) = next_error(&self.sender).map_err(|error| self.failed(error))? {
-            let offender = error.offender;
-            if error.origin != Origin::Icmp {
-                continue;
+            match self.said(&error, size) {
+                Some(Sample::Arrived { .. }) => return Ok(Some(Sample::Arrived { after: began.elapsed() })),
+                None => {}
+                said => return Ok(said),
             }
-            // ICMP: 11 time exceeded, 3 unreachable with 3 port and 4 too big. ICMPv6: 3, 1 with 4, and 2.
-            let sample = match (self.to.is_ipv4(), error.kind, error.code) {
-                (true, 11, _) | (false, 3, _) => Sample::Expired { router: offender },
-                (true, 3, 4) | (false, 2, _) if error.info < size => Sample::TooBig { offender, mtu: error.info },
-                (true, 3, 4) | (false, 2, _) => continue,
-                (true, 3, 3) | (false, 1, 4) if self.means == Means::ClosedPort => {
-                    Sample::Arrived { after: began.elapsed() }
-                }
-                (true, 3, _) | (false, 1, _) => Sample::Unreachable { offender },
-                _ => continue,
-            };
-            return Ok(Some(sample));
         }
         Ok(None)
+    }
+
+    /// What a router or the target says of a packet of this size.
+    fn said(&self, error: &SocketError, size: u32) -> Option<Sample> {
+        let offender = error.offender;
+        if error.origin != Origin::Icmp {
+            return None;
+        }
+        // ICMP: 11 time exceeded, 3 unreachable with 3 port and 4 too big. ICMPv6: 3, 1 with 4, and 2.
+        match (self.to.is_ipv4(), error.kind, error.code) {
+            (true, 11, _) | (false, 3, _) => Some(Sample::Expired { router: offender }),
+            (true, 3, 4) | (false, 2, _) => (error.info < size).then_some(Sample::TooBig { offender, mtu: error.info }),
+            (true, 3, 3) | (false, 1, 4) if self.means == Means::ClosedPort => {
+                Some(Sample::Arrived { after: Duration::ZERO })
+            }
+            (true, 3, _) | (false, 1, _) => Some(Sample::Unreachable { offender }),
+            _ => None,
+        }
     }
 
     /// Forgets what is left of earlier packets.

@@ -235,6 +235,10 @@ pub struct StreamIo {
     pub block: Option<u64>,
     /// Datagrams in one message at most, when they were bundled.
     pub segments: Option<u32>,
+    /// Nanoseconds in which a receiver of a byte stream did not read though payload lay in its socket: pauses that ended with more
+    /// than comes in one piece. Absent with `SO_RCVLOWAT`, which lets it lie on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread_ns: Option<u64>,
     /// What became of `MSG_ZEROCOPY`.
     pub zerocopy: Option<Zerocopy>,
     /// What became of `TCP_ZEROCOPY_RECEIVE`.

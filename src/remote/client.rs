@@ -54,6 +54,8 @@ pub enum End {
     Server,
 }
 
+pub mod path;
+
 enum Inbox {
     Control(Heard<FromServer>),
     Done,
@@ -204,11 +206,22 @@ impl Connection {
     fn expect<T>(
         &mut self,
         what: &'static str,
+        again: Option<&mut dyn FnMut()>,
+        interrupt: &AtomicBool,
+        pick: impl FnMut(FromServer) -> Option<T>,
+    ) -> Result<T, RemoteError> {
+        self.expect_within(ANSWER + AGAIN, what, again, interrupt, pick)
+    }
+
+    fn expect_within<T>(
+        &mut self,
+        patience: Duration,
+        what: &'static str,
         mut again: Option<&mut dyn FnMut()>,
         interrupt: &AtomicBool,
         mut pick: impl FnMut(FromServer) -> Option<T>,
     ) -> Result<T, RemoteError> {
-        let deadline = Instant::now() + ANSWER + AGAIN;
+        let deadline = Instant::now() + patience;
         let mut next = Instant::now();
         while Instant::now() < deadline {
             if interrupt.load(Relaxed) {
@@ -222,7 +235,8 @@ impl Connection {
                 Ok(Inbox::Control(Heard::Said(message))) => match *message {
                     FromServer::Declined { what } => return Err(RemoteError::Declined(what)),
                     FromServer::Failed { what } => {
-                        let silent = again.is_some() && what.contains("did not connect");
+                        let silent =
+                            again.is_some() && (what.contains("did not connect") || what.contains("no datagram"));
                         return Err(if silent { self.silent_datagrams() } else { RemoteError::Failed(what) });
                     }
                     message => {
@@ -239,7 +253,7 @@ impl Connection {
         if again.is_some() {
             return Err(self.silent_datagrams());
         }
-        Err(RemoteError::Silent { at: self.server, what, seconds: ANSWER.as_secs(), hint: None })
+        Err(RemoteError::Silent { at: self.server, what, seconds: patience.as_secs(), hint: None })
     }
 
     fn silent_datagrams(&self) -> RemoteError {

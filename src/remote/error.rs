@@ -76,6 +76,9 @@ pub enum RemoteError {
     /// Our own side failed.
     #[error("this side: {0}")]
     Here(#[from] traffic::Error),
+    /// The kernel refused a packet of ours.
+    #[error("this side: {0}")]
+    Kernel(#[from] crate::kernel::Error),
     /// Ctrl-C before there was anything to count.
     #[error("interrupted")]
     Interrupted,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::path::{PathAnswer, PathOrder};
 use crate::{
     facts::Machine,
     measured::{Interval, Side, StreamInterval},
@@ -30,6 +31,8 @@ pub enum FromClient {
     End,
     /// Break the test off.
     Stop,
+    /// Of single packets, for `mtu probe`.
+    Path(PathOrder),
     /// No more tests.
     Bye,
 }
@@ -85,6 +88,8 @@ pub enum FromServer {
         /// What it measured.
         side: Side,
     },
+    /// Of single packets.
+    Path(PathAnswer),
     /// It failed.
     Failed {
         /// Why.
@@ -142,7 +147,7 @@ mod tests {
         }
 
         #[test]
-        fn no_json_of_a_client_panics(text in r#"\{"(prepare|finish|end|stop|bye)":[ -~]{0,100}\}"#) {
+        fn no_json_of_a_client_panics(text in r#"\{"(prepare|finish|end|stop|path|bye)":[ -~]{0,100}\}"#) {
             let mut bytes = (text.len() as u32).to_be_bytes().to_vec();
             bytes.extend(text.as_bytes());
             let _ = read(&bytes);

@@ -62,8 +62,11 @@ pub enum Inbox {
     Done,
 }
 
+mod path;
+
 enum State {
     Idle { since: Instant },
+    Path(path::Path),
     Attaching(Box<Attaching>),
     Running(Box<Run>),
 }
@@ -130,6 +133,7 @@ impl Session {
                     let socket = Socket::from(socket);
                     traffic::adopt(spec, &socket).map(|()| socket)
                 }),
+                Ok(Inbox::Datagram { from, .. }) if matches!(self.state, State::Path(_)) => self.path_from(from),
                 Ok(Inbox::Datagram { stream, from }) => {
                     let (local, expected) = (self.local, self.peer.ip());
                     if from.ip() == expected {
@@ -189,6 +193,11 @@ impl Session {
                 return Next::Over(false);
             }
             State::Idle { .. } => {}
+            State::Path(path) => {
+                if let Some(what) = path.late(now) {
+                    return self.fail(what);
+                }
+            }
             State::Attaching(attaching) => {
                 if now > attaching.deadline {
                     let missing = attaching.sockets.iter().position(Option::is_none).unwrap_or_default();
@@ -222,7 +231,8 @@ impl Session {
     fn obey(&mut self, message: FromClient) -> Next {
         match (message, &self.state) {
             (FromClient::Prepare { spec }, State::Idle { .. }) => self.prepare(spec),
-            (FromClient::Prepare { .. }, _) => {
+            (FromClient::Path(order), State::Idle { .. } | State::Path(_)) => self.path(order),
+            (FromClient::Prepare { .. } | FromClient::Path(_), _) => {
                 self.tell("asked for a test in the middle of another");
                 self.say(&FromServer::Failed { what: "a test is under way already".to_owned() });
                 Next::Over(false)
@@ -254,7 +264,7 @@ impl Session {
             let sends = admitted.spec.test.is_reverse() || admitted.spec.test.is_bidirectional();
             let lacks = egress::settled(&admitted.spec, self.peer.ip()).err().filter(|_| sends);
             if let Some(lacks) = lacks {
-                return Err(format!("--pacing fq: the server's {lacks}"));
+                return Err(format!("--pacing fq: the server's {lacks}; {}", egress::INSTEAD));
             }
             let cookie = Secret::random().map_err(|error| format!("make a cookie: {error}"))?;
             let listeners = if admitted.spec.test.is_per_connection() {

@@ -16,6 +16,7 @@ struct Row {
     irq: u64,
     idle: u64,
     steal: u64,
+    processed: u64,
     dropped: u64,
     squeezed: u64,
     mhz: Option<f64>,
@@ -34,13 +35,13 @@ impl Snapshot {
         taken
     }
 
-    /// proc_pid_stat(5) has the columns of the first; those of the second are in net/core/net-procfs.c: dropped is the
+    /// proc_pid_stat(5) has the columns of the first; those of the second are in net/core/net-procfs.c: processed is the first, dropped the
     /// second, time_squeeze the third, the CPU's number the thirteenth (since 5.14; before that, rows are CPUs in order).
     fn parse(stat: &str, softnet: &str) -> Self {
         let mut rows: Vec<Row> = stat.lines().filter_map(stat_row).collect();
-        for (cpu, dropped, squeezed) in backlogs(softnet) {
+        for (cpu, processed, dropped, squeezed) in backlogs(softnet) {
             if let Some(row) = rows.iter_mut().find(|row| u64::from(row.cpu) == cpu) {
-                (row.dropped, row.squeezed) = (dropped, squeezed);
+                (row.processed, row.dropped, row.squeezed) = (processed, dropped, squeezed);
             }
         }
         Self(rows)
@@ -65,6 +66,8 @@ impl Snapshot {
             ];
             let all = parts.iter().sum::<u64>();
             let [user, system, softirq, irq, idle, steal] = parts.map(|part| part as f64 / all.max(1) as f64);
+            // The kernel counts in 32 bits, and this one goes around.
+            let softnet_processed = u64::from((now.processed as u32).wrapping_sub(then.processed as u32));
             let softnet_dropped = now.dropped.saturating_sub(then.dropped);
             let softnet_squeezed = now.squeezed.saturating_sub(then.squeezed);
             (all > 0).then_some(CpuLoad {
@@ -75,6 +78,7 @@ impl Snapshot {
                 irq,
                 idle,
                 steal,
+                softnet_processed,
                 softnet_dropped,
                 softnet_squeezed,
                 mhz: now.mhz,
@@ -84,20 +88,20 @@ impl Snapshot {
     }
 }
 
-/// Of each row: the CPU, packets that found its backlog full, and how often its time for them was over.
-fn backlogs(softnet: &str) -> impl Iterator<Item = (u64, u64, u64)> {
+/// Of each row: the CPU, packets that it received, packets that found its backlog full, and how often its time for them was over.
+fn backlogs(softnet: &str) -> impl Iterator<Item = (u64, u64, u64, u64)> {
     softnet.lines().enumerate().filter_map(|(i, line)| {
         let fields: Vec<u64> =
             line.split_whitespace().filter_map(|field| u64::from_str_radix(field, 16).ok()).collect();
-        let [_, dropped, squeezed, ..] = fields[..] else { return None };
-        Some((fields.get(12).copied().unwrap_or(i as u64), dropped, squeezed))
+        let [processed, dropped, squeezed, ..] = fields[..] else { return None };
+        Some((fields.get(12).copied().unwrap_or(i as u64), processed, dropped, squeezed))
     })
 }
 
 /// Packets of all traffic of the machine that found a CPU's backlog full.
 pub fn backlog_drops() -> u64 {
     let text = std::fs::read_to_string("/proc/net/softnet_stat").unwrap_or_default();
-    backlogs(&text).map(|(_, dropped, _)| dropped).sum()
+    backlogs(&text).map(|(_, _, dropped, _)| dropped).sum()
 }
 
 fn stat_row(line: &str) -> Option<Row> {
@@ -122,7 +126,7 @@ mod tests {
     fn shares_are_of_the_time_between_two_snapshots() {
         let before = Snapshot::parse(
             "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 100 0 50 800 0 0 10 0 0 0\ncpu1 1 1 1 1 1 1 1 1 0 0\nintr 5\n",
-            "0000000a 00000001 00000002 00000000\n0000000a 00000000 00000000 00000000\n",
+            "ffffffff 00000001 00000002 00000000\n0000000a 00000000 00000000 00000000\n",
         );
         let after = Snapshot::parse(
             "cpu0 110 0 80 830 10 0 30 0 0 0\ncpu1 1 1 1 1 1 1 1 1 0 0\n",
@@ -132,7 +136,7 @@ mod tests {
         assert_eq!(loads.len(), 1, "a CPU without a tick has no shares");
         let load = &loads[0];
         assert_eq!((load.cpu, load.user, load.system, load.softirq, load.idle), (0, 0.1, 0.3, 0.2, 0.4));
-        assert_eq!((load.softnet_dropped, load.softnet_squeezed), (4, 1));
+        assert_eq!((load.softnet_processed, load.softnet_dropped, load.softnet_squeezed), (11, 4, 1));
     }
 
     #[test]

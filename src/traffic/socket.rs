@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Error, os, spec::Spec, sys, udp_stream};
@@ -294,7 +295,7 @@ pub fn tcp_info(socket: &Socket) -> TcpInfo {
 }
 
 /// The segment sizes of a connection, bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SegmentSizes {
     /// What it sends at most in a segment.
     pub snd_mss: u32,

@@ -48,7 +48,7 @@ const MESSAGES: usize = 64;
 const CALL: usize = 256 << 10;
 
 /// Asks the kernel to cut messages into datagrams of `length` bytes, and tries it on the path: the answer depends on the
-/// egress device (kernels before 6.11 say EIO where that cannot sum), its MTU and the socket. An error is the reason why not.
+/// egress device (kernels before 6.11 say EIO where that cannot sum), on IPsec (EIO where it transforms the packets), the MTU and the socket. An error is the reason why not.
 pub fn probe_segmentation(socket: &Socket, length: usize) -> Result<(), String> {
     let asked = sys::set_option(socket.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, &(length as i32).to_ne_bytes());
     asked.map_err(|error| format!("this kernel has no UDP_SEGMENT ({error})"))?;
@@ -71,7 +71,7 @@ fn stop_segmentation(socket: &Socket) {
 
 fn no_segmentation(error: &io::Error) -> String {
     let why = match error.raw_os_error() {
-        Some(libc::EIO) => "EIO: the egress device does not compute checksums",
+        Some(libc::EIO) => "EIO: the egress device does not compute checksums, or IPsec transforms the packets",
         Some(libc::EINVAL) => "EINVAL: a datagram with its headers is longer than the MTU, or checksums are off",
         Some(libc::EMSGSIZE) => "EMSGSIZE: a datagram with its headers is longer than the MTU",
         _ => return format!("UDP_SEGMENT does not work on this path ({error})"),
@@ -310,6 +310,6 @@ mod tests {
         let mut buffer = vec![0; 9000];
         while b.recv(&mut buffer).unwrap() != 5000 {}
         let broken = no_segmentation(&io::Error::from_raw_os_error(libc::EIO));
-        assert!(broken.contains("EIO: the egress device does not compute checksums"), "{broken}");
+        assert!(broken.contains("EIO: the egress device does not compute checksums, or IPsec"), "{broken}");
     }
 }

@@ -1,7 +1,7 @@
 //! `netbench mtu probe`: the largest packet that passes, both ways, and who stops the larger ones.
 
 use std::{
-    net::{IpAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::atomic::AtomicBool,
 };
 
@@ -12,6 +12,7 @@ use super::super::{
     Exit, data, declared,
     keep::{KeepArgs, Keeper},
     outcome::CannotHere,
+    serve::TOKEN,
     talk,
 };
 use crate::{
@@ -23,7 +24,10 @@ use crate::{
     },
     experiment::{
         self,
-        mtu_probe::drive::{self, ProbeError},
+        mtu_probe::{
+            drive::{self, ProbeError},
+            served,
+        },
     },
     kernel::{self, rootless},
     plan::{
@@ -35,6 +39,7 @@ use crate::{
         manifest::Manifest,
         mtu::{MtuDirection, MtuReport},
     },
+    remote::{self, Connection, Secret},
     report, topology,
     ui::{self, ProgressLine},
 };
@@ -42,12 +47,18 @@ use crate::{
 /// Find the largest packet that passes, with packets, and name what stops larger ones; exit 1 when it is not as declared.
 ///
 /// A topology is probed both ways between the ends of each flow. One that is up is probed as it is; a file that is not is made
-/// and removed. A host is probed one way, from here.
+/// and removed. A host is probed one way, from here; both ways where it runs `netbench serve` and --port or --token says so.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The name of a topology that is up, a topology file, a shipped name; or a host, by name or address.
     #[arg(value_name = "TOPOLOGY|HOST")]
     target: String,
+    /// A host that runs `netbench serve` on this port is probed both ways [default: 5210 where a token is given].
+    #[arg(short, long, value_name = "PORT")]
+    port: Option<u16>,
+    /// The token that `netbench serve` printed there; NETBENCH_TOKEN in the environment does the same where --port is given.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
     /// Ends to probe instead of the declared flows; may be repeated.
     #[arg(long, value_name = "FROM:TO")]
     flow: Vec<String>,
@@ -77,10 +88,17 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             bail!("--flow names ends of a topology, and {} is a host", args.target);
         }
         let interrupt = interrupt::watch();
-        return match drive::host(&args.target, address, &interrupt) {
-            Ok(direction) => finish(args, &started, (vec![direction], None), args.keep_it.open()?),
+        let probed = match served(args, address)? {
+            Some(mut connection) => served::host(&args.target, &mut connection, &interrupt).map(Vec::from),
+            None => drive::host(&args.target, address, &interrupt).map(|direction| vec![direction]),
+        };
+        return match probed {
+            Ok(directions) => finish(args, &started, (directions, None), args.keep_it.open()?),
             Err(error) => failed(error),
         };
+    }
+    if args.port.is_some() || args.token.is_some() {
+        bail!("--port and --token are for a host that runs `netbench serve`, and {} is a topology", args.target);
     }
     let is_rootless = !rootless::can(CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN);
     if is_rootless {
@@ -132,6 +150,19 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     };
     cleaned?;
     exit
+}
+
+/// The server on a host, where there is said to be one.
+fn served(args: &Args, address: IpAddr) -> anyhow::Result<Option<Connection>> {
+    if args.port.is_none() && args.token.is_none() {
+        return Ok(None);
+    }
+    let token = match args.token.clone().or_else(|| std::env::var(TOKEN).ok()) {
+        Some(text) => Secret::from_text(&text).map_err(anyhow::Error::msg)?,
+        None => Secret::NONE,
+    };
+    let at = SocketAddr::new(address, args.port.unwrap_or(remote::PORT));
+    Ok(Some(Connection::open(&[at], &token)?))
 }
 
 fn target(argument: &str, root: &StateRoot) -> anyhow::Result<Target> {
@@ -250,6 +281,7 @@ fn failed(error: ProbeError) -> anyhow::Result<Exit> {
     match error {
         ProbeError::Interrupted => Ok(Exit::Interrupted),
         ProbeError::Apply(error) => Err(error.into()),
+        ProbeError::Remote(error) => Err(error.into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Each verdict from made-up figures; tests/bottleneck.rs has the real ones.
 
 use super::*;
-use crate::measured::{CpuLoad, Datagrams, SocketFacts, Stream, TcpInfo, ThreadCpu};
+use crate::measured::{CpuLoad, Datagrams, SocketFacts, Stream, StreamIo, TcpInfo, ThreadCpu};
 
 /// A stream of a second whose thread ran and waited for these percentages of it.
 fn side(running: u64, waiting: u64, tcp: Option<TcpInfo>) -> Side {
@@ -49,6 +49,7 @@ fn inputs<'i>(sender: &'i Side, receiver: &'i Side) -> Inputs<'i> {
         sndbuf_asked: false,
         dropped: 0,
         qdisc_dropped: 0,
+        received: None,
         bound: None,
     }
 }
@@ -216,5 +217,37 @@ fn what_other_programs_may_have_brought_about_is_inconclusive() {
         sender.cpus = loads.to_vec();
         let found = judge(&Inputs { asked, ..inputs(&sender, &receiver) }).unwrap();
         assert_eq!(found.inconclusive.is_some(), expected, "{waiting} {asked:?} {loads:?}: {found:?}");
+    }
+}
+
+#[test]
+fn packets_of_others_on_the_cpu_that_receives_are_inconclusive() {
+    let (sender, mut receiver) = (side(20, 0, held(0, 0)), side(20, 0, None));
+    for (softirq, received, expected) in [
+        (0.95, Some(1000), true),
+        (0.95, Some(8100), false),
+        (0.95, Some(20_000), false),
+        (0.95, None, false),
+        (0.3, Some(1000), false),
+    ] {
+        receiver.cpus = vec![CpuLoad { softirq, softnet_processed: 10_000, ..CpuLoad::default() }];
+        let found = judge(&Inputs { received, ..inputs(&sender, &receiver) }).unwrap();
+        assert_eq!(found.inconclusive.is_some(), expected, "{softirq} {received:?}: {found:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_payload_in_its_socket_is_the_limit_though_its_window_never_fills() {
+    let sender = side(20, 0, held(0, 0));
+    for (unread, running, waiting, expected) in [
+        (80, 10, 0, Limit::ReceiverApp),
+        (30, 10, 0, Limit::Path),
+        // It was late since it waited for its CPU.
+        (80, 10, 60, Limit::ReceiverCpu),
+        (60, 10, 20, Limit::Path),
+    ] {
+        let mut receiver = side(running, waiting, None);
+        receiver.streams[0].io = Some(StreamIo { unread_ns: Some(unread * 10_000_000), ..StreamIo::default() });
+        assert_eq!(limit(&inputs(&sender, &receiver)), expected, "{unread} {running} {waiting}");
     }
 }

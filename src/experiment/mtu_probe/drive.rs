@@ -23,20 +23,21 @@ use crate::{
         path::Network,
     },
     record::mtu::{MtuDirection, MtuHop, MtuMeans, MtuTcp},
+    remote::RemoteError,
 };
 
 /// How long the first packet may take: neighbours are resolved meanwhile.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// And later ones, at least; otherwise a multiple of the round trip that was seen.
-const LEAST_WAIT: Duration = Duration::from_millis(60);
+pub(super) const LEAST_WAIT: Duration = Duration::from_millis(60);
 const TRIPS: u32 = 8;
 /// ICMP of hosts that are not ours is limited to one a second after the first six (`icmp_ratelimit`).
-const FOREIGN_WAIT: Duration = Duration::from_millis(1100);
+pub(super) const FOREIGN_WAIT: Duration = Duration::from_millis(1100);
 const MOST_ROUTERS: u8 = 30;
 /// What every IPv4 host must take, and every link of IPv6.
 const FLOOR: (u32, u32) = (576, 1280);
 /// The length field of IPv4.
-const LARGEST: u32 = 65_535;
+pub(super) const LARGEST: u32 = 65_535;
 
 /// Why a probe could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +45,21 @@ pub enum ProbeError {
     /// A namespace or the kernel refused.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// The other host, or the way to it.
+    #[error(transparent)]
+    Remote(RemoteError),
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<RemoteError> for ProbeError {
+    fn from(error: RemoteError) -> Self {
+        match error {
+            RemoteError::Interrupted => Self::Interrupted,
+            error => Self::Remote(error),
+        }
+    }
 }
 
 impl From<kernel::Error> for ProbeError {
@@ -117,7 +130,8 @@ fn direction(
     let mut prober = Prober::between(from, to)?;
     let guesses = mtus(world, hops)?;
     let known = Known { floor: floor(to.1), ceiling: LARGEST, declared, guesses };
-    let (found, after) = search(&mut prober, known, FIRST_WAIT, LEAST_WAIT, interrupt)?;
+    let (found, after) =
+        search(|size, wait| Ok(prober.probe(size, wait)?), known, (FIRST_WAIT, LEAST_WAIT), interrupt)?;
     let large = match found.stopped {
         Some((size, _)) if !hops.is_empty() => Some(place::trace(world, hops, &mut prober, size, true)?),
         _ => None,
@@ -180,11 +194,10 @@ pub fn host(name: &str, to: IpAddr, interrupt: &AtomicBool) -> Result<MtuDirecti
     let known = Known { floor: floor(to), ceiling: LARGEST, declared: None, guesses };
     let (first, least) =
         if means == Means::ClosedPort { (FOREIGN_WAIT, FOREIGN_WAIT) } else { (FOREIGN_WAIT, LEAST_WAIT) };
-    let (found, after) = search(&mut prober, known, first, least, interrupt)?;
+    let (found, after) = search(|size, wait| Ok(prober.probe(size, wait)?), known, (first, least), interrupt)?;
     let (mut last_router, mut routers) = (None, None);
     if let (Some(largest), Some((size, Stop::Silence))) = (found.largest, found.stopped) {
-        routers = walk(&mut prober, floor(to).min(largest), interrupt)?.0;
-        last_router = walk(&mut prober, size, interrupt)?.1;
+        (routers, last_router) = walked(&mut prober, (floor(to).min(largest), size), interrupt)?;
     }
     let mut direction = MtuDirection {
         from: "here".to_owned(),
@@ -251,7 +264,16 @@ fn one_way(to: IpAddr, size: u32) -> Result<bool, ProbeError> {
 }
 
 /// Routers until the target, and the last one that answered with its number.
-type Walked = (Option<u8>, Option<(u8, IpAddr)>);
+pub(super) type Walked = (Option<u8>, Option<(u8, IpAddr)>);
+
+/// Routers that a small packet crosses, and the last that a large one expires at.
+pub(super) fn walked(
+    prober: &mut Prober,
+    (small, large): (u32, u32),
+    interrupt: &AtomicBool,
+) -> Result<Walked, ProbeError> {
+    Ok((walk(prober, small, interrupt)?.0, walk(prober, large, interrupt)?.1))
+}
 
 /// Walks the time to live: how many routers until the target answers, and the last router that did.
 fn walk(prober: &mut Prober, size: u32, interrupt: &AtomicBool) -> Result<Walked, ProbeError> {
@@ -281,11 +303,11 @@ fn walk(prober: &mut Prober, size: u32, interrupt: &AtomicBool) -> Result<Walked
     Ok((reached, last))
 }
 
-fn search(
-    prober: &mut Prober,
+/// Searches with a packet of a size and the time that it may take; the first may take longer than the least of later ones.
+pub(super) fn search(
+    mut probe: impl FnMut(u32, Duration) -> Result<Sample, ProbeError>,
     known: Known,
-    first: Duration,
-    least: Duration,
+    (first, least): (Duration, Duration),
     interrupt: &AtomicBool,
 ) -> Result<(Found, Option<Duration>), ProbeError> {
     let (mut search, mut sample, mut trip) = (Search::new(known), None, None::<Duration>);
@@ -298,7 +320,7 @@ fn search(
             return Err(ProbeError::Interrupted);
         }
         let wait = trip.map_or(first, |trip| (trip * TRIPS).clamp(least, first.max(least)));
-        let came = prober.probe(size, wait)?;
+        let came = probe(size, wait)?;
         if let Sample::Arrived { after } = came {
             trip = Some(after);
         }
@@ -306,7 +328,7 @@ fn search(
     }
 }
 
-fn floor(to: IpAddr) -> u32 {
+pub(super) fn floor(to: IpAddr) -> u32 {
     if to.is_ipv4() { FLOOR.0 } else { FLOOR.1 }
 }
 
@@ -332,7 +354,7 @@ fn holder(desired: &Desired, address: IpAddr) -> Option<LinkRef> {
 }
 
 /// Name and MTU of the interface that holds an address.
-fn interface(ns: &kernel::Netns, address: IpAddr) -> Option<(String, u32)> {
+pub(super) fn interface(ns: &kernel::Netns, address: IpAddr) -> Option<(String, u32)> {
     let wanted = kernel::Wanted { addresses: true, ..kernel::Wanted::links_only() };
     let links = kernel::observe(ns, &wanted).ok()?.links;
     let found = links.iter().find(|(_, link)| link.addresses.iter().any(|net| net.addr() == address));

@@ -56,7 +56,8 @@ fn exchange(client: &TcpStream, server: &TcpStream) -> io::Result<(MtuTcp, MtuTc
     let there = carry(client, server);
     let back = carry(server, client);
     let last = (sizes(client)?, sizes(server)?);
-    Ok((sender(first.0, first.1, last.0, there), sender(first.1, first.0, last.1, back)))
+    let of = |carried| (carried, BYTES as u64);
+    Ok((sender(first.0, first.1, last.0, of(there)), sender(first.1, first.0, last.1, of(back))))
 }
 
 fn sizes(stream: &TcpStream) -> io::Result<SegmentSizes> {
@@ -64,7 +65,13 @@ fn sizes(stream: &TcpStream) -> io::Result<SegmentSizes> {
     segment_sizes(&copy).ok_or_else(|| io::Error::other("TCP_INFO is not there"))
 }
 
-fn sender(first: SegmentSizes, peer: SegmentSizes, last: SegmentSizes, carried: u64) -> MtuTcp {
+/// What the sender of a direction makes of it: its sizes and its peer's before, its own after, bytes carried of those sent.
+pub(super) fn sender(
+    first: SegmentSizes,
+    peer: SegmentSizes,
+    last: SegmentSizes,
+    (carried, sent): (u64, u64),
+) -> MtuTcp {
     let stamps = |sizes: SegmentSizes| if sizes.timestamps { 12 } else { 0 };
     MtuTcp {
         snd_mss: last.snd_mss,
@@ -73,7 +80,7 @@ fn sender(first: SegmentSizes, peer: SegmentSizes, last: SegmentSizes, carried: 
         announced: first.announced + stamps(first),
         received: Some(first.snd_mss + stamps(first)),
         peer_announced: Some(peer.announced + stamps(peer)),
-        sent: BYTES as u64,
+        sent,
         carried,
     }
 }
