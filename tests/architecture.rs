@@ -380,6 +380,21 @@ fn unsafe_code_stands_in_two_places() {
     none(found.collect(), "unsafe outside traffic/sys and kernel/netlink");
 }
 
+/// Data threads take no lock and share no counter that two of them write: each publishes its own by plain stores. Who starts, ends and
+/// nudges them may count who is left, and they wait for each other once, before they begin.
+#[test]
+fn data_threads_share_nothing_that_is_locked_or_counted_together() {
+    const SHARED: &[&str] = &["Mutex", "RwLock", "Condvar", "mpsc", "fetch_add", "fetch_sub", "compare_exchange"];
+    let apart = ["traffic/job.rs", "traffic/job/gate.rs", "traffic/nudge.rs", "traffic/guest.rs"];
+    let found = sources();
+    let held = || found.iter().filter(|source| source.module == "traffic" && !apart.contains(&source.path.as_str()));
+    assert!(held().any(|source| source.path == "traffic/tcp_stream.rs"), "the rule holds for the loops");
+    let wrong = held()
+        .flat_map(|source| SHARED.iter().flat_map(|name| places(source, &source.code, name)).collect::<Vec<_>>())
+        .collect();
+    none(wrong, "a lock, a channel or a shared counter among the loops of the data threads");
+}
+
 #[test]
 fn every_unsafe_block_says_why_it_is_sound() {
     let mut wrong = Vec::new();

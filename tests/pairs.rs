@@ -81,13 +81,22 @@ fn pairs_of_any_direction_run_at_the_same_time() {
 fn all_pairs_of_every_test_and_the_report_has_each_and_the_sum() {
     let Some(lab) = Lab::new("pairs-all") else { return };
     let file = star(&lab, "all", &["a", "b", "c"]);
-    let args =
-        ["run", &file, "--all-pairs", "--rounds", "1", "--duration", "300ms", "--test", "tcp_stream,udp_rr,tcp_rr"];
+    let args = [
+        "run",
+        &file,
+        "--all-pairs",
+        "--rounds",
+        "1",
+        "--duration",
+        "300ms",
+        "--test",
+        "tcp_stream,tcp_maerts,tcp_bidir,tcp_sendfile,tcp_crr,tcp_cc,udp_rr,tcp_rr,frame_stream",
+    ];
     let done = lab.netbench(&args).ok();
     let done =
         done.says("6 pairs at the same time").says("in all").says("a → b").says("c → b").says("windows open for");
     let text = done.text();
-    assert!(text.lines().filter(|line| line.contains(" → ")).count() >= 18, "{text}");
+    assert!(text.lines().filter(|line| line.contains(" → ")).count() >= 54, "{text}");
     let udp = [
         "run",
         &file,
