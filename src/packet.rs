@@ -10,6 +10,7 @@ pub mod finding;
 pub mod frame;
 pub mod headers;
 pub mod merging;
+pub mod odd;
 pub mod parse;
 pub mod sctp;
 pub mod segments;

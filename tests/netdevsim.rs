@@ -239,6 +239,72 @@ fn an_embedded_switch_changes_its_mode_only_where_the_file_says_so() {
     }
 }
 
+/// The settings of somebody else's functions come back at whatever point an apply is killed that sets them: by the
+/// note on the NIC alone, and, by turns, by the journal, by a second apply, and by the note where an earlier apply had set others.
+#[test]
+fn settings_of_somebody_elses_functions_come_back_from_every_point() {
+    let Some(world) = World::new("netdevsim-functions-killed") else { return };
+    let (lab, port) = (&world.lab, &world.port);
+    lab.sh(&format!(
+        "echo 2 > {FOLDER}/sriov_numvfs
+         ip link set {port} vf 0 mac 02:00:00:00:00:77 vlan 5 qos 3; ip link set {port} vf 0 min_tx_rate 1 max_tx_rate 900
+         ip link set {port} vf 0 spoofchk off; ip link set {port} vf 0 trust on; ip link set {port} vf 0 state enable
+         ip link set {port} vf 1 spoofchk on; ip link set {port} vf 1 trust off; ip link set {port} vf 1 state auto"
+    ));
+    let before = lab.settled();
+    let (first, second) = (
+        "{ vf = 0, vlan = 7, mac = \"02:00:00:00:00:0a\", rate = \"100mbit\", spoofchk = true",
+        "{ vf = 1, link_state = \"disable\" }",
+    );
+    let file =
+        world.file(&format!("vfs = 2\nfunctions = [{first}, trust = false, link_state = \"disable\" }}, {second}]"));
+    let one = world.lab.file(
+        "one.toml",
+        &lab.read(&file).expect("it was written").replace(&format!(", {second}"), "").replace(", trust = false", ""),
+    );
+    // The kernel's own account of the port: settings of its functions, and the notes, which are alternative names.
+    let told = || {
+        lab.sh(&format!("ip -d link show dev {port}; cat {FOLDER}/sriov_numvfs; ls /run/netbench 2>/dev/null || true"))
+    };
+    let as_told = told();
+    for k in 1.. {
+        let mut survived = true;
+        for way in ["gc", ["destroy", "again", "gc after an edit"][k % 3]] {
+            if way == "gc after an edit" {
+                lab.netbench(&["topo", "apply", "--no-prove", &one]).ok();
+            }
+            let crashed =
+                lab.netbench_with(("NETBENCH_CRASH_AT", &k.to_string()), &["topo", "apply", "--no-prove", &file]);
+            if crashed.signal == Some(SIGKILL) {
+                survived = false;
+            } else {
+                crashed.ok();
+            }
+            match way {
+                "destroy" => {
+                    let done = lab.netbench(&["topo", "destroy", "t"]);
+                    assert!(matches!(done.code, Some(0 | 2)), "{done}");
+                }
+                "again" => {
+                    lab.netbench(&["topo", "apply", "--no-prove", &file]).ok();
+                    assert_eq!(world.vfs()[1]["link_state"], "disable");
+                    lab.netbench(&["topo", "destroy", "t"]).ok();
+                }
+                _ => {
+                    lab.sh("rm -rf /run/netbench");
+                    lab.netbench(&["topo", "gc"]).ok();
+                }
+            }
+            assert_eq!(told(), as_told, "killed at point {k}, then {way}");
+        }
+        if survived {
+            assert!(k > 12, "the crash points were not reached: survived at {k}");
+            lab.assert_as_before(&before, "after all crashes");
+            return;
+        }
+    }
+}
+
 /// Whichever way is left to clean up: the journal, a second apply, or the mark on the NIC alone.
 #[test]
 fn a_change_of_mode_killed_at_every_point_is_taken_back() {

@@ -76,6 +76,17 @@ fn are_right(name: &str, topologies: &[&str]) {
         assert!(!forwarded.iter().any(|(_, verdict)| ["CORRUPT", "DROP", "LEAK"].contains(verdict)), "{json:#}");
         let tags = "48 tagged frames came with their tags (802.1Q, 802.1Q with DEI, 802.1ad, 802.1ad around 802.1Q)";
         assert!(["routed", "macvlan"].contains(topology) || json.to_string().contains(tags), "{topology}: {json:#}");
+        for check in ["tx-checksum-edges", "rx-checksum-edges", "uso-edges"] {
+            let rows = verdicts(&json, check);
+            assert!(rows.len() == 2 && rows.iter().all(|(_, verdict)| *verdict == "PASS"), "{topology}: {json:#}");
+        }
+        let marks = verdicts(&json, "tunnel-ecn");
+        assert_eq!(marks.len(), if *topology == "vxlan-kernel" { 2 } else { 0 }, "{topology}: {json:#}");
+        assert!(marks.iter().all(|(_, verdict)| *verdict == "PASS"), "{topology}: {json:#}");
+        if *topology == "vxlan-kernel" {
+            // Within the tunnel, under an outer header that is right.
+            assert!(json.to_string().contains("IPv4 with a wrong UDP checksum (Udp.InCsumErrors)"), "{json:#}");
+        }
         for check in ["mtu", "integrity", "rx-verification", "merge-rules"] {
             let is_it = |row: &&serde_json::Value, path: &str| row["check"] == check && row["path"] == path;
             let rows = json["checks"].as_array().expect("checks");
@@ -250,6 +261,33 @@ fn the_kernel_merges_by_the_rules() {
     lab.netbench(&["topo", "destroy", "rules"]).ok();
 }
 
+/// Trains of datagrams that ports of a bridge put together come out as they were sent; merges are seen, and nothing is left switched.
+#[test]
+fn datagrams_that_ports_put_together_come_out_as_they_were_sent() {
+    let Some(lab) = Lab::with("offload-trains", &["ethtool"]) else { return };
+    lab.netbench(&["topo", "apply", "bridge"]).ok();
+    let before = features(&lab, "bridge");
+    let mut said = String::new();
+    let merged = lab::eventually(std::time::Duration::from_secs(60), || {
+        let only = "udp-gro-forwarding,gro-list";
+        let json = record(&verified(&lab, &["bridge", "--only", only, "--json"]));
+        let rows = json["checks"].as_array().expect("checks").iter();
+        let of = |row: &&serde_json::Value| only.split(',').any(|name| row["check"] == name);
+        let rows: Vec<&serde_json::Value> = rows.filter(of).collect();
+        let devices: Vec<&str> = rows.iter().filter_map(|row| row["device"].as_str()).collect();
+        // Not of the ends, where packets are not passed on.
+        assert_eq!(devices, ["fabric/client-0", "fabric/client-0", "fabric/server-0", "fabric/server-0"], "{json:#}");
+        said = format!("{rows:#?}");
+        rows.iter().all(|row| {
+            let text = row["evidence"].as_str().unwrap_or_default();
+            row["verdict"] == "PASS" && text.contains("packets merged on arrival with it on, 0 with it off; ")
+        })
+    });
+    assert!(merged, "{said}");
+    assert_eq!(features(&lab, "bridge"), before);
+    lab.netbench(&["topo", "destroy", "bridge"]).ok();
+}
+
 /// Cut by the kernel, the same bytes cost both ends several times the CPU time: even a busy machine shows it, since threads are
 /// charged for what they do themselves. A veth has no receive-side scaling, and that is said.
 #[test]
@@ -312,10 +350,10 @@ fn vxlan_of_the_kernel_is_right_in_each_cell_of_the_matrix() {
         (six, "udp6_zero_checksum = false", "over IPv6 with outer checksums"),
     ] {
         let file = lab.file("vxlan.toml", &vxlan(outer, sums));
-        let only = "tunnel-tso,tunnel-tso6,tunnel-rx,tx-checksum";
+        let only = "tunnel-tso,tunnel-tso6,tunnel-uso,tunnel-rx,tx-checksum";
         let json = record(&verified(&lab, &[&file, "--only", only, "--json"]));
         let rows = json["checks"].as_array().expect("checks");
-        for check in ["tunnel-tso", "tunnel-tso6", "tx-checksum"] {
+        for check in ["tunnel-tso", "tunnel-tso6", "tunnel-uso", "tx-checksum"] {
             let is_it = |row: &&serde_json::Value| row["check"] == check && row["device"] == "a/wire";
             let row = rows.iter().find(is_it).unwrap_or_else(|| panic!("{text}: no {check}: {json:#}"));
             assert_eq!(row["verdict"], "PASS", "{text}: {json:#}");
@@ -395,6 +433,39 @@ fn open_vswitch_with_segmentation_in_user_space_is_seen_to_cut_by_its_own_mtu() 
         assert_eq!(row["verdict"], "DROP", "{row:#}");
         assert!(row["cure"].as_str().is_some_and(|cure| cure.contains("tx-udp-segmentation off")), "{row:#}");
     }
+}
+
+/// It forgets into how many datagrams a bundle is to be cut: what fits the MTU arrives as one, all else is dropped. With the cure
+/// that is named all arrive as they were sent.
+#[test]
+fn open_vswitch_in_user_space_that_forgets_where_to_cut_bundles_is_named_with_its_cure() {
+    let Some(lab) = Lab::with("offload-ovs-uso", &["ethtool", "ovs-vswitchd", "ovsdb-server"]) else { return };
+    if !lab.sh("ovs-vswitchd --version").contains(" 3.1.") {
+        return lab::skip("another version of Open vSwitch than 3.1: it is not known what it does");
+    }
+    lab.netbench(&["topo", "apply", "ovs"]).ok();
+    let verified = || lab.netbench(&["offload", "verify", "ovs", "--only", "uso-edges", "--json"]);
+    let rows = |done: &Done| {
+        let json = record(done);
+        let all = json["checks"].as_array().expect("checks").iter();
+        all.filter(|row| row["check"] == "uso-edges").cloned().collect::<Vec<serde_json::Value>>()
+    };
+    let bad = rows(&verified().exits(3));
+    assert_eq!(bad.len(), 2, "{bad:#?}");
+    for (row, node) in bad.iter().zip(["client", "server"]) {
+        let text = row["evidence"].as_str().unwrap_or_default();
+        assert!(row["verdict"] == "CORRUPT" && text.contains("packets merged that must stay apart"), "{row:#}");
+        assert!(text.contains("datagram 1 of 64 came with 64 bytes, 1 were sent"), "{row:#}");
+        assert!(text.contains("first seen between fabric/"), "{row:#}");
+        let cure = row["cure"].as_str().unwrap_or_default();
+        assert!(cure.starts_with("Open vSwitch in user space forgets where to cut bundles"), "{row:#}");
+        let line = format!("in {node}: `ethtool -K eth0 tx-udp-segmentation off`");
+        assert!(cure.ends_with(&line), "{row:#}");
+        lab.sh_in(&format!("nb-ovs-{node}"), "ethtool -K eth0 tx-udp-segmentation off");
+    }
+    let good = rows(&verified());
+    assert!(good.len() == 2 && good.iter().all(|row| row["verdict"] == "PASS"), "{good:#?}");
+    lab.netbench(&["topo", "destroy", "ovs"]).ok();
 }
 
 /// The kernel's GRO passes the last segment of what a packet socket sent ahead of the others: only where it is the kernel that

@@ -12,7 +12,7 @@ use cables::Lab;
 use model_nic::{Fault, ModelNic};
 use netbench::{
     apply::{features::Loans, journal::StateRoot, world::World},
-    experiment::offload::{Target, drive},
+    experiment::offload::{Target, bundles, drive, ecn, edges},
     kernel::Netns,
     packet::Kind,
     plan::desired::{Direction, FlowPath, Hop, LinkRef, NsId},
@@ -139,6 +139,9 @@ const fn in_tunnel(name: &'static str, fault: Fault, kind: Kind) -> Case {
     Case { tunnel: Some(TUNNEL_SUMS), ..case(name, fault, "tunnel-tso", OffloadVerdict::Corrupt, kind) }
 }
 
+const TX_EDGES: &str = edges::NAMES[0];
+const RX_EDGES: &str = edges::NAMES[1];
+
 const CASES: &[Case] = &[
     Case { name: "none", fault: Fault::None, tunnel: None, check: "", verdict: OffloadVerdict::Pass, kind: None },
     Case {
@@ -177,6 +180,7 @@ const CASES: &[Case] = &[
     case("wrong IP-ID", Fault::WrongIpId, "tso", OffloadVerdict::Corrupt, Kind::WrongIpId),
     case("PSH on each segment", Fault::PushOnEach, "tso", OffloadVerdict::Corrupt, Kind::PushOnEach),
     case("IP-ID stays without DF", Fault::FixedIpId, "tso", OffloadVerdict::Corrupt, Kind::WrongIpId),
+    case("IP-ID stays with DF, unsaid", Fault::FixedIpIdUnsaid, "tso", OffloadVerdict::Corrupt, Kind::WrongIpId),
     case("FIN on the first segment", Fault::FinOnFirst, "tso", OffloadVerdict::Corrupt, Kind::FinOnEach),
     case("CWR on each segment", Fault::CwrOnEach, "tso", OffloadVerdict::Corrupt, Kind::CwrOnEach),
     case("time stamps lost", Fault::OptionsLost, "tso", OffloadVerdict::Corrupt, Kind::OptionsChanged),
@@ -186,6 +190,14 @@ const CASES: &[Case] = &[
     in_tunnel("wrong outer IP-ID", Fault::OuterIpId, Kind::WrongOuterIpId),
     in_tunnel("wrong inner IP-ID", Fault::InnerIpId, Kind::WrongIpId),
     in_tunnel("wrong inner length", Fault::InnerLength, Kind::WrongLength),
+    Case { check: ecn::NAME, ..in_tunnel("mark of congestion lost", Fault::MarkLost, Kind::OuterChanged) },
+    case("zero sum sent as none", Fault::ZeroSum, TX_EDGES, OffloadVerdict::Corrupt, Kind::ZeroChecksum),
+    case("sums from before the options", Fault::NoOptions, TX_EDGES, OffloadVerdict::Corrupt, Kind::WrongChecksum),
+    case("padding is summed too", Fault::PaddingSummed, RX_EDGES, OffloadVerdict::Drop, Kind::Lost),
+    case("DATA_VALID at the edges", Fault::ValidOnCorrupt, RX_EDGES, OffloadVerdict::Corrupt, Kind::ValidOnCorrupt),
+    case("bundle cut short at 32", Fault::ShortBundle, bundles::NAME, OffloadVerdict::Drop, Kind::MissingSegment),
+    case("bundle sent uncut", Fault::UncutBundle, bundles::NAME, OffloadVerdict::Corrupt, Kind::OverMerged),
+    case("last datagram filled up", Fault::FilledBundle, bundles::NAME, OffloadVerdict::Corrupt, Kind::PayloadChanged),
     case("oversize frame", Fault::Oversize, "tso", OffloadVerdict::Leak, Kind::Oversize),
     case("VLAN tag lost", Fault::TagLost, "vlan", OffloadVerdict::Corrupt, Kind::TagLost),
     case("VLAN tag changed", Fault::TagChanged, "vlan", OffloadVerdict::Corrupt, Kind::TagChanged),

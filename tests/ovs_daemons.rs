@@ -162,3 +162,27 @@ fn the_hosts_switch_killed_at_every_step() {
 fn the_hosts_database_killed_at_every_step() {
     of_the_host("ovs-killed-host-database", "ovsdb-server");
 }
+
+/// An apply that follows at once finds a daemon that is about to end, or just has: its pid file is locked, its taps are held, its
+/// sockets are there until the kernel has closed them.
+#[test]
+fn a_daemon_killed_and_an_apply_at_once() {
+    let Some(lab) = Lab::with("ovs-killed-at-once", PROGRAMS) else { return };
+    let before = lab.settled();
+    lab.netbench(&["topo", "apply", "vxlan"]).ok();
+    for round in 0..5 {
+        for program in ["ovs-vswitchd", "ovsdb-server", "ovs*"] {
+            let killed = lab
+                .sh(&format!("cd /run/netbench/vxlan; pids=$(cat ovs-*/{program}.pid); kill -KILL $pids; echo $pids"));
+            let done = lab.netbench(&["topo", "apply", "vxlan"]);
+            assert!(done.code == Some(0), "round {round}, {program}: {done}");
+            done.says("MTU 8950 proved");
+            let now = lab.sh("cat /run/netbench/vxlan/ovs-*/*.pid");
+            assert_eq!(now.split_whitespace().count(), 4, "two daemons on each of two hosts");
+            let old: Vec<&str> = killed.split_whitespace().collect();
+            assert!(!now.split_whitespace().any(|pid| old.contains(&pid)), "started again: {old:?} and {now}");
+        }
+    }
+    lab.netbench(&["topo", "destroy", "vxlan"]).ok();
+    lab.assert_as_before(&before, "destroy");
+}

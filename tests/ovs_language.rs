@@ -102,6 +102,45 @@ fn qos_is_a_queue_of_the_switch_and_a_ceiling() {
     lab.assert_as_before(&before, "destroy of switches with QoS");
 }
 
+/// The default is what is fastest, and `tso = false` works as well: TCP passes with either, and the plan says which it is.
+#[test]
+fn segmentation_offload_is_on_where_nothing_is_said_and_is_what_is_fast() {
+    let Some(lab) = Lab::with("ovs-tso", &[PROGRAMS, &["ethtool"]].concat()) else { return };
+    let before = lab.settled();
+    let text = "name = \"NAME\"\n[node.a]\n[node.b]\n[switch.s]\nkind = \"ovs\"\nports = [\"a\", \"b\"]\n";
+    let files = [("on", ""), ("off", "tso = false\n")].map(|(name, key)| {
+        lab.file(&format!("{name}.toml"), &text.replace("NAME", name).replace("ports", &format!("{key}ports")))
+    });
+    for (file, name, is_on) in [(&files[0], "on", true), (&files[1], "off", false)] {
+        let plan = lab.netbench(&["topo", "plan", file]).ok();
+        assert_eq!(plan.text().contains("segmentation offload on"), is_on, "{plan}");
+        lab.netbench(&["topo", "apply", file]).ok();
+        let told = lab.sh(&format!(
+            "ovs-vsctl --db=unix:/run/netbench/{name}/ovs-fabric/db.sock get Open_vSwitch . other_config:userspace-tso-enable"
+        ));
+        assert_eq!(told.trim().trim_matches('"'), is_on.to_string());
+        let features = lab.sh_in(&format!("nb-{name}-a"), "ethtool -k eth0");
+        let checksum = if is_on { "tx-checksumming: on" } else { "tx-checksumming: off" };
+        assert!(features.contains(checksum), "{features}");
+    }
+    let rate = |file: &str| {
+        let args =
+            ["run", file, "--test", "tcp_stream", "--duration", "300ms", "--rounds", "1", "--no-store", "--json"];
+        let record = lab.netbench(&args).ok().json();
+        record["flows"][0]["tests"][0]["rounds"][0]["headline"]
+            .as_f64()
+            .unwrap_or_else(|| panic!("a rate in {record:#}"))
+    };
+    // In turn, so that what slows the machine slows both; it was ten times on an idle machine.
+    let mut ratios: Vec<f64> = (0..5).map(|_| rate(&files[0]) / rate(&files[1])).collect();
+    ratios.sort_by(f64::total_cmp);
+    assert!(ratios[2] > 1.5, "{ratios:?}");
+    for name in ["on", "off"] {
+        lab.netbench(&["topo", "destroy", name]).ok();
+    }
+    lab.assert_as_before(&before, "destroy");
+}
+
 #[test]
 fn tunnels_over_ipv6() {
     let Some(lab) = Lab::with("ovs-six", PROGRAMS) else { return };

@@ -73,7 +73,7 @@ fn works_without_root() -> Result<(), Box<dyn Error>> {
         ethtool: BTreeMap::new(),
         gso_max_size: None,
     };
-    link::create(&ns, &bridge, None, &link::Marks::default(), None)?;
+    link::create(&ns, &bridge, None, &link::Marks::default(), None, &|_| {})?;
     let inside = ns.spawn(Command::new("true").env_remove(CHILD))?.wait()?;
     if !inside.success() || ns.sysctl("net.ipv4.ip_forward")?.as_deref() != Some("1") {
         return Err("the namespace does not work".into());

@@ -266,6 +266,6 @@ fn vagrant_describes_the_same_machine() {
     }
     // The tests of these NICs run by the project's one command, which the page names too.
     assert!(vagrant.contains("`scripts/test`") && vagrant.contains("export NETBENCH_SRIOV=$nics"));
-    let sriov = read("tests/sriov.rs");
+    let sriov = read("tests/sriov_nics/mod.rs");
     assert!(sriov.contains("NETBENCH_SRIOV"));
 }

@@ -1,7 +1,11 @@
 //! Taking a topology away: what was done to others is undone, what is ours is deleted, explicitly and links first
 //! (a namespace that a dying socket pins would keep its links alive long after its name is gone).
 
+mod elsewhere;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
+
+pub use elsewhere::collect_unmarked;
 
 use crate::{
     apply::{
@@ -50,7 +54,9 @@ pub fn destroy(topology: &str, root: &StateRoot) -> Result<Option<Removed>, Appl
     let store = match root.lock(topology) {
         Ok(store) => store,
         // A state folder that cannot be written has no journal of ours; the marks are what is left to go by.
-        Err(JournalError::Io { .. }) if !root.0.join(topology).exists() => return by_marks(topology),
+        Err(JournalError::Io { .. }) if !root.0.join(topology).exists() => {
+            return by_marks(topology, Reach::Everywhere);
+        }
         Err(error) => return Err(error.into()),
     };
     store.refuse_others(topology)?;
@@ -78,7 +84,9 @@ fn remove_locked(topology: &str, store: &Store) -> Result<Option<Removed>, Apply
     if let (Some(removed), Err(error)) = (&mut removed, features) {
         removed.problems.push(error.to_string());
     }
-    let marked = by_marks(topology)?;
+    // A journal names every namespace.
+    let reach = if removed.is_some() { Reach::Own } else { Reach::Everywhere };
+    let marked = by_marks(topology, reach)?;
     let mut removed = match (removed, marked) {
         (Some(mut all), Some(rest)) => {
             all.namespaces.extend(rest.namespaces);
@@ -108,7 +116,7 @@ pub fn collect(topology: &str, root: &StateRoot) -> Result<Option<Removed>, Appl
         Err(ApplyError::Journal(JournalError::Corrupt { .. })) => {
             let store = root.lock(topology)?;
             store.refuse_others(topology)?;
-            let removed = by_marks(topology)?;
+            let removed = by_marks(topology, Reach::Everywhere)?;
             store.remove()?;
             Ok(removed)
         }
@@ -217,8 +225,18 @@ fn delete_group(ns: &Netns, group: u32) -> Result<usize, kernel::Error> {
     Ok(members)
 }
 
-/// Removes what carries a topology's marks, without a journal: namespaces, and links where netbench was started.
-pub fn by_marks(topology: &str) -> Result<Option<Removed>, ApplyError> {
+/// Where marks are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// In namespaces of the topology's own, and where netbench was started.
+    Own,
+    /// In all that can be reached.
+    Everywhere,
+}
+
+/// Removes what carries a topology's marks, without a journal: namespaces, and links where netbench was started, or in
+/// somebody else's namespaces.
+pub fn by_marks(topology: &str, reach: Reach) -> Result<Option<Removed>, ApplyError> {
     let mut removed = Removed::default();
     ovs::stop_all(topology, None, &mut removed);
     let prefix = format!("nb-{topology}-");
@@ -248,6 +266,9 @@ pub fn by_marks(topology: &str) -> Result<Option<Removed>, ApplyError> {
             removed.links += 1;
         }
     }
+    if reach == Reach::Everywhere {
+        elsewhere::remove(&this, topology, &mut removed)?;
+    }
     nics_by_marks(&this, topology, &mut removed)?;
     remove_namespaces(&names, &mut removed);
     let nothing =
@@ -269,7 +290,11 @@ fn nics_by_marks(this: &Netns, topology: &str, removed: &mut Removed) -> Result<
             removed.problems.push(error.to_string());
         }
     }
-    for link in observe(this, &Wanted::links_only())?.links.values() {
+    for (name, link) in &observe(this, &Wanted::links_only())?.links {
+        match sriov::by_notes(this, topology, name, link) {
+            Ok(functions) => removed.links += functions,
+            Err(error) => removed.problems.push(error.to_string()),
+        }
         match sriov::by_mark(this, topology, link) {
             Ok(true) => removed.links += 1,
             Ok(false) => {}
@@ -321,6 +346,11 @@ pub fn orphans(root: &StateRoot) -> Result<Vec<String>, ApplyError> {
             found.insert(topology.to_owned());
         }
     }
+    for link in observe(&this, &Wanted::links_only())?.links.values() {
+        let notes = link.altnames.iter().filter_map(|name| marks::parse_function_note(name));
+        found.extend(notes.map(|(topology, ..)| topology.to_owned()));
+    }
+    found.extend(elsewhere::topologies(&this)?);
     found.extend(root.topologies()?);
     found.extend(ovs::topologies());
     let is_orphan = |topology: &String| match root.read(topology) {

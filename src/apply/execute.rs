@@ -111,7 +111,9 @@ impl<'a> Executor<'a> {
             }
             Step::GiveBackNic { from, previous } => self.give_back(from, previous),
             Step::SetVfs { pf, change } => sriov::change(self.world, pf, change),
-            Step::SetVf { pf, pci, index, set, .. } => sriov::set(self.world, pf, pci, *index, set),
+            Step::SetVf { pf, pci, index, set, previous, lent } => {
+                sriov::set(self.world, pf, pci, *index, set, lent.map(|lent| (lent, previous)))
+            }
             Step::StartOvs(_) | Step::StopOvs(_) | Step::CreateOvsBridges { .. } | Step::DeleteOvsBridges { .. } => {
                 ovs::step(self.world, step)
             }
@@ -153,7 +155,7 @@ impl<'a> Executor<'a> {
             }
             _ => None,
         };
-        kernel::link::create(ns, link, peer, &self.marks(&link.at), lower)?;
+        kernel::link::create(ns, link, peer, &self.marks(&link.at), lower, &|what| fault::point(what))?;
         fault::point("link made, its peer not yet marked");
         if let Some((ns, peer)) = peer
             && !self.is_own(&peer.at.ns)
@@ -184,6 +186,15 @@ impl<'a> Executor<'a> {
         }
         let ns = self.world.get(&at.ns)?;
         let state = kernel::observe::observe(ns, &Wanted::links_only())?;
+        // Where a crash came before its name.
+        let passing = marks::passing_name(at);
+        let passing = state
+            .links
+            .iter()
+            .find(|(name, link)| name.as_str() == passing && link.group == marks::group(&self.world.topology));
+        if let Some((name, _)) = passing {
+            gone_is_fine(kernel::link::delete(ns, name.as_str()))?;
+        }
         let Some(seen) = state.links.get(&at.name) else { return Ok(()) };
         // Between its creation and its marking a link of ours carries the group alone; the journal names it.
         let unmarked =

@@ -15,7 +15,7 @@ use crate::{
         marks::{self, PfMark},
         observed::ObservedLink,
         sriov::{ObservedPf, PfChange, VfSet},
-        step::{NicState, VfState},
+        step::{Lent, NicState, VfState},
     },
     topology::model::Eswitch,
     units::IfName,
@@ -136,21 +136,79 @@ fn give_back(ns: &Netns, row: &LinkRow, change: &PfChange, mark: Option<PfMark>)
     }
 }
 
-/// Sets what the NIC does for a function that stays where it is.
-pub fn set(world: &World, pf: &LinkRef, pci: &str, index: u32, set: &VfSet) -> Result<(), ApplyError> {
+/// Sets what the NIC does for a function that stays where it is. Of one that is somebody else's and no node's the NIC keeps a note
+/// of the values before (`lent`) until it is as it was.
+pub fn set(
+    world: &World,
+    pf: &LinkRef,
+    pci: &str,
+    index: u32,
+    set: &VfSet,
+    lent: Option<(Lent, &VfSet)>,
+) -> Result<(), ApplyError> {
     let home = Netns::current(NsId::SELF)?;
     if index >= sriov::count(pci).unwrap_or(0) {
         return Ok(()); // it went with its settings, or with its NIC
     }
-    match holder(world, &pf.ns, pci, &home)? {
-        Some((ns, row)) => {
-            // What is so already is not asked for: a driver may refuse to be told what it never took.
-            let now = sriov::read(ns, &row.name)?.into_iter().nth(index as usize).unwrap_or_default();
-            let set = set.against(&now).0;
-            Ok(sriov::set(ns, &row.name, index, &set, &mut || fault::point("before a setting of a function"))?)
+    let Some((ns, row)) = holder(world, &pf.ns, pci, &home)? else {
+        return Err(ApplyError::NoNamespace { ns: pf.ns.clone() });
+    };
+    let notes = notes_of(&row.link, &world.topology, index);
+    let mut kept = notes.iter().map(|(_, before)| before).max_by_key(|before| before.words().len()).cloned();
+    if let Some((Lent::Set, previous)) = lent {
+        let first = kept.unwrap_or_default().or(previous);
+        let note = marks::function_note(&world.topology, index, &first);
+        if !notes.iter().any(|(name, _)| *name == note) {
+            link::add_altname(ns, row.name.as_str(), &note)?;
         }
-        None => Err(ApplyError::NoNamespace { ns: pf.ns.clone() }),
+        fault::point("function noted");
+        for (other, _) in notes.iter().filter(|(name, _)| *name != note) {
+            link::delete_altname(ns, row.name.as_str(), other)?;
+        }
+        kept = Some(first);
     }
+    // What is so already is not asked for: a driver may refuse to be told what it never took.
+    let now = || -> Result<VfSet, ApplyError> {
+        Ok(sriov::read(ns, &row.name)?.into_iter().nth(index as usize).unwrap_or_default())
+    };
+    let set = set.against(&now()?).0;
+    sriov::set(ns, &row.name, index, &set, &mut || fault::point("before a setting of a function"))?;
+    if let (Some(_), Some(kept)) = (lent, kept)
+        && kept.against(&now()?).0 == VfSet::default()
+    {
+        fault::point("before the note of a function goes");
+        for row in sriov::interface(ns, pci)?.iter() {
+            for (note, _) in notes_of(&row.link, &world.topology, index) {
+                link::delete_altname(ns, row.name.as_str(), &note)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The notes of a function that a NIC has, and what each says: two where a crash came while a longer one took the place of another.
+fn notes_of(nic: &ObservedLink, topology: &str, index: u32) -> Vec<(String, VfSet)> {
+    let notes = nic.altnames.iter().filter_map(|name| Some((name.clone(), marks::parse_function_note(name)?)));
+    let ours = notes.filter(|(_, (owner, of, _))| *owner == topology && *of == index);
+    ours.map(|(name, (_, _, before))| (name, before)).collect()
+}
+
+/// Gives functions back by the notes on their NIC, when the journal is lost; how many there were.
+pub fn by_notes(ns: &Netns, topology: &str, name: &IfName, nic: &ObservedLink) -> Result<usize, ApplyError> {
+    let mut found = 0;
+    for note in &nic.altnames {
+        let Some((_, index, before)) = marks::parse_function_note(note).filter(|(owner, ..)| *owner == topology) else {
+            continue;
+        };
+        if let Some(now) = sriov::read(ns, name)?.into_iter().nth(index as usize) {
+            sriov::set(ns, name, index, &before.against(&now).0, &mut || {
+                fault::point("before a setting of a function goes back by its note")
+            })?;
+        }
+        link::delete_altname(ns, name.as_str(), note)?;
+        found += 1;
+    }
+    Ok(found)
 }
 
 /// The namespace that has the NIC of a function, among all that are open.

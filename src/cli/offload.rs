@@ -21,7 +21,7 @@ use crate::{
     },
     experiment::{
         self,
-        offload::{Target, drive, flow_offload, forward, lro, sctp, spread, tunnel_ports, vlan},
+        offload::{Target, bundles, drive, ecn, edges, flow_offload, forward, lro, sctp, spread, tunnel_ports, vlan},
     },
     kernel::rootless,
     record::{TopologyRef, manifest::Manifest},
@@ -154,15 +154,9 @@ fn in_words(error: ApplyError) -> anyhow::Error {
 fn check_names(only: &[String]) -> Result<(), String> {
     let groups = crate::experiment::offload::checks::GROUPS.iter().map(|group| group.name);
     let known: Vec<&str> = groups
-        .chain([
-            spread::NAME,
-            tunnel_ports::NAME,
-            flow_offload::NAME,
-            forward::NAME,
-            lro::NAME,
-            vlan::FILTER,
-            sctp::NAME,
-        ])
+        .chain([spread::NAME, tunnel_ports::NAME, flow_offload::NAME, forward::NAME, lro::NAME, vlan::FILTER])
+        .chain(edges::NAMES)
+        .chain([bundles::NAME, ecn::NAME, sctp::NAME])
         .collect();
     match only.iter().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(format!("--only {name}: there is no such check; there are {}", known.join(", "))),

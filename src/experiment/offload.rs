@@ -5,8 +5,11 @@
 
 pub mod bisect;
 pub mod boundary;
+pub mod bundles;
 pub mod checks;
 pub mod drive;
+pub mod ecn;
+pub mod edges;
 pub mod flow_offload;
 pub mod forward;
 pub mod judge;

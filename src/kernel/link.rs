@@ -7,7 +7,7 @@ mod vlan;
 
 use netlink_packet_route::link::{InfoBridge, InfoData, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 
-pub use create::{Marks, create};
+pub use create::{Marks, Point, create};
 pub use delete::{delete, delete_group, delete_many};
 pub use entry::{
     add_address, add_fdb, add_neighbour, add_route, delete_address, delete_fdb, delete_neighbour, delete_route,

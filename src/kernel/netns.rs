@@ -8,7 +8,10 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io,
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
     process::{Child, Command},
     sync::{Mutex, MutexGuard, OnceLock},
@@ -18,13 +21,13 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_sys::protocols::{NETLINK_GENERIC, NETLINK_ROUTE};
 use rustix::thread::UnshareFlags;
 
-pub use named::{Holder, NamedNs, holders, inode, list, remove};
+pub use named::{Holder, NamedNs, holders, inode, list, of_processes, remove};
 use thread::on_worker;
 
 use super::{
     Error, Result,
     error::Operation,
-    netlink::{Failure, Socket, sys},
+    netlink::{Failure, Socket, nla, sys},
 };
 
 /// The calling thread's namespace.
@@ -135,6 +138,18 @@ impl Netns {
     /// The namespace's descriptor, for `IFLA_NET_NS_FD`.
     pub(super) fn fd(&self) -> &File {
         &self.file
+    }
+
+    /// The number that this namespace gives to another (`RTM_GETNSID`); `None` where it gives none, as long as nothing here leads
+    /// there.
+    pub fn number_of(&self, other: &Self) -> Result<Option<i32>> {
+        /// `RTM_GETNSID`, `NETNSA_NSID`, `NETNSA_FD` of include/uapi/linux/{rtnetlink,net_namespace}.h
+        const ASK: (u16, u16, u16) = (90, 1, 3);
+        let body = nla::Writer::after(&[0; 4]).u32(ASK.2, other.file.as_raw_fd().cast_unsigned()).finish();
+        let operation = || Operation::plain("ask for the number of a namespace in", &self.label);
+        let answers = self.route().request(ASK.0, 0, &body).map_err(|failure| operation().failed(failure))?;
+        let number = |body: &Vec<u8>| nla::u32_at(nla::find(body.get(4..)?, ASK.1)?, 0).map(u32::cast_signed);
+        Ok(answers.iter().find_map(number).filter(|&number| number >= 0))
     }
 
     /// The rtnetlink socket inside.

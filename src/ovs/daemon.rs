@@ -75,13 +75,13 @@ impl Instance {
     /// Do both daemons run?
     pub fn is_running(&self) -> bool {
         let found = process::of_folder(&self.folder);
-        PROGRAMS.iter().all(|program| found.iter().any(|process| process.program == *program))
+        PROGRAMS.iter().all(|program| found.iter().any(|process| process.program == *program && !process.is_ending()))
     }
 
     /// Do both daemons run in this network namespace (by inode)? They may have outlived another one of the same name.
     pub fn is_running_in(&self, netns: u64) -> bool {
         let found = process::of_folder(&self.folder);
-        let here = |process: &Process| process.netns() == Some(netns);
+        let here = |process: &Process| process.netns() == Some(netns) && !process.is_ending();
         PROGRAMS.iter().all(|program| found.iter().any(|process| process.program == *program && here(process)))
     }
 

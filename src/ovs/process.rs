@@ -40,6 +40,15 @@ impl Process {
         fs::metadata(format!("/proc/{}/ns/net", self.pid)).ok().map(|file| file.ino())
     }
 
+    /// Was it killed, and has not come to its end yet? It still looks as it did, and may even be reached for a moment.
+    pub fn is_ending(&self) -> bool {
+        let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", self.pid)).ok();
+        match (read("status"), read("stat")) {
+            (Some(status), Some(stat)) => is_ending(&status, &stat),
+            _ => true,
+        }
+    }
+
     /// Sends a signal; a process that has ended is fine.
     pub fn signal(&self, signal: Signal) {
         let _ = pidfd_send_signal(&self.handle, signal);
@@ -51,6 +60,19 @@ impl Process {
         let mut fds = [PollFd::new(&self.handle, PollFlags::IN)];
         matches!(poll(&mut fds, Some(&timeout)), Ok(1..))
     }
+}
+
+/// SIGKILL waits for it (`SigPnd`, `ShdPnd` of proc(5)), or it is on its way out (`PF_EXITING`, `PF_SIGNALED` of
+/// include/linux/sched.h, the ninth field of `stat`).
+fn is_ending(status: &str, stat: &str) -> bool {
+    const KILL: u64 = 1 << (libc::SIGKILL - 1);
+    const LEAVING: u64 = 0x4 | 0x400;
+    let pending = |line: &str| {
+        let mask = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    };
+    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
+    status.lines().filter_map(pending).any(|mask| mask & KILL != 0) || flags.is_some_and(|flags| flags & LEAVING != 0)
 }
 
 /// The daemons that were started with this run folder, seen from here.
@@ -121,4 +143,23 @@ fn sees_as_we(process: &Process) -> bool {
     let folder = process.folder.strip_prefix("/").unwrap_or(&process.folder);
     let theirs = identity(Path::new(&format!("/proc/{pid}/root")).join(folder));
     theirs.is_some() && theirs == identity(process.folder.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_was_killed_is_ending_before_it_has_ended() {
+        let status =
+            "Name:\tovs-vswitchd\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000000000\nSigBlk:\t0000000000000100\n";
+        let stat = "17 (ovs ) (vswitchd) S 1 17 17 0 -1 4194560 9 0";
+        assert!(!is_ending(status, stat));
+        assert!(is_ending(&status.replace("SigPnd:\t0000000000000000", "SigPnd:\t0000000000000100"), stat));
+        assert!(is_ending(&status.replace("ShdPnd:\t0000000000000000", "ShdPnd:\t0000000000004100"), stat));
+        assert!(is_ending(status, &stat.replace("4194560", &(4_194_560 | 0x400).to_string())), "PF_SIGNALED");
+        assert!(is_ending(status, &stat.replace("4194560", &(4_194_560 | 0x4).to_string())), "PF_EXITING");
+        let own = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap();
+        assert!(!is_ending(&own("status"), &own("stat")));
+    }
 }

@@ -36,6 +36,8 @@ pub struct Comparison {
     pub came: u64,
     /// Super-packets among the frames handed over.
     pub supers: u64,
+    /// Super-packets with DF of whose segments the identifications stayed.
+    pub stayed: u64,
     /// Super-packets among the frames that came: they were not cut, or put together again.
     pub merged: u64,
     /// Frames that were handed over with their checksum left to do.
@@ -109,7 +111,7 @@ pub fn compare(handed: &[Frame], wire: &[Frame], limits: Limits, wanted: impl Fn
         sums(frame, &layers, &mut result.findings);
         headers::lengths(frame, &layers, &mut result.findings);
     }
-    Matching::new(&expected, limits).run(&came, &mut result.findings);
+    result.stayed = Matching::new(&expected, limits).run(&came, &mut result.findings);
     result
 }
 
@@ -229,7 +231,7 @@ impl<'a> Matching<'a> {
         Self { expected, limits, open, seen: vec![false; expected.len()], latest: None, streams }
     }
 
-    fn run(mut self, came: &[Segment], findings: &mut Findings) {
+    fn run(mut self, came: &[Segment], findings: &mut Findings) -> u64 {
         for segment in came {
             let Some(queue) = self.open.get_mut(&(segment.flow, segment.number)) else {
                 self.other_cut(segment, findings);
@@ -244,10 +246,11 @@ impl<'a> Matching<'a> {
                 None => findings.add(Kind::Duplicated, || segment_text(segment)),
             }
         }
-        headers::judge(self.expected, came, findings);
+        let stayed = headers::judge(self.expected, came, findings);
         if self.limits.complete {
             self.unseen(findings);
         }
+        stayed
     }
 
     fn matched(&mut self, at: usize, segment: &Segment, findings: &mut Findings) {

@@ -12,6 +12,8 @@ pub enum Kind {
     PartialChecksum,
     /// A wrong TCP or UDP checksum outside tunnels.
     WrongChecksum,
+    /// A UDP checksum of zero, which says that there is none, where it is to be ffff.
+    ZeroChecksum,
     /// A wrong checksum of the tunnel's UDP.
     WrongOuterChecksum,
     /// A wrong checksum within the tunnel.
@@ -80,6 +82,7 @@ impl Kind {
         match self {
             Self::PartialChecksum => "partial checksum leaked",
             Self::WrongChecksum => "wrong checksum",
+            Self::ZeroChecksum => "UDP checksum 0 instead of ffff",
             Self::WrongOuterChecksum => "wrong outer checksum",
             Self::WrongInnerChecksum => "wrong inner checksum",
             Self::WrongHeaderChecksum => "wrong IPv4 header checksum",

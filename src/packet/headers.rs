@@ -85,11 +85,11 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// Holds the headers of what came against what was handed over.
-pub fn judge(expected: &[Segment], came: &[Segment], findings: &mut Findings) {
+/// Holds the headers of what came against what was handed over; of how many super-packets the identifications stayed.
+pub fn judge(expected: &[Segment], came: &[Segment], findings: &mut Findings) -> u64 {
     let pairs = Pairs::new(expected, came);
     let inner = |was: &Segment, is: &Segment| Some((was.id?, is.id?, was.dont_fragment));
-    identifications(&pairs, inner, Kind::WrongIpId, findings);
+    let stayed = identifications(&pairs, inner, Kind::WrongIpId, findings);
     for (was, is) in pairs.iter() {
         if was.flow.protocol == 6 && was.payload.len() == is.payload.len() {
             flags(was, is, findings);
@@ -108,6 +108,7 @@ pub fn judge(expected: &[Segment], came: &[Segment], findings: &mut Findings) {
         }
     }
     around(&pairs, findings);
+    stayed
 }
 
 /// The headers of the tunnel alone, between two places that both see them.
@@ -175,13 +176,14 @@ fn hex(bytes: &[u8]) -> String {
     if bytes.is_empty() { "no options".to_owned() } else { bytes.iter().map(|byte| format!("{byte:02x}")).collect() }
 }
 
-/// Identifications of the segments of a super-packet count up, or stay where they need not differ (RFC 6864).
+/// Identifications of the segments of a super-packet count up, or stay where they need not differ (RFC 6864): of how many they
+/// stayed.
 fn identifications(
     pairs: &Pairs<'_>,
     of: impl Fn(&Segment, &Segment) -> Option<(u16, u16, bool)>,
     kind: Kind,
     findings: &mut Findings,
-) {
+) -> u64 {
     let mut groups: HashMap<usize, (bool, bool, Option<String>)> = HashMap::new();
     for (was, is) in pairs.iter() {
         let Some((base, id, dont_fragment)) = of(was, is) else { continue };
@@ -193,11 +195,13 @@ fn identifications(
         }
         (group.0, group.1) = (group.0 && counts, group.1 && stays);
     }
+    let stayed = groups.values().filter(|(counts, stays, _)| !counts && *stays).count() as u64;
     let mut wrong: Vec<_> = groups.into_iter().filter(|(_, (counts, stays, _))| !counts && !stays).collect();
     wrong.sort_by_key(|(frame, _)| *frame);
     for (_, (_, _, example)) in wrong {
         findings.add(kind, || example.unwrap_or_else(|| "neither counts up nor stays".to_owned()));
     }
+    stayed
 }
 
 /// Do the lengths of the headers of a frame that came account for all of it, and the ECN of a tunnel for what is in it?

@@ -1,6 +1,7 @@
 //! How netbench knows its own: marks on namespaces and links, and who may therefore be removed.
 
 use super::{
+    desired::LinkRef,
     observed::{ObservedLink, ObservedNs},
     sriov::VfSet,
     step::{NicState, VfState},
@@ -33,6 +34,19 @@ pub fn group(topology: &str) -> u32 {
 /// The group that links of a topology are put in to be deleted together. `0x4e43` is next to [`group`]'s `0x4e42`.
 pub fn scratch_group(topology: &str) -> u32 {
     group(topology) + 0x1_0000
+}
+
+/// What a child of a device is called until it is marked: it is made among names that are somebody else's. With the group it
+/// is known as ours before it can carry an alias.
+pub fn passing_name(at: &LinkRef) -> String {
+    format!("nb{:013x}", stable_hash(&[at.ns.0.as_str(), at.name.as_str()]) >> 12)
+}
+
+/// Is a link one that was never marked, of the topologies with this group ([`group`])?
+pub fn is_passing(name: &str, link: &ObservedLink) -> bool {
+    let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let shaped = name.strip_prefix("nb").is_some_and(|rest| rest.len() == 13 && rest.chars().all(is_hex));
+    shaped && link.alias.is_none() && link.altnames.is_empty() && link.group >> 16 == group("") >> 16
 }
 
 /// Most bytes of an alias with addresses: of 255 (IFALIASZ less one, `include/uapi/linux/if.h`) a mark of its functions
@@ -78,43 +92,69 @@ pub fn parse_nic_alias(alias: &str) -> Option<NicState> {
     })
 }
 
-/// `/vf/PF/NUMBER/BOUND` and what was set before: `VLAN.QOS/MAC/MIN.MAX/SPOOFCHK/TRUST/STATE`, `-` where that is not known
-/// or not changed.
+/// `/vf/PF/NUMBER/BOUND` and what was set before, as [`settings`] has it.
 fn function(vf: &VfState) -> String {
+    let head = format!("/vf/{}/{}/{}", vf.pf, vf.index, u8::from(vf.bound));
+    match &vf.before {
+        Some(before) => format!("{head}/{}", settings(before).join("/")),
+        None => head,
+    }
+}
+
+/// `VLAN.QOS`, MAC, `MIN.MAX`, SPOOFCHK, TRUST, STATE; `-` where that is not known or not changed.
+fn settings(set: &VfSet) -> [String; 6] {
     fn word<T>(value: Option<T>, text: impl Fn(T) -> String) -> String {
         value.map_or_else(|| "-".into(), text)
     }
-    let head = format!("/vf/{}/{}/{}", vf.pf, vf.index, u8::from(vf.bound));
-    let Some(before) = &vf.before else { return head };
     let flag = |on: bool| u8::from(on).to_string();
-    let vlan = word(before.vlan, |(vlan, qos)| format!("{vlan}.{qos}"));
-    let mac = word(before.mac, |mac| mac.to_string());
-    let rate = word(before.rate, |(least, most)| format!("{least}.{most}"));
-    let state = word(before.link_state, |state| (state as u8).to_string());
-    format!("{head}/{vlan}/{mac}/{rate}/{}/{}/{state}", word(before.spoofchk, flag), word(before.trust, flag))
+    [
+        word(set.vlan, |(vlan, qos)| format!("{vlan}.{qos}")),
+        word(set.mac, |mac| mac.to_string()),
+        word(set.rate, |(least, most)| format!("{least}.{most}")),
+        word(set.spoofchk, flag),
+        word(set.trust, flag),
+        word(set.link_state, |state| (state as u8).to_string()),
+    ]
+}
+
+fn parse_settings([vlan, mac, rate, spoofchk, trust, state]: [&str; 6]) -> VfSet {
+    VfSet {
+        vlan: vlan.split_once('.').and_then(|(vlan, qos)| Some((vlan.parse().ok()?, qos.parse().ok()?))),
+        mac: mac.parse().ok(),
+        rate: rate.split_once('.').and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?))),
+        spoofchk: spoofchk.parse::<u8>().ok().map(|on| on != 0),
+        trust: trust.parse::<u8>().ok().map(|on| on != 0),
+        link_state: match state {
+            "0" => Some(VfLinkState::Auto),
+            "1" => Some(VfLinkState::Enable),
+            "2" => Some(VfLinkState::Disable),
+            _ => None,
+        },
+    }
 }
 
 fn parse_function<'a>(mut parts: impl Iterator<Item = &'a str>) -> Option<VfState> {
     parts.next().filter(|word| *word == "vf")?;
     let (pf, index, bound) = (parts.next()?.to_owned(), parts.next()?.parse().ok()?, parts.next()? == "1");
     let rest: Vec<&str> = parts.collect();
-    let before = match rest[..] {
-        [vlan, mac, rate, spoofchk, trust, state] => Some(VfSet {
-            vlan: vlan.split_once('.').and_then(|(vlan, qos)| Some((vlan.parse().ok()?, qos.parse().ok()?))),
-            mac: mac.parse().ok(),
-            rate: rate.split_once('.').and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?))),
-            spoofchk: spoofchk.parse::<u8>().ok().map(|on| on != 0),
-            trust: trust.parse::<u8>().ok().map(|on| on != 0),
-            link_state: match state {
-                "0" => Some(VfLinkState::Auto),
-                "1" => Some(VfLinkState::Enable),
-                "2" => Some(VfLinkState::Disable),
-                _ => None,
-            },
-        }),
-        _ => None,
-    };
+    let before = rest.try_into().ok().map(parse_settings);
     Some(VfState { pf, index, bound, before, set: VfSet::default() })
+}
+
+/// An alternative name of a NIC: what it did for a function of somebody else before a topology set it. It fits the 127 bytes of
+/// one (`ALTIFNAMSIZ`), and there may be one for each function, for which the alias has no room.
+pub fn function_note(topology: &str, index: u32, before: &VfSet) -> String {
+    format!("nb-{topology}-vf_{index}_{}", settings(before).join("_").replace(':', "."))
+}
+
+/// The topology, the function and what it was, of [`function_note`].
+pub fn parse_function_note(text: &str) -> Option<(&str, u32, VfSet)> {
+    let mut parts: Vec<&str> = text.rsplitn(8, '_').collect();
+    parts.reverse();
+    let [head, index, vlan, mac, rate, spoofchk, trust, state] = parts.try_into().ok()?;
+    let topology = head.strip_prefix("nb-")?.strip_suffix("-vf")?;
+    let mac = mac.replace('.', ":");
+    Some((topology, index.parse().ok()?, parse_settings([vlan, &mac, rate, spoofchk, trust, state])))
 }
 
 /// What the mark on a NIC says whose virtual functions a topology made.
@@ -236,6 +276,21 @@ mod tests {
             }
         }
         assert_eq!(parse_pf_alias("uplink to rack 7"), None);
+        let all = VfSet {
+            vlan: Some((4094, 7)),
+            mac: "fe:dc:ba:98:76:54".parse().ok(),
+            rate: Some((u32::MAX, u32::MAX)),
+            spoofchk: Some(true),
+            trust: Some(false),
+            link_state: Some(VfLinkState::Disable),
+        };
+        for before in [all, VfSet { trust: Some(true), ..VfSet::default() }] {
+            let topology = "t_-x".repeat(8);
+            let text = function_note(&topology, 255, &before);
+            assert_eq!(parse_function_note(&text), Some((&*topology, 255, before)), "{text}");
+            assert!(text.len() <= 127 && !text.contains(['/', ':', ' ']), "{text}");
+        }
+        assert_eq!(parse_function_note(&altname("bridge", "client-0")), None);
         assert!(altname(&"t".repeat(32), "name").len() <= 127);
     }
 }

@@ -68,6 +68,9 @@ pub struct ObservedLink {
     pub master: Option<u32>,
     /// `IFLA_LINK`: the veth peer's index, or the lower device's.
     pub link: Option<u32>,
+    /// `IFLA_LINK_NETNSID`: the number that this namespace gives to the one in which `link` is, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_netnsid: Option<i32>,
     /// `IFLA_IFALIAS`.
     pub alias: Option<String>,
     /// PCI address of the device behind it.

@@ -76,6 +76,18 @@ impl VfSet {
         (side(true), side(false))
     }
 
+    /// What is said here, and of `other` what is not.
+    pub fn or(&self, other: &VfSet) -> VfSet {
+        VfSet {
+            vlan: self.vlan.or(other.vlan),
+            mac: self.mac.or(other.mac),
+            rate: self.rate.or(other.rate),
+            spoofchk: self.spoofchk.or(other.spoofchk),
+            trust: self.trust.or(other.trust),
+            link_state: self.link_state.or(other.link_state),
+        }
+    }
+
     /// (field, value) of all that is set, in ip-link(8)'s words and in the order in which drivers need them.
     pub fn words(&self) -> Vec<(&'static str, String)> {
         let on_off = |on: bool| if on { "on" } else { "off" }.to_owned();

@@ -80,6 +80,10 @@ pub enum Step {
         set: VfSet,
         /// Values before; `None` where they go with the function.
         previous: VfSet,
+        /// Where it is somebody else's function that no node has: does the step set it, or give it back? The NIC has a note
+        /// of the values before meanwhile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lent: Option<Lent>,
     },
     /// Start ovsdb-server and ovs-vswitchd in a namespace.
     StartOvs(OvsDaemon),
@@ -304,6 +308,16 @@ pub struct NicRoute {
     pub table: u32,
 }
 
+/// What becomes of a function of somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lent {
+    /// It is set.
+    Set,
+    /// It is given back.
+    GivenBack,
+}
+
 impl Step {
     /// The step that takes this one back; `None` where the value before is not known.
     pub fn undo(&self) -> Option<Step> {
@@ -315,8 +329,9 @@ impl Step {
             Self::TakeNic { to, previous } => Self::GiveBackNic { from: to, previous },
             Self::GiveBackNic { from, previous } => Self::TakeNic { to: from, previous },
             Self::SetVfs { pf, change } => Self::SetVfs { pf, change: Box::new(change.undo()) },
-            Self::SetVf { pf, pci, index, set, previous } => {
-                Self::SetVf { pf, pci, index, set: previous, previous: set }
+            Self::SetVf { pf, pci, index, set, previous, lent } => {
+                let lent = lent.map(|lent| if lent == Lent::Set { Lent::GivenBack } else { Lent::Set });
+                Self::SetVf { pf, pci, index, set: previous, previous: set, lent }
             }
             Self::StartOvs(daemon) => Self::StopOvs(daemon),
             Self::StopOvs(daemon) => Self::StartOvs(daemon),

@@ -81,7 +81,7 @@ fn a_bridge_keeps_its_mtu_and_its_ports_are_made_in_place() {
     let marks = Marks { group: 0x4e42_0001, alias: Some("netbench:t".into()), altname: Some("nb-t-1".into()) };
     let mut br = bridge(&fabric, "br1");
     br.mtu = Some(9000);
-    link::create(&fabric, &br, None, &marks, None).unwrap();
+    link::create(&fabric, &br, None, &marks, None, &|_| {}).unwrap();
     let mut near = link(&fabric, "p1", LinkKind::Veth { peer: at(&c1, "eth0") });
     let mut far = link(&c1, "eth0", LinkKind::Veth { peer: at(&fabric, "p1") });
     near.master = Some(name("br1"));
@@ -91,7 +91,7 @@ fn a_bridge_keeps_its_mtu_and_its_ports_are_made_in_place() {
     let mtu = LinkSet { mtu: Some(9000), ..LinkSet::default() };
     link::set(&fabric, &name("br1"), &mtu).unwrap();
     let marks = Marks { altname: None, ..marks };
-    link::create(&fabric, &near, Some((&c1, &far)), &marks, None).unwrap();
+    link::create(&fabric, &near, Some((&c1, &far)), &marks, None, &|_| {}).unwrap();
     let up = LinkSet { up: Some(true), ..LinkSet::default() };
     link::set(&c1, &name("eth0"), &up).unwrap();
 
@@ -105,7 +105,7 @@ fn a_bridge_keeps_its_mtu_and_its_ports_are_made_in_place() {
     assert_eq!((&far["address"], &far["mtu"]), (&"02:00:00:00:00:01".into(), &1500.into()));
     assert_eq!((&far["group"], &far["operstate"]), (&0x4e42_0001.to_string().into(), &"UP".into()));
 
-    let error = link::create(&fabric, &br, None, &marks, None).unwrap_err();
+    let error = link::create(&fabric, &br, None, &marks, None, &|_| {}).unwrap_err();
     assert_eq!(error.to_string(), "create bridge br1 in netns fabric: File exists");
     let set = LinkSet { mtu: Some(70_000), ..LinkSet::default() };
     let error = link::set(&c1, &name("eth0"), &set).unwrap_err();
@@ -121,7 +121,7 @@ fn links_are_set_renamed_and_moved() {
         return;
     }
     let (a, b) = (namespace("a"), namespace("b"));
-    link::create(&a, &bridge(&a, "br1"), None, &Marks::default(), None).unwrap();
+    link::create(&a, &bridge(&a, "br1"), None, &Marks::default(), None, &|_| {}).unwrap();
     veth((&a, "p1"), (&b, "eth0"), 9000);
     let set = LinkSet {
         mtu: Some(4000),
@@ -160,7 +160,7 @@ fn vlans_of_ports_replace_the_default_one_or_their_absence_is_named() {
     }
     let ns = namespace("a");
     let kind = LinkKind::Bridge { stp: false, vlan_filtering: true, multicast_snooping: None };
-    if let Err(error) = link::create(&ns, &link(&ns, "br1", kind), None, &Marks::default(), None) {
+    if let Err(error) = link::create(&ns, &link(&ns, "br1", kind), None, &Marks::default(), None, &|_| {}) {
         let text = error.to_string();
         assert!(matches!(error, kernel::Error::Unsupported { .. }), "{text}");
         assert!(text.contains("br1") && text.contains("CONFIG_BRIDGE_VLAN_FILTERING"), "{text}");
@@ -189,7 +189,7 @@ fn macvlan_and_vxlan_are_made_as_declared() {
     let lower = link::index(&host, "phy").unwrap();
     let mut child = link(&c1, "eth0", LinkKind::Macvlan { lower: at(&host, "phy"), mode: MacvlanMode::Bridge });
     child.mtu = Some(8000);
-    link::create(&c1, &child, None, &Marks::default(), Some((&host, lower))).unwrap();
+    link::create(&c1, &child, None, &Marks::default(), Some((&host, lower)), &|_| {}).unwrap();
     let observed = kernel::observe(&c1, &Wanted::default()).unwrap();
     let eth0 = &observed.links[&name("eth0")];
     assert_eq!((eth0.mtu, eth0.up, eth0.link), (8000, true, Some(lower)));
@@ -209,7 +209,7 @@ fn macvlan_and_vxlan_are_made_as_declared() {
     };
     let mut vx = link(&host, "vx0", LinkKind::Vxlan(spec));
     vx.mtu = Some(8950);
-    link::create(&host, &vx, None, &Marks::default(), None).unwrap();
+    link::create(&host, &vx, None, &Marks::default(), None, &|_| {}).unwrap();
     let entry = FdbSpec {
         at: at(&host, "vx0"),
         mac: "02:00:00:00:00:07".parse().unwrap(),
@@ -344,7 +344,7 @@ fn dumps_are_whole_while_links_change() {
     }
     let ns = namespace("busy");
     for i in 0..150 {
-        link::create(&ns, &bridge(&ns, &format!("stay{i}")), None, &Marks::default(), None).unwrap();
+        link::create(&ns, &bridge(&ns, &format!("stay{i}")), None, &Marks::default(), None, &|_| {}).unwrap();
     }
     let other = Netns::open(&path("busy"), "busy").unwrap();
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -352,7 +352,8 @@ fn dumps_are_whole_while_links_change() {
         scope.spawn(|| {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 for i in 0..8 {
-                    link::create(&other, &bridge(&other, &format!("go{i}")), None, &Marks::default(), None).unwrap();
+                    link::create(&other, &bridge(&other, &format!("go{i}")), None, &Marks::default(), None, &|_| {})
+                        .unwrap();
                 }
                 (0..8).for_each(|i| link::delete(&other, &format!("go{i}")).unwrap());
             }

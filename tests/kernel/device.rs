@@ -201,7 +201,7 @@ fn a_borrowed_port_returns_to_its_bridge_and_may_stay_in_its_namespace() {
     }
     let (home, far, node) = (namespace("home"), namespace("far"), namespace("node"));
     veth((&home, "phy0"), (&far, "far"), 1500);
-    link::create(&home, &bridge(&home, "br0"), None, &link::Marks::default(), None).unwrap();
+    link::create(&home, &bridge(&home, "br0"), None, &link::Marks::default(), None, &|_| {}).unwrap();
     run(&home, "ip link set phy0 master br0");
     run(&home, "ip addr add 10.9.0.1/24 dev br0");
     run(&home, "ip route add default via 10.9.0.2");

@@ -24,7 +24,7 @@ fn soon() -> Instant {
 /// a/eth0 - br1 - b/eth0, all at `mtu`.
 fn bridged(mtu: u32) -> (Netns, Netns, Netns) {
     let (fabric, a, b) = (namespace("fabric"), namespace("a"), namespace("b"));
-    link::create(&fabric, &bridge(&fabric, "br1"), None, &link::Marks::default(), None).unwrap();
+    link::create(&fabric, &bridge(&fabric, "br1"), None, &link::Marks::default(), None, &|_| {}).unwrap();
     let set = LinkSet { mtu: Some(mtu), ..LinkSet::default() };
     link::set(&fabric, &name("br1"), &set).unwrap();
     for (ns, port, address) in [(&a, "p1", "10.9.0.1/24"), (&b, "p2", "10.9.0.2/24")] {

@@ -84,7 +84,7 @@ pub fn veth(a: (&Netns, &str), b: (&Netns, &str), mtu: u32) {
     let mut first = link(a.0, a.1, LinkKind::Veth { peer: at(b.0, b.1) });
     let mut second = link(b.0, b.1, LinkKind::Veth { peer: at(a.0, a.1) });
     (first.mtu, second.mtu) = (Some(mtu), Some(mtu));
-    netbench::kernel::link::create(a.0, &first, Some((b.0, &second)), &Marks::default(), None).unwrap();
+    netbench::kernel::link::create(a.0, &first, Some((b.0, &second)), &Marks::default(), None, &|_| {}).unwrap();
     let up = netbench::plan::step::LinkSet { up: Some(true), ..Default::default() };
     netbench::kernel::link::set(b.0, &second.at.name, &up).unwrap();
 }

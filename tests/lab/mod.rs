@@ -8,6 +8,7 @@
 
 pub mod dump;
 mod skip;
+pub mod verdicts;
 
 use std::{
     io::{BufRead, BufReader},

@@ -54,12 +54,28 @@ pub enum Fault {
     OptionsLost,
     /// Identifications stay, whether it may be fragmented or not.
     FixedIpId,
+    /// They stay where it must not be fragmented, and the device does not say that it does so.
+    FixedIpIdUnsaid,
     VniChanged,
     OuterPort,
     OuterEcnLost,
+    /// A mark of congestion around a packet in a tunnel is lost on its way.
+    MarkLost,
     OuterIpId,
     InnerIpId,
     InnerLength,
+    /// A UDP checksum that is zero goes out as zero, which says that there is none.
+    ZeroSum,
+    /// It sums from where the transport header would be without IP options.
+    NoOptions,
+    /// It takes padding for a part of the packet, and refuses what is wrong then.
+    PaddingSummed,
+    /// It cuts no more than so many datagrams of a bundle.
+    ShortBundle,
+    /// It does not cut bundles.
+    UncutBundle,
+    /// It fills the last datagram of a bundle up.
+    FilledBundle,
     /// It takes its time for each frame, and what its ring has no room for meanwhile is dropped.
     Slow,
     /// Packets of more bytes than this go nowhere, and nobody is told.
@@ -196,6 +212,8 @@ impl Card {
         if frame.vnet.needs_checksum() && self.fault != Fault::PartialLeak {
             bytes = complete(frame).expect("the kernel's offsets are within the frame");
         }
+        headers::odd_sum(self.fault, &mut bytes, frame.vnet);
+        headers::mark(self.fault, &mut bytes);
         if self.fault == Fault::WrongChecksum && frame.vnet.needs_checksum() {
             let at = usize::from(frame.vnet.csum_start + frame.vnet.csum_offset);
             bytes[at] ^= 0x55;
@@ -209,11 +227,20 @@ impl Card {
         let Some(transport) = layers.innermost().transport.clone() else { return };
         let size = usize::from(frame.vnet.gso_size) * if self.fault == Fault::Oversize { 3 } else { 1 };
         let (header, payload) = frame.bytes.split_at(transport.payload.start);
+        let size = if self.fault == Fault::UncutBundle && !transport.is_tcp() { payload.len() } else { size };
         let parts: Vec<&[u8]> = payload.chunks(size).collect();
+        let parts = if self.fault == Fault::ShortBundle && !transport.is_tcp() {
+            &parts[..parts.len().min(32)]
+        } else {
+            &parts[..]
+        };
         let last = parts.len() - 1;
         let mut segments = Vec::new();
         for (at, part) in parts.iter().enumerate() {
             let mut bytes = [header, part].concat();
+            if self.fault == Fault::FilledBundle && !transport.is_tcp() {
+                bytes.resize(header.len() + size, 0);
+            }
             if transport.is_tcp() {
                 let seq = transport.seq.wrapping_add((at * size) as u32);
                 bytes[transport.start + 4..transport.start + 8].copy_from_slice(&seq.to_be_bytes());
@@ -236,7 +263,8 @@ impl Card {
     fn finish(&self, bytes: &mut Vec<u8>, layers: &Layers, at: u16, depth: usize) {
         let end = bytes.len();
         headers::spoil(self.fault, bytes, layers, at);
-        let step = headers::step(self.fault, at, depth, layers.inner.is_some());
+        let whole = layers.network.as_ref().is_some_and(|network| bytes[network.start + 6] & 0x40 != 0);
+        let step = headers::step(self.fault, at, depth, layers.inner.is_some(), whole);
         let short = if self.fault == Fault::InnerLength && depth > 0 { 2 } else { 0 };
         let (Some(network), Some(transport)) = (&layers.network, &layers.transport) else { return };
         let start = network.start;
@@ -291,6 +319,7 @@ impl Card {
         self.tagged += u64::from(tagged);
         match self.fault {
             Fault::TaggedDropped if tagged && self.tagged.is_multiple_of(3) => return,
+            Fault::PaddingSummed if headers::is_padded(&bytes) => return,
             Fault::TagLost if tagged => drop(bytes.drain(12..16)),
             Fault::TagChanged if tagged => bytes[15] ^= 1,
             Fault::DeiLost if has_tag(&bytes, 12) => bytes[14] &= !0x10,

@@ -448,6 +448,12 @@ impl Judge<'_> {
                 bits_per_second: Some(flood.bits_per_second),
             })
         };
+        // What a function alone in its VLAN sends arrives at the port, which must want it.
+        let at_port = ends.first().is_some_and(|&to| spots[to].role == Role::Trunk);
+        let _open = at_port.then(|| self.field.open_trunks()).transpose()?;
+        if at_port {
+            std::thread::sleep(WISH);
+        }
         // In turn, so that what slows the machine slows both.
         let (mut bursts, mut arrived, mut unlimited) = (Vec::new(), Vec::new(), Vec::new());
         let mbit = |burst: &ProbeSeen| burst.bits_per_second.unwrap_or(0.0) / 1e6;

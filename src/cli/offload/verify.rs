@@ -103,10 +103,9 @@ fn verify(session: &mut Session, args: &Args, record: &mut OffloadRecord) -> any
     record.checks.extend(verified.checks);
     (record.left, record.interrupted) = (verified.left, verified.interrupted);
     if !record.interrupted && (args.only.is_empty() || args.only.iter().any(|name| name == flow_offload::NAME)) {
-        let state = record.checks.pop();
         record.checks.extend(flows(session));
-        record.checks.extend(state);
     }
+    record.checks.extend(verified.state);
     record.elapsed_s = began.elapsed().as_secs_f64();
     Ok(())
 }

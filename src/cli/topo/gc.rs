@@ -5,7 +5,7 @@ use super::{
     apply::plural,
 };
 use crate::apply::{
-    destroy::{collect, orphans},
+    destroy::{collect, collect_unmarked, orphans},
     journal::StateRoot,
     ovs,
 };
@@ -32,5 +32,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
     }
     require_privilege("topo gc")?;
-    super::destroy::remove(&orphans(&root)?, &root, args.json, collect)
+    let exit = super::destroy::remove(&orphans(&root)?, &root, args.json, collect)?;
+    let unmarked = collect_unmarked(&root)?;
+    if unmarked > 0 {
+        talk(&format!("removed {} that a killed command had not marked yet", plural(unmarked, "link")));
+    }
+    Ok(exit)
 }

@@ -1,9 +1,9 @@
-//! Which features break or slow a path: delta debugging (ddmin, Zeller and Hildebrandt 2002) over the set of features that
+//! Which features break or matters a path: delta debugging (ddmin, Zeller and Hildebrandt 2002) over the set of features that
 //! can be flipped, then each of the set that is left confirmed by A/B. Pure: it is told rates and asks for measurements.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::checks::{Features, GROUPS, Target};
+use super::checks::{Features, GROUPS, Group, MANGLE_ID, Target};
 use crate::plan::desired::LinkRef;
 
 /// A feature to be asked for the other value.
@@ -36,7 +36,8 @@ pub fn by_device(flips: &[Flip]) -> BTreeMap<LinkRef, BTreeMap<String, bool>> {
 /// broken it is so at both ends as a rule, and halves that part the two of them do not help.
 pub fn candidates(targets: &[Target], features: &Features) -> Vec<Flip> {
     let mut flips = Vec::new();
-    for name in GROUPS.iter().flat_map(|group| group.features) {
+    let matters = |group: &&Group| group.untried.is_none() && group.features != [MANGLE_ID];
+    for name in GROUPS.iter().filter(matters).flat_map(|group| group.features) {
         for at in targets.iter().flat_map(|target| &target.path.hops).map(|hop| &hop.at) {
             let known = features.get(at).and_then(|known| known.get(*name));
             if let Some(feature) = known.filter(|feature| feature.changeable) {

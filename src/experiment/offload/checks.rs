@@ -121,6 +121,12 @@ pub struct Group {
     pub sender_off: &'static [&'static str],
     /// Features of the device itself that must be off for it.
     pub own_off: &'static [&'static str],
+    /// Features of the device itself that must be on for it.
+    pub own_on: &'static [&'static str],
+    /// Of devices only that pass packets on.
+    pub forwards: bool,
+    /// Why it is not tried.
+    pub untried: Option<&'static str>,
     /// Features of the device itself that must be off for its saving to be its own.
     pub cpu_off: &'static [&'static str],
     /// Features that some drivers switch only together with these.
@@ -133,10 +139,15 @@ const TCP: Suite = Suite { tcp: true, datagrams: 0, segmented: false, crafted: f
 const CUT: Suite = Suite { supers: true, ..TCP };
 const CRAFTED: Suite = Suite { tcp: false, datagrams: 8, crafted: true, ..TCP };
 const MERGING: Suite = Suite { datagrams: 8, merging: true, ..TCP };
-/// The kernel cuts bundles of datagrams as well, within the tunnel.
-const IN_TUNNEL: Suite = Suite { segmented: true, ..CUT };
+/// Bundles of datagrams.
+const BUNDLES: Suite = Suite { tcp: false, segmented: true, ..CUT };
+/// Single datagrams of one size, one behind the other, where the sender's device cuts no bundles.
+const TRAINS: Suite = Suite { tcp: false, segmented: true, ..TCP };
+/// By which a device may leave identifications as they are.
+pub const MANGLE_ID: &str = "tx-tcp-mangleid-segmentation";
 /// The first without outer checksums, the second with them.
 const TUNNEL_TSO: &[&str] = &["tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation"];
+const USO: &[&str] = &["tx-udp-segmentation"];
 const TSO: &[&str] = &["tx-tcp-segmentation", "tx-tcp6-segmentation"];
 
 const fn group(
@@ -155,6 +166,9 @@ const fn group(
         evidence,
         sender_off: &[],
         own_off: &[],
+        own_on: &[],
+        forwards: false,
+        untried: None,
         cpu_off: &[],
         tied: &[],
         cpu: None,
@@ -185,31 +199,30 @@ pub static GROUPS: &[Group] = &[
         family: Some(6),
         ..group("tso6", &["tx-tcp6-segmentation"], Direction::Tx, CUT, Evidence::Supers)
     },
+    Group { family: Some(4), ..group("tso-mangleid", &[MANGLE_ID], Direction::Tx, CUT, Evidence::Bytes) },
+    Group {
+        untried: Some(
+            "only the kernel's own TCP with accurate ECN (tcp_ecn=3) makes such super-packets: a packet socket's header has no word for them",
+        ),
+        ..group("tso-accecn", &["tx-tcp-accecn-segmentation"], Direction::Tx, CUT, Evidence::Supers)
+    },
     Group {
         cpu: Some("gso-cpu"),
         sender_off: TSO,
         ..group("gso", &["tx-generic-segmentation"], Direction::Tx, CUT, Evidence::Bytes)
     },
-    Group {
-        cpu: Some("uso-cpu"),
-        ..group(
-            "uso",
-            &["tx-udp-segmentation"],
-            Direction::Tx,
-            Suite { tcp: false, segmented: true, ..CUT },
-            Evidence::Supers,
-        )
-    },
+    Group { cpu: Some("uso-cpu"), ..group("uso", &["tx-udp-segmentation"], Direction::Tx, BUNDLES, Evidence::Supers) },
     Group {
         cpu: Some("tunnel-tso-cpu"),
         family: Some(4),
-        ..group("tunnel-tso", TUNNEL_TSO, Direction::Tx, IN_TUNNEL, Evidence::Supers)
+        ..group("tunnel-tso", TUNNEL_TSO, Direction::Tx, CUT, Evidence::Supers)
     },
     Group {
         cpu: Some("tunnel-tso6-cpu"),
         family: Some(6),
-        ..group("tunnel-tso6", TUNNEL_TSO, Direction::Tx, IN_TUNNEL, Evidence::Supers)
+        ..group("tunnel-tso6", TUNNEL_TSO, Direction::Tx, CUT, Evidence::Supers)
     },
+    group("tunnel-uso", TUNNEL_TSO, Direction::Tx, BUNDLES, Evidence::Supers),
     Group {
         // `igb_fix_features()`: stripping and inserting are one.
         tied: &["rx-vlan-hw-parse"],
@@ -228,6 +241,19 @@ pub static GROUPS: &[Group] = &[
         ..group("gro", &["rx-gro"], Direction::Rx, MERGING, Evidence::Merged)
     },
     Group {
+        sender_off: USO,
+        own_on: &["rx-gro"],
+        own_off: &["rx-gro-list"],
+        forwards: true,
+        ..group("udp-gro-forwarding", &["rx-udp-gro-forwarding"], Direction::Rx, TRAINS, Evidence::Merged)
+    },
+    Group {
+        sender_off: USO,
+        own_on: &["rx-gro"],
+        forwards: true,
+        ..group("gro-list", &["rx-gro-list"], Direction::Rx, TRAINS, Evidence::Merged)
+    },
+    Group {
         cpu: Some("lro-cpu"),
         own_off: &["rx-gro"],
         ..group("lro", &["rx-lro"], Direction::Rx, MERGING, Evidence::Merged)
@@ -242,6 +268,10 @@ pub static GROUPS: &[Group] = &[
         ..group("vlan-strip", &["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"], Direction::Rx, CRAFTED, Evidence::Bytes)
     },
     group("tunnel-rx", &["rx-udp_tunnel-port-offload"], Direction::Rx, TCP, Evidence::Bytes),
+    Group {
+        untried: Some("it only lets filters be set, by which the device sorts what it receives; the tool sets none"),
+        ..group("ntuple", &["rx-ntuple-filter"], Direction::Rx, TCP, Evidence::Bytes)
+    },
 ];
 
 /// A feature group of a device, to be switched off and on.
@@ -267,6 +297,8 @@ pub struct Check {
     pub quiet: Vec<(LinkRef, BTreeMap<String, bool>)>,
     /// The same, while CPU time is measured.
     pub still: Vec<(LinkRef, BTreeMap<String, bool>)>,
+    /// May it leave the identifications of segments as they are, as found? They are another's where it is not the first device.
+    pub may_fix_ids: bool,
     /// Why it cannot be tried.
     pub skip: Option<String>,
 }
@@ -332,8 +364,12 @@ fn check(
         wire,
         quiet: Vec::new(),
         still: off(&hop.at, group.cpu_off, features).into_iter().collect(),
+        may_fix_ids: hand > 0 || known.get(MANGLE_ID).is_some_and(|feature| feature.active),
         skip: None,
     };
+    if group.forwards && place + 1 == way.hops.len() {
+        return None; // Packets end here.
+    }
     if wire >= way.hops.len() {
         return None; // It sends to nobody of this path.
     }
@@ -353,13 +389,22 @@ fn check(
         check.quiet.extend(off(&way.hops[hand].at, group.sender_off, features));
     }
     check.quiet.extend(off(&hop.at, group.own_off, features));
+    check.quiet.extend(to_be(&hop.at, group.own_on, true, features));
+    if let Some(why) = group.untried {
+        check.skip = Some(why.to_owned());
+    }
     Some(check)
 }
 
 /// Those of the features that are on and can be switched, to be off.
 fn off(at: &LinkRef, names: &[&str], features: &Features) -> Option<(LinkRef, BTreeMap<String, bool>)> {
+    to_be(at, names, false, features)
+}
+
+/// Those of the features that are otherwise and can be switched, to be so.
+fn to_be(at: &LinkRef, names: &[&str], on: bool, features: &Features) -> Option<(LinkRef, BTreeMap<String, bool>)> {
     let known = features.get(at)?;
-    let on = |name: &&&str| known.get(**name).is_some_and(|feature| feature.wanted && feature.changeable);
-    let asked: BTreeMap<String, bool> = names.iter().filter(on).map(|name| ((*name).to_owned(), false)).collect();
+    let other = |name: &&&str| known.get(**name).is_some_and(|feature| feature.wanted != on && feature.changeable);
+    let asked: BTreeMap<String, bool> = names.iter().filter(other).map(|name| ((*name).to_owned(), on)).collect();
     (!asked.is_empty()).then(|| (at.clone(), asked))
 }

@@ -9,8 +9,9 @@ use std::{
 
 use super::{
     bisect::{self, Bisector},
+    bundles,
     checks::{self, Features, Suite, Target, Tunnels, Way},
-    lro,
+    ecn, edges, lro,
     machine::{Action, Order, Sample, Verifier},
     sctp, spread, state, suite,
     traffic::{Between, connections, goodput},
@@ -36,8 +37,10 @@ const MEASURE: Duration = Duration::from_millis(300);
 /// What a verification found.
 #[derive(Debug, Default)]
 pub struct Verified {
-    /// Every check.
+    /// Every check but the last.
     pub checks: Vec<OffloadCheck>,
+    /// The last one: is everything as it was before? Of what ended early there is none.
+    pub state: Option<OffloadCheck>,
     /// What is not as it was before.
     pub left: Vec<String>,
     /// Ended early.
@@ -219,10 +222,8 @@ pub fn verify(
     let mut checks = machine.into_rows();
     checks.extend(spreads);
     outcome?;
-    if !interrupted {
-        checks.push(at_first.row(&left, &now.moved, &along));
-    }
-    Ok(Verified { checks, left, interrupted })
+    let state = (!interrupted).then(|| at_first.row(&left, &now.moved, &along));
+    Ok(Verified { checks, state, left, interrupted })
 }
 
 /// What devices do as they are found (filters of tags, LRO where packets are passed on), and what takes the kernel's own SCTP.
@@ -240,6 +241,13 @@ fn of_devices(
     }
     if is_wanted(sctp::NAME) {
         rows.extend(sctp::rows(world, targets, features, loans)?);
+    }
+    rows.extend(edges::rows(world, targets, only)?);
+    if is_wanted(bundles::NAME) {
+        rows.extend(bundles::rows(world, targets)?);
+    }
+    if is_wanted(ecn::NAME) {
+        rows.extend(ecn::rows(world, targets)?);
     }
     Ok(rows)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::checks::{Check, Evidence};
 use crate::{
+    experiment::drivers::Drivers,
     packet::{Comparison, Finding, Findings, Kind},
     plan::desired::LinkRef,
     record::{OffloadCheck, OffloadVerdict},
@@ -78,6 +79,8 @@ pub struct Crafted {
     pub kept_apart: u64,
     /// The receiving device waited for more, so that what may be merged is merged by whoever merges at all.
     pub waited: bool,
+    /// Drops and errors that drivers told of meanwhile.
+    pub drivers: Drivers,
     /// Why nothing was sent.
     pub failed: Option<String>,
 }
@@ -101,6 +104,8 @@ pub struct Probed {
     pub crafted: Option<Crafted>,
     /// How much the counters of the devices before and behind rose, of those that count such things.
     pub counted: BTreeMap<LinkRef, BTreeMap<&'static str, u64>>,
+    /// Drops and errors that drivers told of meanwhile (`ethtool -S`), those by crafted frames left out.
+    pub drivers: Drivers,
     /// How much the receiver's `InCsumErrors` (TCP and UDP) rose, those by crafted frames left out.
     pub checksum_errors: u64,
 }
@@ -278,6 +283,7 @@ pub fn not_put_back(check: &Check, path: &str, why: &str) -> OffloadCheck {
 
 /// A feature, by what was seen with it off and with it on.
 pub fn feature(check: &Check, path: &str, off: &Probed, on: &Probed) -> OffloadCheck {
+    let (off, on) = &(ids::held(check, off, false), ids::held(check, on, true));
     let (with, without) = (faults(on), faults(off));
     let at = &check.at;
     let mut row = row(check, path, OffloadVerdict::Pass, works(on));
@@ -306,18 +312,9 @@ pub fn feature(check: &Check, path: &str, off: &Probed, on: &Probed) -> OffloadC
         (None, None) if row.verdict == OffloadVerdict::Pass => effect(check, off, on, &mut row),
         (None, None) => {}
     }
-    row.evidence += &counters(at, off, on);
+    row.evidence += &counted::by_devices(at, off, on);
+    row.evidence += &counted::by_drivers(off, on);
     row
-}
-
-/// What the device itself counted, where it counts: with the feature on, and off where that differs.
-fn counters(at: &LinkRef, off: &Probed, on: &Probed) -> String {
-    let (Some(with), without) = (on.counted.get(at), off.counted.get(at)) else { return String::new() };
-    let before = |name: &str| without.and_then(|without| without.get(name)).copied().unwrap_or_default();
-    let told = with.iter().filter(|(name, count)| **count > 0 || before(name) > 0);
-    let text: Vec<String> =
-        told.map(|(name, count)| format!("{name} {count} with it on, {} with it off", before(name))).collect();
-    if text.is_empty() { String::new() } else { format!("; the device counted {}", text.join(", ")) }
 }
 
 /// What a frame shows by itself, whatever else keeps the path from working.
@@ -435,6 +432,7 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
     } else if !probed.complete {
         integrity.evidence += "; the capture has gaps";
     }
+    integrity.evidence += &counted::of_path(&wire.drivers);
     if let Some((from, to)) = &wire.place {
         integrity.evidence += &format!("; first seen between {from} and {to}");
     }
@@ -487,6 +485,7 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
     ];
     for (name, part, evidence, cure) in parts {
         let mut row = base(name, OffloadVerdict::Pass, evidence);
+        let told = if name == "rx-verification" { counted::of_path(&crafted.drivers) } else { String::new() };
         if let Some(fault) = faults(&part).first() {
             (row.verdict, row.evidence) = (fault.verdict, fault.text.clone());
             row.findings = findings(&part);
@@ -504,6 +503,7 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
             (row.verdict, row.evidence) =
                 (OffloadVerdict::Inconclusive, "crafted frames do not pass this path".to_owned());
         }
+        row.evidence += &told;
         rows.push(row);
     }
     rows
@@ -548,7 +548,9 @@ pub fn switch(at: &LinkRef, features: &BTreeMap<String, bool>, on: bool) -> Stri
     format!("in {}: `ethtool -K {} {}`", at.ns, at.name, list.join(" "))
 }
 
+mod counted;
 mod economy;
+mod ids;
 mod socket;
 #[cfg(test)]
 mod tests;

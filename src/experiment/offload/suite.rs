@@ -17,11 +17,12 @@ use super::{
 };
 use crate::{
     apply::{ApplyError, features::Loans, world::World},
+    experiment::drivers::{Drivers, risen, tell_of_trouble},
     kernel::{
         Netns,
         capture::{Bounds, Capture, Captured, Injector},
         error::Operation,
-        napi, qstats,
+        ethtool, napi, qstats,
     },
     packet::{
         Frame, Limits, VnetHeader, compare,
@@ -71,6 +72,7 @@ pub fn probe(
     let (from, to) = (world.get(&way.from)?, world.get(&way.to)?);
     let (errors, backlog) = (checksum_errors(to), backlog_drops());
     let counted = counters(world, &way, order)?;
+    let told = drivers(world, &way, &places)?;
     let captures = start(world, &way.hops, &places)?;
     let (ports, pairs) = on_one_cpu(|| send(&way, (from, to), order, seed, &mut probed))?;
     let captured = finish(captures);
@@ -93,6 +95,8 @@ pub fn probe(
         let before = |name: &str| counted.get(at).and_then(|before| before.get(name)).copied().unwrap_or_default();
         counters.iter_mut().for_each(|(name, count)| *count = count.saturating_sub(before(name)));
     }
+    let told_then = drivers(world, &way, &places)?;
+    probed.drivers = rose(&told, &told_then);
     if order.suite.crafted || order.suite.merging {
         let (outgoing, _) = frames(&way, &captured, 0);
         let template = |pair: &Pair| {
@@ -120,6 +124,7 @@ pub fn probe(
             }
             None => result.failed = Some("no datagram socket could be opened".to_owned()),
         }
+        result.drivers = rose(&told_then, &drivers(world, &way, &places)?);
         probed.crafted = Some(result);
     }
     Ok(probed)
@@ -170,6 +175,22 @@ fn counters(world: &World, way: &Way, order: &Order) -> Result<Counters, ApplyEr
         Ok((at.clone(), qstats::qstats(world.get(&at.ns)?, &at.name)?))
     };
     [hand, wire].into_iter().map(of).collect()
+}
+
+/// Drops and errors of which the drivers of these hops tell (`ethtool -S`), as far as they tell anything.
+fn drivers(world: &World, way: &Way, places: &[usize]) -> Result<Drivers, ApplyError> {
+    let of = |place: &usize| {
+        let at = &way.hops[*place].at;
+        let all = ethtool::statistics(world.get(&at.ns)?, &at.name).unwrap_or_default();
+        Ok((at.clone(), all.into_iter().filter(|(name, _)| tell_of_trouble(name)).collect()))
+    };
+    places.iter().map(of).collect()
+}
+
+/// What rose of it, by interfaces of which something did.
+fn rose(before: &Drivers, after: &Drivers) -> Drivers {
+    let each = after.keys().map(|at| (at.clone(), risen(at, before, after)));
+    each.filter(|(_, all)| !all.is_empty()).collect()
 }
 
 /// Bytes of the longest datagram of a way.

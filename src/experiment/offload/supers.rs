@@ -77,6 +77,7 @@ pub fn probe(
         let (all, seen) = (&mut probed.comparison, own.comparison);
         all.findings.merge(&seen.findings);
         (all.supers, all.partial) = (all.supers + seen.supers, all.partial + seen.partial);
+        all.stayed += seen.stayed;
         (all.handed, all.came) = (all.handed + seen.handed, all.came + seen.came);
         if probed.place.is_none() {
             (probed.place, probed.place_is_ovs) = (own.place, own.place_is_ovs);

@@ -443,6 +443,59 @@ impl Pair {
         result
     }
 
+    /// What is sent may not be fragmented.
+    pub fn never_fragment(&self) -> io::Result<()> {
+        let (level, option, always) = match self.family {
+            4 => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
+            _ => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO),
+        };
+        set_int_option(&self.client, level, option, always)
+    }
+
+    /// What is sent has this traffic class.
+    pub fn class(&self, class: u8) -> io::Result<()> {
+        let (level, option) = match self.family {
+            4 => (libc::IPPROTO_IP, libc::IP_TOS),
+            _ => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        };
+        set_int_option(&self.client, level, option, i32::from(class))
+    }
+
+    /// Sends one bundle of datagrams of `size` bytes; what came until all of its bytes had, or the time was over.
+    ///
+    /// # Errors
+    /// The kernel refused it.
+    pub fn bundle(&self, size: usize, payload: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        // Late ones of another bundle.
+        while self.server.recv(&mut [0]).is_ok() {}
+        set_int_option(&self.client, SOL_UDP, UDP_SEGMENT, size as i32)?;
+        let sent = self.client.send(payload);
+        set_int_option(&self.client, SOL_UDP, UDP_SEGMENT, 0)?;
+        sent?;
+        let (mut came, mut bytes, mut buffer) = (Vec::new(), 0, vec![0; 65_536]);
+        let deadline = Instant::now() + LATE_WITHIN;
+        while bytes < payload.len() && Instant::now() < deadline {
+            if let Ok(got) = self.server.recv(&mut buffer) {
+                bytes += got;
+                came.push(buffer[..got].to_vec());
+            }
+        }
+        Ok(came)
+    }
+
+    /// Numbers of the marked datagrams that come up to the one with this number, and those that are behind it.
+    pub fn numbers_up_to(&self, last: u32) -> Vec<u32> {
+        let (mut numbers, mut buffer) = (Vec::new(), vec![0; 65_536]);
+        let deadline = Instant::now() + LATE_WITHIN;
+        while Instant::now() < deadline && !numbers.contains(&last) {
+            if let Ok(got) = self.server.recv(&mut buffer) {
+                numbers.extend(marked(&buffer[..got]));
+            }
+        }
+        numbers.extend(self.numbers(0));
+        numbers
+    }
+
     /// Numbers of the marked datagrams that come until it is quiet.
     pub fn numbers(&self, enough: usize) -> Vec<u32> {
         let mut numbers = Vec::new();

@@ -14,14 +14,20 @@ use crate::{
         error::{Error, Operation},
         netlink::{CREATE, EXCL, Failure, nla::Writer},
         netns::Netns,
+        observe::group_members,
     },
-    plan::desired::{Link, LinkKind, Tunnel, Vxlan},
+    plan::{
+        desired::{Link, LinkKind, Tunnel, Vxlan},
+        marks::passing_name,
+    },
     topology::model::{IpvlanMode, MacvlanMode, TunnelKind},
-    units::stable_hash,
 };
 
 /// The kernel's own number that libc does not know (include/linux/errno.h).
 const ENOTSUPP: i32 = 524;
+
+/// Told of an instant in which a crash would leave something half done.
+pub type Point<'a> = &'a dyn Fn(&'static str);
 
 /// What makes a link known as ours.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -39,7 +45,7 @@ pub struct Marks {
 /// What one creating message cannot carry is left to later steps: the MTU of a bridge, the second end's state and
 /// master, a port's VLAN, and the marks of a second end in somebody else's namespace.
 ///
-/// `peer` is the second end of a veth pair and its namespace; `lower` the device below a macvlan or ipvlan, by namespace and
+/// `point` is told of the instants between two changes. `peer` is the second end of a veth pair and its namespace; `lower` the device below a macvlan or ipvlan, by namespace and
 /// index. Addresses, qdiscs and features are set apart.
 pub fn create(
     ns: &Netns,
@@ -47,6 +53,7 @@ pub fn create(
     peer: Option<(&Netns, &Link)>,
     marks: &Marks,
     lower: Option<(&Netns, u32)>,
+    point: Point<'_>,
 ) -> Result<()> {
     let (kind, data) = match &link.kind {
         LinkKind::Bridge { stp, vlan_filtering, multicast_snooping } => {
@@ -94,30 +101,57 @@ pub fn create(
         }
         None => ns,
     };
+    // A child in somebody else's namespace would outlive a crash before it is marked: the device below goes on without it.
+    if lower.is_some() && marks.alias.is_some() {
+        return in_passing(ns, asked, link, message, marks, point);
+    }
     // Before the arms: they ask again, and the socket is held until then.
     let answer = asked.route().send(RTM_NEWLINK, CREATE | EXCL, &message);
     match answer {
-        Ok(_) => {}
+        Ok(_) => mark(ns, link.at.name.as_str(), marks),
         // Linux before 6.15 looks the name up where it is asked, and not where the link is to be.
         Err(failure)
             if failure.errno() == Some(libc::EEXIST)
                 && lower.is_some()
                 && index(ns, link.at.name.as_str()).is_err() =>
         {
-            let passing = format!("nb{:013x}", stable_hash(&[link.at.ns.0.as_str(), link.at.name.as_str()]) >> 12);
-            message.attributes.retain(|attribute| !matches!(attribute, LinkAttribute::IfName(_)));
-            message.attributes.insert(0, LinkAttribute::IfName(passing.clone()));
-            // Linux before 6.2 renames only what is down.
-            (message.header.flags, message.header.change_mask) = (LinkFlags::empty(), LinkFlags::empty());
-            asked.route().send(RTM_NEWLINK, CREATE | EXCL, &message).map_err(|failure| refused(ns, link, failure))?;
-            rename(ns, &passing, link.at.name.as_str())?;
-            let mut up = named(link.at.name.as_str());
-            (up.header.flags, up.header.change_mask) = (LinkFlags::Up, LinkFlags::Up);
-            ns.route().send(RTM_SETLINK, 0, &up).map_err(|failure| refused(ns, link, failure))?;
+            in_passing(ns, asked, link, message, marks, point)
         }
-        Err(failure) => return Err(refused(ns, link, failure)),
+        Err(failure) => Err(refused(ns, link, failure)),
     }
-    mark(ns, link, marks)
+}
+
+/// Makes a link under a name that says whose it is, marks it, and only then gives it its own.
+fn in_passing(
+    ns: &Netns,
+    asked: &Netns,
+    link: &Link,
+    mut message: LinkMessage,
+    marks: &Marks,
+    point: Point<'_>,
+) -> Result<()> {
+    let passing = passing_name(&link.at);
+    // What a crash left there.
+    if group_members(ns, marks.group)?.iter().any(|name| name.as_str() == passing) {
+        super::delete(ns, &passing)?;
+    }
+    if index(ns, link.at.name.as_str()).is_ok() {
+        return Err(operation(ns, link).conflict("the name is taken"));
+    }
+    message.attributes.retain(|attribute| !matches!(attribute, LinkAttribute::IfName(_)));
+    message.attributes.insert(0, LinkAttribute::IfName(passing.clone()));
+    // Linux before 6.2 renames only what is down.
+    (message.header.flags, message.header.change_mask) = (LinkFlags::empty(), LinkFlags::empty());
+    asked.route().send(RTM_NEWLINK, CREATE | EXCL, &message).map_err(|failure| refused(ns, link, failure))?;
+    point("child made, not yet marked");
+    mark(ns, &passing, marks)?;
+    point("child marked, under its passing name");
+    rename(ns, &passing, link.at.name.as_str())?;
+    point("child named, not yet up");
+    let mut up = named(link.at.name.as_str());
+    (up.header.flags, up.header.change_mask) = (LinkFlags::Up, LinkFlags::Up);
+    ns.route().send(RTM_SETLINK, 0, &up).map_err(|failure| refused(ns, link, failure))?;
+    Ok(())
 }
 
 fn operation(ns: &Netns, link: &Link) -> Operation {
@@ -187,8 +221,7 @@ fn veth_peer(ns: &Netns, link: &Link, marks: &Marks) -> LinkMessage {
 }
 
 /// Says whose the link is, where its group is not enough.
-fn mark(ns: &Netns, link: &Link, marks: &Marks) -> Result<()> {
-    let name = link.at.name.as_str();
+fn mark(ns: &Netns, name: &str, marks: &Marks) -> Result<()> {
     if let Some(alias) = &marks.alias {
         let mut message = named(name);
         message.attributes.push(LinkAttribute::IfAlias(alias.clone()));

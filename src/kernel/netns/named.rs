@@ -109,3 +109,16 @@ pub fn holders(inodes: &HashSet<u64>) -> Vec<Holder> {
     found.sort_unstable();
     found
 }
+
+/// The namespaces of all processes that may be looked at, each once: a process in it, and its inode.
+pub fn of_processes() -> Vec<(u32, u64)> {
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    let one = |process: fs::DirEntry| {
+        let pid: u32 = process.file_name().to_str()?.parse().ok()?;
+        Some((pid, fs::metadata(process.path().join("ns/net")).ok()?.ino()))
+    };
+    let mut found: Vec<(u32, u64)> = processes.flatten().filter_map(one).collect();
+    found.sort_unstable_by_key(|&(pid, inode)| (inode, pid));
+    found.dedup_by_key(|(_, inode)| *inode);
+    found
+}

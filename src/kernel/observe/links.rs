@@ -168,6 +168,7 @@ fn row(body: &[u8]) -> Option<LinkRow> {
             10 => link.master = u32_at(value, 0),
             18 => read_info(value, &mut link),
             20 => link.alias = Some(text(value)),
+            37 => link.link_netnsid = u32_at(value, 0).map(u32::cast_signed),
             38 => port = Some(text(value)),
             27 => link.group = u32_at(value, 0)?,
             41 => link.gso_max_size = u32_at(value, 0)?,

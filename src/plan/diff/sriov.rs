@@ -5,7 +5,7 @@ use crate::plan::{
     desired::{Link, LinkKind, Vf},
     observed::ObservedLink,
     sriov::{ObservedPf, Pf, PfChange, VfSet},
-    step::{NicState, Step, VfState},
+    step::{Lent, NicState, Step, VfState},
 };
 
 /// What is to become of the functions of a NIC.
@@ -137,7 +137,8 @@ impl<'a> Diff<'a> {
                 };
                 if set != VfSet::default() {
                     let (pci, index) = (pf.pci.clone(), *index);
-                    self.steps.push(Step::SetVf { pf: pf.at.clone(), pci, index, set, previous });
+                    let lent = (seen.is_some() && !self.is_made_by_us(seen)).then_some(Lent::Set);
+                    self.steps.push(Step::SetVf { pf: pf.at.clone(), pci, index, set, previous, lent });
                 }
             }
         }
@@ -177,7 +178,7 @@ impl<'a> Diff<'a> {
             return;
         }
         let (at, pci, index) = (vf.pf.clone(), pf.pci.clone(), vf.index);
-        self.steps.push(Step::SetVf { pf: at, pci, index, set, previous });
+        self.steps.push(Step::SetVf { pf: at, pci, index, set, previous, lent: None });
     }
 
     /// Makes, sets and takes a function, in this order.

@@ -115,6 +115,7 @@ fn check() -> Check {
         wire: 1,
         quiet: Vec::new(),
         still: Vec::new(),
+        may_fix_ids: true,
         skip: None,
     }
 }
