@@ -45,21 +45,25 @@ fn every_interval_has_the_connections_and_their_sums_are_the_totals() {
     }
 }
 
-/// A shaper with a queue of a few packets: TCP loses, and the intervals say when.
+/// A filter that drops packets: TCP loses, and the intervals say when.
 #[test]
 fn loss_shows_in_the_intervals_and_adds_up() {
-    let Some(lab) = Lab::new("intervals-loss") else { return };
+    let Some(lab) = Lab::with("intervals-loss", &["iptables-legacy"]) else { return };
     let file = lab.file(
         "narrow.toml",
         "name = \"narrow\"\n[node.a]\n[node.b]\n[[link]]\nends = [\"a:wire\", \"b:wire\"]\nmtu = 1500\n",
     );
     lab.netbench(&["topo", "apply", &file]).ok();
-    lab.sh_in("nb-narrow-a", "tc qdisc replace dev wire root tbf rate 50mbit burst 5000 limit 10000");
+    let filter = "env XTABLES_LOCKFILE=/dev/null iptables-legacy";
+    lab.sh_in(
+        "nb-narrow-b",
+        &format!("{filter} -A INPUT -p tcp ! --syn -m statistic --mode nth --every 50 --packet 7 -j DROP"),
+    );
     let done = lab.netbench(&["run", &file, "--test", "tcp_stream", "--duration", "1s", "--rounds", "1", "--json"]);
     let record = done.json();
     let sender = &record["flows"][0]["tests"][0]["rounds"][0]["client"];
     let total = sum(&sender["streams"], |s| s["tcp"]["retransmits"].as_u64());
-    assert!(total > 0, "a queue of 10 kB dropped nothing: {record}");
+    assert!(total > 0, "a filter dropped nothing: {record}");
     assert_eq!(sum(&sender["intervals"], |i| i["tcp"]["retransmits"].as_u64()), total);
     lab.netbench(&["topo", "destroy", "narrow"]).ok();
 }

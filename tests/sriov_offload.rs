@@ -23,7 +23,7 @@ const PORT: &str = "\
 {x}/eth0 CORRUPT tso, tx-checksum
 {x}/eth0 INCONCLUSIVE tso-mangleid
 {x}/eth0 LEAK uso
-{x}/eth0 PASS gro, gso, rss, rx-checksum, vlan-filter, vlan-insert, vlan-strip
+{x}/eth0 PASS gro, gso, rss, rx-checksum, tx-checksum-sctp, vlan-filter, vlan-insert, vlan-strip
 {x}/eth0 SKIP tso6
 ";
 
@@ -32,7 +32,7 @@ const FUNCTION: &str = "\
 {x} -> {y} PASS integrity, merge-rules, mtu, rx-checksum-edges, rx-verification, tx-checksum-edges, uso-edges, vlan
 {x}/eth0 CORRUPT tso, tx-checksum
 {x}/eth0 INCONCLUSIVE tso-mangleid
-{x}/eth0 PASS gro, gso, rx-checksum
+{x}/eth0 PASS gro, gso, rx-checksum, tx-checksum-sctp
 {x}/eth0 SKIP rss, tso6, vlan-filter, vlan-insert, vlan-strip
 ";
 
@@ -48,6 +48,7 @@ fn all_verdicts(json: &Value, of_each: &str) {
 #[test]
 fn a_port_that_sends_bundles_of_datagrams_as_fragments_is_named() {
     let Some(world) = World::new("sriov-offload") else { return };
+    world.lab.try_sh("modprobe sctp");
     let file = world.file(
         "name = \"t\"\n[nic.l]\npci = \"PF0\"\ncable = \"r\"\nchannels = { combined = 2 }\n\
          [nic.r]\npci = \"PF1\"\nchannels = { combined = 2 }\n[node.a]\nnic = \"l\"\n[node.b]\nnic = \"r\"\n",
@@ -104,6 +105,7 @@ fn a_port_that_receives_more_than_its_mtu_is_named() {
 #[test]
 fn plain_functions_are_right_both_ways() {
     let Some(world) = World::new("sriov-offload-plain") else { return };
+    world.lab.try_sh("modprobe sctp");
     let json = world.lab.netbench(&["offload", "verify", &world.file(PAIR), "--json"]);
     if nics_are_emulated() {
         let json = json.exits(3).json();

@@ -21,7 +21,7 @@ const HELD_BACK: f64 = 0.2;
 /// Share of the busy time up to which a full window is what a lost segment makes of it.
 const HOLES: f64 = 0.5;
 /// Share of the window in which payload lay unread, from which the reader is the limit.
-const UNREAD: f64 = 0.5;
+const UNREAD: f64 = 0.3;
 /// Share of lost or resent payload from which loss is the limit.
 const LOSSY: f64 = 0.0005;
 /// Share of a CPU's time in softirq from which it has no more to give.
@@ -227,7 +227,12 @@ fn bytes(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottleneck {
         );
     }
     if share >= LOSSY {
-        return verdict(Limit::Congestion, format!("{:.2} % was lost and sent again", share * 100.0));
+        let also = if unread >= 0.05 {
+            format!("; payload lay unread {:.0} % of the time", unread * 100.0)
+        } else {
+            String::new()
+        };
+        return verdict(Limit::Congestion, format!("{:.2} % was lost and sent again{also}", share * 100.0));
     }
     if let Some((window, buffer)) = unused_window(inputs.sender).filter(|_| inputs.sndbuf_asked) {
         let evidence = format!("the congestion window allowed {window} bytes in flight, the send buffer {buffer}");

@@ -14,7 +14,7 @@ use super::{
     job::{Ended, Lane},
     os,
     payload::Maker,
-    socket::{is_pause, tcp_info},
+    socket::{arrivals, is_pause, tcp_info},
     sys,
     tcp_receive::Take,
     tcp_send::Push,
@@ -192,6 +192,7 @@ const PIECE: usize = 64 << 10;
 /// The hot loop: one receive and one clock read per turn. Returns the time of the last byte, and how long payload lay unread.
 fn drink(lane: &mut Lane<'_>, take: &mut Take, until: u64) -> Result<(u64, u64), Error> {
     let (mut last, mut unread) = (now_ns(), 0);
+    let at_first = arrivals(lane.socket).out_of_order;
     loop {
         lane.tally.calls += 1;
         match take.take(lane.socket) {
@@ -199,7 +200,11 @@ fn drink(lane: &mut Lane<'_>, take: &mut Take, until: u64) -> Result<(u64, u64),
             Ok(received) => {
                 let now = now_ns();
                 if received > PIECE && now - last >= PAUSE {
-                    unread += now - last;
+                    // What waited behind a hole comes to be readable with the last packet that was missing: nobody left it
+                    // unread. A socket that nobody reads has been full for most of the pause; there may be holes too, then.
+                    let (came, pause) = (arrivals(lane.socket), now - last);
+                    let is_behind_a_hole = came.out_of_order != at_first && came.last_ns < pause / 2;
+                    unread += if is_behind_a_hole { 0 } else { pause };
                 }
                 last = now;
                 lane.tally.add(received as u64, 0);

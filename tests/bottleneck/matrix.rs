@@ -39,7 +39,9 @@ faults! {
     SMALL_SNDBUF: "`--sndbuf 8k`, acknowledgements shaped to 1 Mbit/s" => [SendBuffer];
     SMALL_RCVBUF: "`--rcvbuf 4k`, acknowledgements shaped to 1 Mbit/s" => [ReceiveWindow];
     SMALL_UDP_RCVBUF: "UDP at 500 Mbit/s in bundles, `--rcvbuf 2k`" => [ReceiveWindow];
-    STOPPED_READER: "reading process stopped 90 of every 100 ms, cubic and BBR" => [ReceiverApp];
+    STOPPED_READER: "reading process stopped 90 of every 100 ms, cubic" => [ReceiverApp];
+    STOPPED_READER_BBR: "the same, BBR" => [ReceiverApp, Path, Congestion]
+        because "it takes the pauses of the reader for those of a path, settles at its rate, and what the full socket drops is lost";
     HOGGED_RECEIVER: "four busy loops on the receiver's CPU, TCP and UDP" => [ReceiverCpu] and inconclusive;
     HOGGED_MACHINE: "three busy loops on every CPU" => [] and inconclusive;
     FULL_WIRE: "`tbf` at 200 Mbit/s, known to the plan" => [WireRate];

@@ -241,10 +241,10 @@ fn a_reader_that_leaves_payload_in_its_socket_is_the_limit_though_its_window_nev
     let sender = side(20, 0, held(0, 0));
     for (unread, running, waiting, expected) in [
         (80, 10, 0, Limit::ReceiverApp),
-        (30, 10, 0, Limit::Path),
+        (20, 10, 0, Limit::Path),
         // It was late since it waited for its CPU.
         (80, 10, 60, Limit::ReceiverCpu),
-        (60, 10, 20, Limit::Path),
+        (45, 10, 20, Limit::Path),
     ] {
         let mut receiver = side(running, waiting, None);
         receiver.streams[0].io = Some(StreamIo { unread_ns: Some(unread * 10_000_000), ..StreamIo::default() });
