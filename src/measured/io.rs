@@ -236,7 +236,8 @@ pub struct StreamIo {
     /// Datagrams in one message at most, when they were bundled.
     pub segments: Option<u32>,
     /// Nanoseconds in which a receiver of a byte stream did not read though payload lay in its socket: pauses that ended with more
-    /// than comes in one piece, and not by the packet that had been missing. Absent with `SO_RCVLOWAT`, which lets it lie on purpose.
+    /// than comes in one piece. Absent with `SO_RCVLOWAT`, which lets it lie on purpose, and where packets came out of order: what
+    /// waits behind a hole comes all at once, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread_ns: Option<u64>,
     /// What became of `MSG_ZEROCOPY`.

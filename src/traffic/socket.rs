@@ -294,21 +294,11 @@ pub fn tcp_info(socket: &Socket) -> TcpInfo {
     parse_tcp_info(&bytes[..length])
 }
 
-/// What a receiver's kernel says of how its data came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Arrivals {
-    /// Packets out of order since the connection was made (`tcpi_rcv_ooopack`, since Linux 5.5).
-    pub out_of_order: Option<u32>,
-    /// Nanoseconds since the last data came, in steps of the kernel's clock (`tcpi_last_data_recv`).
-    pub last_ns: u64,
-}
-
-/// Reads them.
-pub fn arrivals(socket: &Socket) -> Arrivals {
+/// Packets that came out of order since the connection was made (`tcpi_rcv_ooopack`, since Linux 5.5).
+pub fn out_of_order(socket: &Socket) -> Option<u32> {
     let mut bytes = [0; 512];
-    let length = sys::get_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut bytes).unwrap_or(0);
-    let u32_at = |offset| field(&bytes[..length], offset).map(u32::from_ne_bytes);
-    Arrivals { out_of_order: u32_at(224), last_ns: u64::from(u32_at(52).unwrap_or(0)) * 1_000_000 }
+    let length = sys::get_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut bytes).ok()?;
+    field(&bytes[..length], 224).map(u32::from_ne_bytes)
 }
 
 /// The segment sizes of a connection, bytes.

@@ -14,7 +14,7 @@ use super::{
     job::{Ended, Lane},
     os,
     payload::Maker,
-    socket::{arrivals, is_pause, tcp_info},
+    socket::{is_pause, out_of_order, tcp_info},
     sys,
     tcp_receive::Take,
     tcp_send::Push,
@@ -171,6 +171,7 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     if omit > 0 {
         drink(lane, &mut take, start + omit)?;
     }
+    let holes = out_of_order(lane.socket);
     let opened = now_ns();
     lane.tally.open(opened);
     let (last, unread) = drink(lane, &mut take, u64::MAX)?;
@@ -180,7 +181,9 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     let tcp = Some(tcp_info(lane.socket));
     lane.tally.calls += take.more_calls();
     let (mut io, verified) = take.close(lane.spec.receive, fallback);
-    io.unread_ns = lane.spec.tuning.rcvlowat.is_none().then_some(unread);
+    // What waited behind a hole comes to be readable all at once, too: nobody left it unread.
+    let told_apart = lane.spec.tuning.rcvlowat.is_none() && holes == out_of_order(lane.socket);
+    io.unread_ns = told_apart.then_some(unread);
     Ok(Ended { elapsed_ns: last.saturating_sub(opened), tcp, io: Some(io), verified, ..Ended::default() })
 }
 
@@ -192,7 +195,6 @@ const PIECE: usize = 64 << 10;
 /// The hot loop: one receive and one clock read per turn. Returns the time of the last byte, and how long payload lay unread.
 fn drink(lane: &mut Lane<'_>, take: &mut Take, until: u64) -> Result<(u64, u64), Error> {
     let (mut last, mut unread) = (now_ns(), 0);
-    let at_first = arrivals(lane.socket).out_of_order;
     loop {
         lane.tally.calls += 1;
         match take.take(lane.socket) {
@@ -200,11 +202,7 @@ fn drink(lane: &mut Lane<'_>, take: &mut Take, until: u64) -> Result<(u64, u64),
             Ok(received) => {
                 let now = now_ns();
                 if received > PIECE && now - last >= PAUSE {
-                    // What waited behind a hole comes to be readable with the last packet that was missing: nobody left it
-                    // unread. A socket that nobody reads has been full for most of the pause; there may be holes too, then.
-                    let (came, pause) = (arrivals(lane.socket), now - last);
-                    let is_behind_a_hole = came.out_of_order != at_first && came.last_ns < pause / 2;
-                    unread += if is_behind_a_hole { 0 } else { pause };
+                    unread += now - last;
                 }
                 last = now;
                 lane.tally.add(received as u64, 0);
