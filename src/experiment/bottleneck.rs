@@ -227,12 +227,7 @@ fn bytes(inputs: &Inputs<'_>, sender: Thread, receiver: Thread) -> Bottleneck {
         );
     }
     if share >= LOSSY {
-        let also = if unread >= 0.05 {
-            format!("; payload lay unread {:.0} % of the time", unread * 100.0)
-        } else {
-            String::new()
-        };
-        return verdict(Limit::Congestion, format!("{:.2} % was lost and sent again{also}", share * 100.0));
+        return verdict(Limit::Congestion, format!("{:.2} % was lost and sent again", share * 100.0));
     }
     if let Some((window, buffer)) = unused_window(inputs.sender).filter(|_| inputs.sndbuf_asked) {
         let evidence = format!("the congestion window allowed {window} bytes in flight, the send buffer {buffer}");
