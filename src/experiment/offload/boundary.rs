@@ -79,7 +79,8 @@ fn seen(world: &World, way: &Way) -> Result<Vec<Seen>, ApplyError> {
             let mut sample = Sample::Lost;
             for _ in 0..TRIES {
                 sample = prober.probe(way.mtu - below, if below == BELOW[0] { FIRST_WAIT } else { WAIT })?;
-                if !is_silent(sample) {
+                // A neighbour that did not answer in time does so the next time.
+                if !is_silent(sample) && !matches!(sample, Sample::Unreachable { .. }) {
                     break;
                 }
             }

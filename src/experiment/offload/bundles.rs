@@ -106,7 +106,7 @@ fn seen(world: &World, way: &Way) -> Result<Seen, ApplyError> {
         let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
         let Ok(pair) = Pair::open(between) else { continue };
         let family = if source.is_ipv4() { 4 } else { 6 };
-        if way.mtu < 1280 || pair.never_fragment().is_err() || pair.datagrams(1, 64, 0).right == 0 {
+        if way.mtu < 1280 || pair.never_fragment().is_err() || !pair.passes(0) {
             continue;
         }
         for bundle in bundles(family, way.mtu as usize) {

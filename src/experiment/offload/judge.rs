@@ -126,6 +126,36 @@ pub fn is_broken(probed: &Probed) -> bool {
     !faults(probed).is_empty()
 }
 
+/// What may have been lost by chance, where nothing was seen that only a fault can do: frames that did not come, streams that broke,
+/// checksum errors that a counter alone tells of.
+pub fn loss(probed: &Probed) -> Option<String> {
+    let faults = faults(probed);
+    let counted = usize::from(probed.checksum_errors > 0);
+    let certain = faults.iter().filter(|fault| fault.verdict != OffloadVerdict::Drop).count() > counted;
+    faults.first().filter(|_| !certain).map(|fault| fault.text.clone())
+}
+
+/// Was something that belongs to the probe not sent at all?
+pub fn is_unsent(probed: &Probed) -> bool {
+    probed.crafted.as_ref().is_some_and(|crafted| crafted.failed.is_some())
+}
+
+/// Does a probe with the feature on show nothing of it?
+pub fn shows_nothing(check: &Check, probed: &Probed) -> bool {
+    let merges = probed.crafted.as_ref().is_some_and(|crafted| crafted.mergeable.1 > 0);
+    evidence(check, probed).is_some_and(|(count, _)| count == 0) && !merges
+}
+
+/// How often what shows that a feature works was seen, and what that is.
+fn evidence(check: &Check, probed: &Probed) -> Option<(u64, &'static str)> {
+    match check.group.evidence {
+        Evidence::Partial => Some((probed.comparison.partial, "frames handed over with their checksum left to do")),
+        Evidence::Supers => Some((probed.comparison.supers, "super-packets handed over")),
+        Evidence::Merged => Some((probed.comparison.merged, "packets merged on arrival")),
+        Evidence::Bytes => None,
+    }
+}
+
 /// The verdict that a finding means.
 fn verdict_of(finding: &Finding, probed: &Probed) -> OffloadVerdict {
     match finding.kind {
@@ -349,12 +379,6 @@ fn either_way(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) 
 
 /// Right either way: does it do anything?
 fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
-    let count = |probed: &Probed| match check.group.evidence {
-        Evidence::Partial => Some((probed.comparison.partial, "frames handed over with their checksum left to do")),
-        Evidence::Supers => Some((probed.comparison.supers, "super-packets handed over")),
-        Evidence::Merged => Some((probed.comparison.merged, "packets merged on arrival")),
-        Evidence::Bytes => None,
-    };
     let sent_nothing = on.streams.iter().all(|stream| stream.right == 0)
         && on.datagrams.iter().all(|sent| sent.right == 0)
         && on.crafted.as_ref().is_none_or(|crafted| crafted.good.1 == 0);
@@ -383,7 +407,7 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
             return;
         }
     }
-    let (Some((with, what)), Some((without, _))) = (count(on), count(off)) else { return };
+    let (Some((with, what)), Some((without, _))) = (evidence(check, on), evidence(check, off)) else { return };
     row.evidence = format!("{with} {what} with it on, {without} with it off; {}", row.evidence);
     let crafted = on.crafted.as_ref().filter(|crafted| crafted.mergeable.0 > 0);
     let merging = check.group.evidence == Evidence::Merged;
