@@ -187,16 +187,7 @@ fn name_of(error: &io::Error) -> String {
 
 /// From what came to a row.
 pub fn judge(way: &Way, seen: &[(Bundle, Came)], place: Option<&Place>, is_ovs: bool) -> OffloadCheck {
-    let mut row = OffloadCheck {
-        path: way.text.clone(),
-        device: None,
-        check: NAME.to_owned(),
-        features: Vec::new(),
-        verdict: OffloadVerdict::Pass,
-        evidence: String::new(),
-        findings: Vec::new(),
-        cure: None,
-    };
+    let mut row = OffloadCheck::new(&way.text, NAME, OffloadVerdict::Pass, "");
     let text = |bundle: &Bundle| {
         let Bundle { family, size, total, .. } = bundle;
         format!("{total} bytes over IPv{family} in datagrams of {size}")

@@ -264,14 +264,8 @@ fn spread_of(world: &World, way: &Way) -> Result<OffloadCheck, ApplyError> {
     let at = &way.hops[way.hops.len() - 1].at;
     let ns = world.get(&at.ns)?;
     let mut row = OffloadCheck {
-        path: way.text.clone(),
         device: Some(at.to_string()),
-        check: spread::NAME.to_owned(),
-        features: Vec::new(),
-        verdict: OffloadVerdict::Skip,
-        evidence: String::new(),
-        findings: Vec::new(),
-        cure: None,
+        ..OffloadCheck::new(&way.text, spread::NAME, OffloadVerdict::Skip, "")
     };
     let channels = ethtool::parameters(ns, &at.name)?;
     let count = |key: &str| channels.get(key).copied().unwrap_or_default();
@@ -320,16 +314,12 @@ fn told_of_tunnels(world: &World, targets: &[Target], features: &Features) -> Re
             let (verdict, evidence, again) = tunnel_ports::judge(&tables, &tunnels.ports, tunnels.userspace, on);
             let (ns, name, feature) = (&hop.at.ns, &hop.at.name, tunnel_ports::FEATURE);
             rows.push(OffloadCheck {
-                path: target.way(false).text,
                 device: Some(hop.at.to_string()),
-                check: tunnel_ports::NAME.to_owned(),
                 features: vec![feature.to_owned()],
-                verdict,
-                evidence,
-                findings: Vec::new(),
                 cure: again.then(|| {
                     format!("have the driver asked again, in {ns}: `ethtool -K {name} {feature} off`, then `on`")
                 }),
+                ..OffloadCheck::new(&target.way(false).text, tunnel_ports::NAME, verdict, evidence)
             });
         }
     }

@@ -130,16 +130,7 @@ fn errors(world: &World, way: &Way) -> Result<u64, ApplyError> {
 
 /// From what was seen to a row.
 pub fn judge(path: &str, seen: &[Seen]) -> OffloadCheck {
-    let mut row = OffloadCheck {
-        path: path.to_owned(),
-        device: None,
-        check: NAME.to_owned(),
-        features: Vec::new(),
-        verdict: OffloadVerdict::Pass,
-        evidence: String::new(),
-        findings: Vec::new(),
-        cure: None,
-    };
+    let mut row = OffloadCheck::new(path, NAME, OffloadVerdict::Pass, "");
     let mut findings = Findings::default();
     for seen in seen {
         let family = seen.family;

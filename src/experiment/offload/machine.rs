@@ -186,16 +186,10 @@ impl Verifier {
             (Phase::Off, Sample::Set(Ok(_))) => self.phase = Phase::ProbeOff,
             (Phase::On, Sample::Set(Ok(_))) => self.phase = Phase::ProbeOn,
             (Phase::Quiet(_) | Phase::Off | Phase::On, Sample::Set(Err(why))) => self.refused(&why),
-            (Phase::ProbeOff, Sample::Probed(probed)) => {
-                if !self.again(&probed, Some(false)) {
-                    (self.off, self.phase) = (Some(probed), Phase::On);
-                }
+            (Phase::ProbeOff, Sample::Probed(probed)) if !self.again(&probed, Some(false)) => {
+                (self.off, self.phase) = (Some(probed), Phase::On);
             }
-            (Phase::ProbeOn, Sample::Probed(probed)) => {
-                if !self.again(&probed, Some(true)) {
-                    self.conclude(&probed);
-                }
-            }
+            (Phase::ProbeOn, Sample::Probed(probed)) if !self.again(&probed, Some(true)) => self.conclude(&probed),
             (Phase::Still(at), Sample::Set(Ok(_))) => self.phase = Phase::Still(at + 1),
             (Phase::Turn(turn), Sample::Set(Ok(_))) => self.phase = Phase::Measure(turn),
             (Phase::Still(_) | Phase::Turn(_), Sample::Set(Err(why))) => self.economy(Err(&why)),

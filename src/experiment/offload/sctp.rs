@@ -103,14 +103,9 @@ pub fn rows(
 
 fn row(way: &Way, device: &LinkRef, verdict: OffloadVerdict, evidence: String) -> OffloadCheck {
     OffloadCheck {
-        path: way.text.clone(),
         device: Some(device.to_string()),
-        check: NAME.to_owned(),
         features: vec![FEATURE.to_owned()],
-        verdict,
-        evidence,
-        findings: Vec::new(),
-        cure: None,
+        ..OffloadCheck::new(&way.text, NAME, verdict, evidence)
     }
 }
 

@@ -383,6 +383,13 @@ impl Pair {
         (port(&self.client), port(&self.server))
     }
 
+    /// Has the receiver take datagrams that were put together (`UDP_GRO`), or no longer; what waits in it is taken.
+    pub fn put_together(&self, on: bool) {
+        // A kernel that does not know it puts nothing together, and that is seen.
+        let _ = set_int_option(&self.server, SOL_UDP, UDP_GRO, i32::from(on));
+        while self.server.recv(&mut [0]).is_ok() {}
+    }
+
     /// Does one of a few datagrams with numbers from `first` on come? A busy machine may lose one of them.
     pub fn passes(&self, first: u32) -> bool {
         (0..FEW).any(|number| self.datagrams(1, 64, first + number).right == 1)
@@ -525,7 +532,7 @@ impl Pair {
     pub fn numbers(&self, enough: usize) -> Vec<u32> {
         let mut numbers = Vec::new();
         let mut buffer = vec![0; 65_536];
-        let deadline = Instant::now() + WINDOW_WITHIN;
+        let deadline = Instant::now() + LATE_WITHIN;
         while Instant::now() < deadline && numbers.len() < enough {
             if let Ok(got) = self.server.recv(&mut buffer) {
                 numbers.extend(marked(&buffer[..got]));

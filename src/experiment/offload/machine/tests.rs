@@ -47,6 +47,8 @@ fn features() -> Features {
         ("rx-checksum", fixed),
         ("tx-vlan-hw-insert", on),
         ("rx-vlan-hw-parse", on),
+        ("tx-tcp-accecn-segmentation", on),
+        ("rx-ntuple-filter", off),
     ];
     let of: BTreeMap<String, Feature> = of.map(|(name, feature)| (name.to_owned(), feature)).into();
     [(link("client"), of.clone()), (link("server"), of)].into()
@@ -217,6 +219,22 @@ fn a_refused_switch_is_not_active_and_gaps_are_tried_again() {
     let mut model = Model { gaps: 2, ..Model::new() };
     let rows = model.run(None);
     assert_eq!((model.probes, rows[0].verdict), (without + 2, OffloadVerdict::Pass));
+}
+
+#[test]
+fn what_is_not_tried_is_said_with_its_reason() {
+    let rows = Model::new().run(None);
+    for device in ["client/eth0", "server/eth0"] {
+        for (check, feature, why) in [
+            ("tso-accecn", "tx-tcp-accecn-segmentation", "accurate ECN (tcp_ecn=3)"),
+            ("ntuple", "rx-ntuple-filter", "the tool sets none"),
+        ] {
+            let is = |row: &&OffloadCheck| row.check == check && row.device.as_deref() == Some(device);
+            let row = rows.iter().find(is).unwrap_or_else(|| panic!("{device} {check} in {rows:?}"));
+            assert_eq!((row.verdict, row.features.as_slice()), (OffloadVerdict::Skip, &[feature.to_owned()][..]));
+            assert!(row.evidence.contains(why), "{row:?}");
+        }
+    }
 }
 
 /// What a busy machine may do to a probe is no verdict: the probe is made again. What happens each time is one.
