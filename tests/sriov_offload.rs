@@ -126,7 +126,7 @@ fn plain_functions_are_right_both_ways() {
 /// Every verdict of a path over a tunnel over them.
 const TUNNEL_OVER_FUNCTIONS: &str = "\
 {x} -> {y} LEAK integrity, tx-checksum-edges
-{x} -> {y} PASS merge-rules, merge-rules-udp, rx-checksum-edges, rx-verification, vlan
+{x} -> {y} PASS merge-rules, rx-checksum-edges, rx-verification, vlan
 {x}/eth0 BLACKHOLE mtu
 ";
 

@@ -310,9 +310,12 @@ pub fn feature(check: &Check, path: &str, off: &Probed, on: &Probed) -> OffloadC
             row.findings = findings(off);
             row.cure = Some(format!("{}{}", switch(at, &check.features, true), place_text(off)));
         }
-        (Some(fault), Some(_)) => {
+        (Some(fault), Some(other)) => {
             row.verdict = OffloadVerdict::Inconclusive;
             row.evidence = format!("the path is as broken with it off: {}", fault.text);
+            if other.text != fault.text {
+                row.evidence += &format!(" (with it off: {})", other.text);
+            }
             either_way(check, off, on, &mut row);
         }
         (None, None) if row.verdict == OffloadVerdict::Pass => effect(check, off, on, &mut row),

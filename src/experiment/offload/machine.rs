@@ -98,6 +98,8 @@ pub struct Verifier {
     /// Values before, by device.
     before: BTreeMap<LinkRef, BTreeMap<String, bool>>,
     off: Option<Box<Probed>>,
+    /// How often the feature was off and on so far.
+    rounds: u32,
     /// What was lost at an earlier try of this check.
     earlier: Option<String>,
     /// Targets whose whole path is broken as found: their probes would be repeated for nothing.
@@ -127,6 +129,7 @@ impl Verifier {
             changed: Vec::new(),
             before,
             off: None,
+            rounds: 0,
             earlier: None,
             broken: BTreeSet::new(),
             costs: [Vec::new(), Vec::new()],
@@ -256,6 +259,18 @@ impl Verifier {
     }
 
     fn conclude(&mut self, on: &Probed) {
+        // Where one of both shows for certain what is wrong, and the other only that something was lost, that may have been chance:
+        // the fault would be charged to nobody.
+        let is_loss = |probed: &Probed| judge::loss(probed).is_some();
+        let is_uneven = self
+            .off
+            .as_ref()
+            .is_some_and(|off| judge::is_broken(off) && judge::is_broken(on) && is_loss(off) != is_loss(on));
+        self.rounds += 1;
+        if is_uneven && self.rounds < TRIES {
+            self.phase = Phase::Off;
+            return;
+        }
         if let (Some(check), Some(off)) = (self.checks.front(), &self.off) {
             let mut row = judge::feature(check, self.text(), off, on);
             // What is wrong or does nothing has nothing to save.
@@ -359,7 +374,7 @@ impl Verifier {
 
     /// The next check that can be tried; those that cannot are said.
     fn begin_check(&mut self) {
-        (self.off, self.earlier, self.tries, self.verdict_is_in) = (None, None, 0, false);
+        (self.off, self.earlier, self.tries, self.rounds, self.verdict_is_in) = (None, None, 0, 0, false);
         self.costs = [Vec::new(), Vec::new()];
         while let Some(check) = self.checks.front() {
             let Some(why) = &check.skip else {

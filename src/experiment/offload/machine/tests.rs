@@ -253,7 +253,7 @@ fn a_probe_that_a_moment_spoilt_is_made_again() {
     };
     let unseen: fn(&mut Probed) = |probed| (probed.comparison.supers, probed.comparison.partial) = (0, 0);
     let counted: fn(&mut Probed) = |probed| probed.checksum_errors = 2;
-    use OffloadVerdict::{Corrupt, Drop, Ineffective, Pass};
+    use OffloadVerdict::{Corrupt, Drop, Inconclusive, Ineffective, Pass};
     // The first probe is of the whole path, the second and third are of tx-checksum off and on.
     for (moment, first, told, each_time) in [
         (lost, 1, true, Drop),
@@ -276,6 +276,13 @@ fn a_probe_that_a_moment_spoilt_is_made_again() {
         let (rows, probes) = spoilt(3);
         let concerned = if first == 1 { rows[0].verdict } else { verdict(&rows, "client/eth0", "tx-checksum") };
         assert_eq!((probes, concerned), (usual + 2, each_time), "{rows:?}");
+    }
+    // The path is broken as found, and a loss with tso off does not hide that it is right then.
+    for (until, expected) in [(5, Corrupt), (1000, Inconclusive)] {
+        let faulty = Some((link("client"), "tx-tcp-segmentation", Kind::WrongChecksum));
+        let mut model = Model { moment: lost, moments: 4..until, faulty, ..Model::new() };
+        let rows = model.run(None);
+        assert_eq!(verdict(&rows, "client/eth0", "tso"), expected, "{rows:?}");
     }
     // Where the path is broken as found, its features' probes are not repeated for that.
     let mut model = Model { moment: lost, moments: 1..1000, ..Model::new() };
