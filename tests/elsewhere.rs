@@ -3,9 +3,7 @@
 
 mod lab;
 
-use std::time::Duration;
-
-use lab::{Background, Lab, eventually, require};
+use lab::{Background, Lab, PATIENCE, eventually, require};
 
 const SIGKILL: i32 = 9;
 
@@ -19,7 +17,7 @@ fn container(lab: &Lab) -> Background {
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         comm.trim() == "sleep" && of(&pid.to_string()) != of("self")
     };
-    assert!(eventually(Duration::from_secs(20), || apart(sleeper.id())), "unshare makes a namespace");
+    assert!(eventually(PATIENCE, || apart(sleeper.id())), "unshare makes a namespace");
     sleeper
 }
 
@@ -100,7 +98,8 @@ fn at_every_instant(name: &str, kind: &str) {
             if !in_turn {
                 lab.assert_as_before(&before, &format!("killed at point {k}, then {way}"));
             }
-            assert_eq!(links(&lab, sleeper.id()), inside, "killed at point {k}, then {way}");
+            let left = || links(&lab, sleeper.id());
+            assert!(eventually(PATIENCE, || left() == inside), "killed at point {k}, then {way}: {}", left());
         }
         if survived {
             assert!(k > 8, "the crash points were not reached: survived at {k}");

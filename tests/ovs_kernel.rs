@@ -3,9 +3,7 @@
 
 mod lab;
 
-use std::time::Duration;
-
-use lab::{Lab, eventually, skip_to_lab};
+use lab::{Lab, PATIENCE, eventually, skip_to_lab};
 
 const PROGRAMS: &[&str] = &["ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-appctl", "modprobe"];
 const SIGKILL: i32 = 9;
@@ -125,7 +123,7 @@ fn tunnels_carry_their_share_of_the_mtu_and_leave_with_their_daemon() {
         let pid = daemon("vxlan", "a", "ovs-vswitchd.pid");
         lab.sh(&format!("kill -KILL $(cat {pid})"));
         let missed = || lab.netbench(&["topo", "verify", "vxlan"]).code == Some(1);
-        assert!(eventually(Duration::from_secs(10), missed), "{kind}: the daemon is missed");
+        assert!(eventually(PATIENCE, missed), "{kind}: the daemon is missed");
         lab.netbench(&["topo", "apply", &file]).ok().says("proved");
         lab.sh(&format!("kill -KILL $(cat {pid})"));
         // The kernel's own vxlan device wants the port that the datapath's device had.

@@ -7,9 +7,7 @@
 mod lab;
 mod sriov_nics;
 
-use std::time::Duration;
-
-use lab::eventually;
+use lab::{PATIENCE, eventually};
 use serde_json::Value;
 use sriov_nics::{PAIR, World, nics_are_emulated};
 
@@ -167,7 +165,7 @@ fn a_namespace_that_died_gives_its_function_back() {
     let mut holder = world.lab.command("nsenter");
     holder.args(["--net=/run/netns/nb-t-a", "--", "sleep", "300"]);
     let holder = world.lab.background(holder);
-    let inside = eventually(Duration::from_secs(10), || {
+    let inside = eventually(PATIENCE, || {
         world.lab.try_sh(&format!("[ $(readlink /proc/{}/ns/net) != $(readlink /proc/self/ns/net) ]", holder.id())).code
             == Some(0)
     });
@@ -306,7 +304,7 @@ fn a_nic_with_functions_is_described() {
     world.lab.sh(&format!("echo 2 > /sys/bus/pci/devices/{nic}/sriov_numvfs; ip link set {} vf 1 vlan 9", world.pf(0)));
     let carrier = format!("/sys/class/net/{}/carrier", world.pf(0));
     let up = || world.lab.read(&carrier).is_ok_and(|carrier| carrier.trim() == "1");
-    assert!(eventually(Duration::from_secs(30), up), "making functions resets the port, and it comes up again");
+    assert!(eventually(PATIENCE, up), "making functions resets the port, and it comes up again");
     let shown = world.lab.netbench(&["nic", "show", nic, "--json"]).ok().json();
     world.lab.netbench(&["nic", "show", nic]).ok().says("igb").says("2 of 7 functions").says("vlan 9").says("/dev/ptp");
     // As sysfs and procfs have it.
