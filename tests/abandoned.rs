@@ -3,9 +3,7 @@
 
 mod lab;
 
-use lab::{Lab, PATIENCE, eventually};
-
-const SIGKILL: i32 = 9;
+use lab::{Lab, PATIENCE, SIGKILL, eventually};
 
 /// Each command that makes topologies for its own time, short.
 const COMMANDS: &[(&str, &[&str])] = &[

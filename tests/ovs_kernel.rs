@@ -3,10 +3,9 @@
 
 mod lab;
 
-use lab::{Lab, PATIENCE, eventually, skip_to_lab};
+use lab::{Lab, PATIENCE, SIGKILL, eventually, skip_to_lab};
 
 const PROGRAMS: &[&str] = &["ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-appctl", "modprobe"];
-const SIGKILL: i32 = 9;
 
 /// Two nodes on one switch.
 const SWITCH: &str = "name = \"k\"\nmtu = 9000\n[node.a]\n[node.b]\n[switch.s]\nkind = \"ovs\"\ndatapath = \"kernel\"\n\

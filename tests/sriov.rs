@@ -42,7 +42,23 @@ fn functions_of_one_nic_are_set_carry_traffic_and_go() {
     world.lab.netbench(&["topo", "verify", &file]).ok();
     let again = world.lab.netbench(&["topo", "apply", &file]).ok();
     again.says("nothing to do");
+    // What goes from one function to another the NIC switches itself: the other NIC, which takes all that there is, sees none of
+    // it on the wire, and sees what is for everybody.
+    world.lab.sh(&format!("ip link set {} promisc on", world.pf(1)));
+    let seen = || {
+        let text = world.lab.sh(&format!("cat /sys/class/net/{}/statistics/rx_packets", world.pf(1)));
+        text.trim().parse::<u64>().expect("a number")
+    };
+    let at_first = seen();
     stream(&world, &file);
+    let meanwhile = seen() - at_first;
+    let everybody = || {
+        world.lab.try_sh("ip netns exec nb-t-a ping -c 1 -W 1 198.18.0.200");
+        seen() > at_first + meanwhile
+    };
+    assert!(eventually(PATIENCE, everybody), "no broadcast came out on the wire");
+    assert!(meanwhile < 500, "{meanwhile} packets came out on the wire");
+    world.lab.sh(&format!("ip link set {} promisc off", world.pf(1)));
     // Somebody changes a setting: seen, and mended.
     let pf = world.pf(0);
     world.lab.sh(&format!("ip link set {pf} vf 0 vlan 9"));

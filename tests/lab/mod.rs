@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of the harness")]
 
 pub mod dump;
+mod killed;
 mod skip;
 pub mod verdicts;
 
@@ -21,6 +22,8 @@ use std::{
 use serde_json::Value;
 
 pub use dump::Dump;
+#[allow(unused_imports, reason = "each test binary uses a part of the harness")]
+pub use killed::{After, SIGKILL};
 #[allow(unused_imports, reason = "each test binary uses a part of the harness")]
 pub use skip::{also_in_lab, skip, skip_to_lab};
 

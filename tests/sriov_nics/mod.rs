@@ -6,9 +6,6 @@ use serde_json::Value;
 
 use super::lab::{Dump, Lab, PATIENCE, eventually, skip_to_lab};
 
-/// What ends a process that kills itself.
-pub const SIGKILL: i32 = 9;
-
 /// A world with two SR-IOV NICs, by PCI address, both up.
 pub struct World {
     pub lab: Lab,
