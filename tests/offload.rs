@@ -404,7 +404,8 @@ fn open_vswitch_in_user_space_that_leaks_partial_checksums_is_named_with_its_cur
         panic!("{error}");
     }
     let trials = json["trials"].as_array().map_or(0, Vec::len);
-    assert!(trials < 40, "each of {trials} measurements waits half a second where nothing passes");
+    // About 30 where nothing disturbs; one that a busy machine spoils is measured again.
+    assert!(trials < 100, "each of {trials} measurements waits half a second where nothing passes");
     let culprits: Vec<&str> =
         json["culprits"].as_array().expect("culprits").iter().filter_map(|c| c.as_str()).collect();
     assert_eq!(culprits, ["client/eth0 tx-checksum-ip-generic off", "server/eth0 tx-checksum-ip-generic off"]);

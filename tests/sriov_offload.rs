@@ -3,7 +3,7 @@
 mod lab;
 mod sriov_nics;
 
-use lab::verdicts;
+use lab::{Lab, verdicts};
 use serde_json::Value;
 use sriov_nics::{PAIR, World, nics_are_emulated};
 
@@ -36,11 +36,14 @@ const FUNCTION: &str = "\
 {x}/eth0 SKIP rss, tso6, vlan-filter, vlan-insert, vlan-strip
 ";
 
+/// What `offload verify` of a file says, after it was held against the table of each end.
 #[track_caller]
-fn all_verdicts(json: &Value, of_each: &str) {
+fn all_verdicts(lab: &Lab, file: &str, of_each: &str) -> Value {
     let expected = verdicts::both(["a", "b"], of_each) + "all devices PASS state\n";
-    let wrong = verdicts::differences(json, &expected);
+    let json = verdicts::verify(lab, file, &expected, 3);
+    let wrong = verdicts::differences(&json, &expected);
     assert!(wrong.is_empty(), "{wrong}\n{json:#}");
+    json
 }
 
 /// The emulated 82576 takes datagrams in bundles (`UDP_SEGMENT`) for one datagram to be fragmented, and keeps no PSH of what it
@@ -53,8 +56,7 @@ fn a_port_that_sends_bundles_of_datagrams_as_fragments_is_named() {
         "name = \"t\"\n[nic.l]\npci = \"PF0\"\ncable = \"r\"\nchannels = { combined = 2 }\n\
          [nic.r]\npci = \"PF1\"\nchannels = { combined = 2 }\n[node.a]\nnic = \"l\"\n[node.b]\nnic = \"r\"\n",
     );
-    let json = world.lab.netbench(&["offload", "verify", &file, "--json"]).exits(3).json();
-    all_verdicts(&json, PORT);
+    let json = all_verdicts(&world.lab, &file, PORT);
     for device in ["a/eth0", "b/eth0"] {
         // With checksums on the kernel leaves the cutting to it as well, and it clears PSH of the last segment too.
         for check in ["tx-checksum", "tso"] {
@@ -106,15 +108,14 @@ fn a_port_that_receives_more_than_its_mtu_is_named() {
 fn plain_functions_are_right_both_ways() {
     let Some(world) = World::new("sriov-offload-plain") else { return };
     world.lab.try_sh("modprobe sctp");
-    let json = world.lab.netbench(&["offload", "verify", &world.file(PAIR), "--json"]);
+    let file = world.file(PAIR);
     if nics_are_emulated() {
-        let json = json.exits(3).json();
-        all_verdicts(&json, FUNCTION);
+        let json = all_verdicts(&world.lab, &file, FUNCTION);
         let (_, row) = verdict(&json, "a/eth0", "rx-checksum");
         assert!(row.contains("rx_csum_offload_errors 12 with it on, 0 with it off"), "{row}");
         return;
     }
-    let json = json.ok().json();
+    let json = world.lab.netbench(&["offload", "verify", &file, "--json"]).ok().json();
     for check in ["mtu", "integrity", "rx-verification", "vlan", "merge-rules"] {
         for path in ["a -> b", "b -> a"] {
             assert_eq!(verdict(&json, path, check).0, "PASS", "{json:#}");

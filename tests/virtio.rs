@@ -72,7 +72,8 @@ const VERDICTS: &str = "\
 
 /// Verifies, and says what is not as it should be.
 fn differences(lab: &Lab, file: &str) -> String {
-    let json = lab.netbench(&["offload", "verify", file, "--json"]).ok().json();
+    let expected = verdicts::both(["a", "b"], VERDICTS) + "all devices PASS state\n";
+    let json = verdicts::verify(lab, file, &expected, 0);
     let row = |device: &str, check: &str| {
         let rows = json["checks"].as_array().into_iter().flatten();
         let is_it =
@@ -80,7 +81,6 @@ fn differences(lab: &Lab, file: &str) -> String {
         let row = rows.into_iter().find(is_it).unwrap_or_else(|| panic!("{device} {check}: {json:#}"));
         (row["verdict"].as_str().unwrap_or_default(), row["evidence"].as_str().unwrap_or_default())
     };
-    let expected = verdicts::both(["a", "b"], VERDICTS) + "all devices PASS state\n";
     let mut wrong = verdicts::differences(&json, &expected);
     let mut expect = |device: &str, check: &str, verdict: &str, text: &str| {
         let (is, evidence) = row(device, check);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     checks::{Target, Way},
-    suite::{finish, frames, on_one_cpu, start},
+    suite::{finish, frames, on_one_cpu, start, template},
     traffic::{Between, Pair},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         craft::{Ends, marked_payload},
         odd::{Fate, Odd, received, sent},
         parse,
-        segments::{flow_of, marked},
+        segments::marked,
     },
     plan::desired::LinkRef,
     record::{OffloadCheck, OffloadVerdict},
@@ -145,17 +145,6 @@ fn poor(seen: &Seen) -> bool {
         Fate::Seen => !seen.came,
         Fate::Refused(_) => !seen.counted,
     }
-}
-
-/// The ends of a datagram of this pair as it goes out.
-fn template(world: &World, way: &Way, pair: &Pair) -> Result<Option<Ends>, ApplyError> {
-    let captures = start(world, &way.hops, &[0])?;
-    pair.datagrams(2, 64, 0);
-    let (outgoing, _) = frames(way, &finish(captures), 0);
-    let is_ours = |frame: &&Frame| {
-        flow_of(&parse(&frame.bytes)).is_some_and(|flow| flow.protocol == 17 && flow.to.1 == pair.ports().1)
-    };
-    Ok(outgoing.iter().find(is_ours).and_then(Ends::of))
 }
 
 pub(super) fn number_of(frame: &Frame) -> Option<u32> {

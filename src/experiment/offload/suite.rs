@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
@@ -44,6 +44,8 @@ const MEASURED: u64 = 4 << 20;
 const GOOD: u32 = 1 << 24;
 const BAD: u32 = 2 << 24;
 const EACH: u32 = 12;
+/// How long a datagram that goes out is waited for.
+const TEMPLATE_WITHIN: Duration = Duration::from_secs(2);
 /// How often each pair of segments that may or may not be merged is sent.
 const ROUNDS: u16 = 2;
 /// How long the receiving device waits for more meanwhile: what may be merged is to be merged. Software merges only what
@@ -99,14 +101,8 @@ pub fn probe(
     probed.drivers = rose(&told, &told_then);
     if order.suite.crafted || order.suite.merging {
         let (outgoing, _) = frames(&way, &captured, 0);
-        let template = |pair: &Pair| {
-            let is_template = |frame: &&Frame| {
-                flow_of(&parse(&frame.bytes)).is_some_and(|flow| flow.protocol == 17 && flow.to.1 == pair.ports().1)
-            };
-            outgoing.iter().find(is_template).and_then(Ends::of)
-        };
         let (wire, mut result) = (order.between.map_or(way.hops.len() - 1, |(_, wire)| wire), Crafted::default());
-        match pairs.first().map(|pair| (pair, template(pair))) {
+        match pairs.first().map(|pair| (pair, ends_of(&outgoing, pair))) {
             Some((pair, Some(ends))) => {
                 if order.suite.crafted {
                     crafted(world, &way, order, (pair, ends), &mut result)?;
@@ -114,7 +110,7 @@ pub fn probe(
                     vlan::tags(world, &way, between, (pair, ends), &target.userspace_ovs, &mut result)?;
                 }
                 if order.suite.merging {
-                    let all: Vec<Ends> = pairs.iter().filter_map(template).collect();
+                    let all: Vec<Ends> = pairs.iter().filter_map(|pair| ends_of(&outgoing, pair)).collect();
                     merging(world, &way, wire, &all, loans, &mut result)?;
                 }
             }
@@ -257,6 +253,32 @@ pub(super) fn frames(way: &Way, captured: &BTreeMap<usize, Captured>, place: usi
     let outgoing = way.hops[place].direction == crate::plan::desired::Direction::Tx;
     let Some(all) = captured.get(&place) else { return (Vec::new(), false) };
     (all.frames.iter().filter(|frame| frame.outgoing == outgoing).cloned().collect(), all.is_complete())
+}
+
+/// The ends of the first datagram of this pair among frames that go out.
+fn ends_of(outgoing: &[Frame], pair: &Pair) -> Option<Ends> {
+    let is_of_it = |frame: &&Frame| {
+        flow_of(&parse(&frame.bytes)).is_some_and(|flow| flow.protocol == 17 && flow.to.1 == pair.ports().1)
+    };
+    outgoing.iter().find(is_of_it).and_then(Ends::of)
+}
+
+/// The ends of a datagram of this pair as it goes out: where none is seen, one is sent again for up to [`TEMPLATE_WITHIN`], as a
+/// device may take a moment to have its carrier back after a change.
+///
+/// # Errors
+/// A device or a packet socket could not be reached.
+pub(super) fn template(world: &World, way: &Way, pair: &Pair) -> Result<Option<Ends>, ApplyError> {
+    let deadline = Instant::now() + TEMPLATE_WITHIN;
+    loop {
+        let captures = start(world, &way.hops, &[0])?;
+        pair.datagrams(2, 64, 0);
+        let (outgoing, _) = frames(way, &finish(captures), 0);
+        let ends = ends_of(&outgoing, pair);
+        if ends.is_some() || Instant::now() >= deadline {
+            return Ok(ends);
+        }
+    }
 }
 
 pub(super) fn look(

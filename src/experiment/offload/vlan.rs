@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::{
     checks::{Features, Target, Way},
     judge::Crafted,
-    suite::{finish, frames, on_one_cpu, start},
+    suite::{finish, frames, on_one_cpu, start, template},
     traffic::{Between, Pair},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         Frame, Kind, Limits, Tag, VnetHeader, compare,
         craft::{Ends, marked_payload},
         parse,
-        segments::{flow_of, marked},
+        segments::marked,
     },
     plan::desired::{Direction, LinkRef},
     record::{OffloadCheck, OffloadVerdict},
@@ -158,38 +158,39 @@ pub fn filters(world: &World, targets: &[Target], features: &Features) -> Result
     Ok(rows)
 }
 
-/// How many frames of a VLAN that nobody asked for come to the device where a way ends; `None` where none can be sent.
+/// How many frames of a VLAN that nobody asked for come to the device where a way ends; `None` where what was sent behind them
+/// did not come either, in [`TRIES`] tries.
 fn unasked(world: &World, way: &Way, promiscuous: bool) -> Result<Option<u32>, ApplyError> {
     const VLAN: &[(&str, &[Tag])] = &[("802.1Q", &[tag(0x8100, 0, false, 3001)])];
     let (from, to) = (world.get(&way.from)?, world.get(&way.to)?);
     let (source, destination) = way.addresses[0];
-    let Ok(pair) = Pair::open(Between { from: (from, source), to: (to, destination) }) else { return Ok(None) };
     let (first, last) = (&way.hops[0].at, &way.hops[way.hops.len() - 1].at);
-    let capture = Capture::start(world.get(&first.ns)?, &first.name, Bounds::default())?;
-    pair.datagrams(4, 64, 0);
-    let is_ours = |frame: &&Frame| {
-        frame.outgoing
-            && flow_of(&parse(&frame.bytes)).is_some_and(|flow| flow.protocol == 17 && flow.to.1 == pair.ports().1)
-    };
-    let Some(ends) = capture.finish().frames.iter().find(is_ours).and_then(Ends::of) else { return Ok(None) };
-    let mut capture = Capture::start(world.get(&last.ns)?, &last.name, Bounds::default())?;
-    if promiscuous {
-        capture.everything();
+    for _ in 0..TRIES {
+        let Ok(pair) = Pair::open(Between { from: (from, source), to: (to, destination) }) else { continue };
+        let Some(ends) = template(world, way, &pair)? else { continue };
+        let mut capture = Capture::start(world.get(&last.ns)?, &last.name, Bounds::default())?;
+        if promiscuous {
+            capture.everything();
+        }
+        let injector = Injector::open(world.get(&first.ns)?, &first.name)?;
+        send(&injector, ends, VLAN)??;
+        let behind_came = pair.numbers_up_to(LAST).contains(&LAST);
+        let numbers: BTreeSet<u32> = capture.finish().frames.iter().filter_map(number_of).collect();
+        if behind_came {
+            return Ok(Some(numbers.range(TAGGED..TAGGED + EACH).count() as u32));
+        }
     }
-    let injector = Injector::open(world.get(&first.ns)?, &first.name)?;
-    send(&injector, ends, VLAN)??;
-    pair.numbers(1);
-    let numbers: BTreeSet<u32> = capture.finish().frames.iter().filter_map(number_of).collect();
-    Ok(Some(numbers.range(TAGGED..TAGGED + EACH).count() as u32))
+    Ok(None)
 }
 
 /// The row of a filter: what came while it was as found, and while the port was promiscuous.
 pub fn judge(path: &str, at: &LinkRef, features: Vec<String>, on: bool, came: [Option<u32>; 2]) -> OffloadCheck {
     let state = if on { "on" } else { "off" };
     let (verdict, evidence) = match came {
-        [None, _] | [_, None] => {
-            (OffloadVerdict::Inconclusive, "no datagram was seen on its way out: there is no template".to_owned())
-        }
+        [None, _] | [_, None] => (
+            OffloadVerdict::Inconclusive,
+            "what was sent behind the tagged frames, without a tag, did not come".to_owned(),
+        ),
         [_, Some(0)] => (OffloadVerdict::Skip, "tagged frames do not get to this device".to_owned()),
         [Some(usual), Some(all)] => {
             let seen = format!(
