@@ -24,6 +24,7 @@ pub mod sriov;
 pub mod container;
 pub mod rootless;
 
+mod arrivals;
 pub mod capture;
 pub mod df_probe;
 mod egress;
@@ -33,6 +34,7 @@ pub mod qstats;
 pub mod quiet;
 pub mod snmp;
 
+pub use arrivals::arrived;
 pub use egress::{Egress, egress};
 pub use error::Error;
 pub use netns::Netns;

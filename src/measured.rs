@@ -221,6 +221,10 @@ pub struct Side {
     /// from client to server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back: Option<Box<Side>>,
+    /// Between plain hosts: packets that the devices received during the test by which the other end's arrive, each by its own count, others' among them.
+    /// Absent where it cannot be told (a veth, a tunnel), and where a topology says more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrived: Option<u64>,
 }
 
 impl Side {

@@ -8,6 +8,7 @@
 //! Whoever connects waits in the `lobby`, which has a fixed number of seats and no patience, until it has said who it is;
 //! only then is there a thread for it (`session`).
 
+mod arrivals;
 pub mod bounds;
 pub mod client;
 pub mod error;

@@ -53,6 +53,7 @@ const MODES: &[&str] = &[
     "-u -t 1 -O 1 -b 20M",
     "-u -n 1M -b 100M",
     "-u -k 50 -b 50M -l 1000",
+    "-u -t 1 -b 20M -l 1400 --dont-fragment --dscp 10",
     "-6 -t 1",
     "-6 -u -t 1 -b 20M",
 ];

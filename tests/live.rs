@@ -245,6 +245,26 @@ fn where_there_is_no_terminal_it_says_so_and_prints_data_only() {
     assert!(!done.text().contains('\u{1b}'), "{done}");
 }
 
+/// Without `--live` a person sees one line that is drawn anew, and none of it stays; a file or a pipe gets data only.
+#[test]
+fn without_it_a_terminal_has_a_line_of_progress_and_a_pipe_has_none() {
+    let Some(lab) = lab("live-line") else { return };
+    let args = ["run", "veth", "--test", "tcp_stream", "--duration", "1500ms", "--rounds", "1"];
+    let mut pty = start(&lab, &args, USUAL);
+    let line = "[1/1] client → server TCP_STREAM round 1: ";
+    assert_eq!(pty.ends(), (Some(0), None));
+    let is_line = |shown: &str| shown.trim_start().starts_with(line) && shown.contains(" Gbit/s") && has_rate(shown);
+    let screens = pty.screens();
+    assert!(screens.iter().any(|screen| screen.lines().any(is_line)), "{screens:?}");
+    assert!(!pty.raw().contains("\u{1b}[?1049h"), "no other screen was asked for");
+    let after = pty.screen();
+    assert!(after.contains("path proved") && !after.contains(line), "{after}");
+
+    let done = lab.netbench(&args).ok();
+    assert!(!done.stderr.contains("round 1") && done.stdout.contains("TCP_STREAM"), "{done}");
+    assert!(!done.text().contains(['\u{1b}', '\r']), "{done}");
+}
+
 #[test]
 fn sweep_and_stream_have_it_too() {
     let Some(lab) = lab("live-others") else { return };

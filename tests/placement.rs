@@ -120,3 +120,26 @@ fn what_this_host_does_not_have_is_said_before_anything_is_made() {
     lab.netbench(&["run", "veth", "--placement", "near"]).exits(2).says("same-core, sibling, same-node, spread");
     lab.assert_as_before(&before, "refused runs");
 }
+
+/// Here no two CPUs may be threads of one core: the kernel's word for it is covered by another, and the threads run where that says.
+#[test]
+fn siblings_are_the_threads_of_one_core() {
+    if count() < 2 {
+        return eprintln!("one CPU: there is no choice");
+    }
+    let Some(lab) = Lab::new("cpus-sibling") else { return };
+    let core = lab.file("siblings", "0-1\n");
+    for cpu in 0..2 {
+        lab.sh(&format!("mount --bind {core} /sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"));
+    }
+    let found = test(&lab, &["--placement", "sibling", "--cpus", "0-1", "--streams", "2"]);
+    let (client, server) = (cpus(&found, "client"), cpus(&found, "server"));
+    for ((client, ran), (server, ran_there)) in client.iter().zip(&server) {
+        assert!(*client == ran.to_string() && *server == ran_there.to_string() && ran != ran_there, "{found}");
+    }
+    let places = found["placement"].as_array().unwrap();
+    assert!(places.len() == 2 && places.iter().all(|place| place["relation"] == "sibling"), "{found}");
+    lab.netbench(&["run", "veth", "--placement", "same-node", "--cpus", "0-1"])
+        .exits(5)
+        .says("--placement same-node: ");
+}

@@ -61,7 +61,15 @@ fn stream(bytes: u64, units: u64, tcp: bool) -> Stream {
 fn side(stream: Stream, latency: Option<Latency>) -> Side {
     let interval =
         Interval { start_ns: 0, end_ns: stream.elapsed_ns, bytes: stream.bytes, units: stream.units, tcp: None };
-    Side { streams: vec![stream], intervals: vec![interval], latency, uncorrected: None, cpus: vec![], back: None }
+    Side {
+        streams: vec![stream],
+        intervals: vec![interval],
+        latency,
+        uncorrected: None,
+        cpus: vec![],
+        back: None,
+        arrived: None,
+    }
 }
 
 fn proved() -> PathEvidence {
@@ -87,6 +95,7 @@ fn proved() -> PathEvidence {
             hop("server/eth0", "rx"),
         ],
         strays: vec![],
+        below_packets: 0,
         verdict: PathVerdict::Proved,
     }
 }

@@ -42,6 +42,8 @@ fn check(record: &RunRecord, streams: usize, closed_loop: bool) {
         check_side(&round.client, streams, &what);
         check_side(&round.server, streams, &what);
         assert!(round.headline > 0.0, "{what}");
+        // What lies behind a veth is out of sight.
+        assert!(record.flows[0].to_address.starts_with("127.") || round.client.arrived.is_none(), "{what}");
         let (senders, receivers) =
             if test.is_reverse() { (&round.server, &round.client) } else { (&round.client, &round.server) };
         for (a, b) in senders.streams.iter().zip(&receivers.streams) {
@@ -126,6 +128,8 @@ fn options_reach_the_server_and_are_read_back() {
             let socket = &side.streams[0].socket;
             assert_eq!((socket.sndbuf, socket.dscp), (204_800, Some(10)), "{}", result.test);
             assert!(result.test.is_udp() || socket.congestion.as_deref() == Some("reno"));
+            // Of the loopback it is known what arrived.
+            assert!(side.arrived.is_some_and(|packets| packets > 0), "{}: {:?}", result.test, side.arrived);
         }
         assert!(result.rounds[0].headline < 40e6, "{}", result.rounds[0].headline);
         assert_eq!(result.rounds[0].server.streams[0].cpu.pinned.as_ref().unwrap().0, [0]);
@@ -291,5 +295,7 @@ fn usage_is_said() {
     serve(&["--bind", "198.18.77.77"]).exits(5).says("no interface of this host has that address");
     let busy = Serve::here(&[]);
     serve(&["--port", &busy.port.to_string()]).exits(5).says("another program has it, choose one with --port");
-    assert!(busy.said().contains(&format!("netbench stream 127.0.0.1 --port {} --token {TOKEN}", busy.port)));
+    for command in ["stream", "mtu probe"] {
+        busy.waits_to_say(&format!("netbench {command} 127.0.0.1 --port {} --token {TOKEN}", busy.port));
+    }
 }

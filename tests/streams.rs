@@ -164,11 +164,14 @@ fn one_worker_plays_both_ends_of_a_loopback() {
 fn a_path_narrower_than_declared_is_said() {
     let Some(lab) = Lab::new(1) else { return };
     lab.ip("client", "link set eth0 mtu 1500");
-    let record = measure(&lab, lab.flow(0, false), &options(&[Test::UdpStream], 100));
-    let test = &record.flows[0].tests[0];
-    let reason = &test.verdict.reasons[0];
-    assert!(reason.contains("a datagram of 8972 bytes does not fit the path (EMSGSIZE)"), "{reason}");
-    assert!(!test.verdict.valid && test.rounds.is_empty());
+    for (ipv6, length) in [(false, 8972), (true, 8952)] {
+        let record = measure(&lab, lab.flow(0, ipv6), &options(&[Test::UdpStream], 100));
+        let test = &record.flows[0].tests[0];
+        let reason = &test.verdict.reasons[0];
+        let said = format!("a datagram of {length} bytes does not fit the path (EMSGSIZE)");
+        assert!(reason.contains(&said), "{reason}");
+        assert!(!test.verdict.valid && test.rounds.is_empty());
+    }
 }
 
 #[test]

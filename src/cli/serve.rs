@@ -1,4 +1,4 @@
-//! `netbench serve`: answers the tests of `netbench stream` on other hosts.
+//! `netbench serve`: answers the tests of `netbench stream`, and the probes of `netbench mtu probe`, on other hosts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -20,7 +20,7 @@ use crate::{
 /// Name of the variable that holds a token, so that it stands in no list of processes.
 pub const TOKEN: &str = "NETBENCH_TOKEN";
 
-/// Answer the tests of `netbench stream` on other hosts, until Ctrl-C.
+/// Answer `netbench stream` and `netbench mtu probe` on other hosts, until Ctrl-C.
 ///
 /// Listens on loopback unless --bind says otherwise, on one port number of TCP and UDP, and lets in whoever knows the token,
 /// which is made afresh for every start and printed.
@@ -131,7 +131,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let at: Vec<String> = server.addresses().iter().map(SocketAddr::to_string).collect();
     talk(&format!("listening on {} (TCP and UDP); Ctrl-C ends it", at.join(" and ")));
     if let Some(first) = server.addresses().first() {
-        talk(&format!("on the other host: {}", command(*first, token.as_ref(), &kernel::machine().hostname)));
+        let [stream, probe] = commands(*first, token.as_ref(), &kernel::machine().hostname);
+        talk(&format!("on the other host: {stream}"));
+        talk(&format!("   or for the MTU: {probe}"));
     }
     if token.is_none() && !addresses.iter().all(IpAddr::is_loopback) {
         talk("warning: --open: whoever reaches this port may make this host send and receive");
@@ -152,11 +154,15 @@ impl Bind {
 }
 
 /// What to type on the other host.
-fn command(at: SocketAddr, token: Option<&Secret>, hostname: &str) -> String {
+fn commands(at: SocketAddr, token: Option<&Secret>, hostname: &str) -> [String; 2] {
     let host = if at.ip().is_unspecified() { hostname.to_owned() } else { at.ip().to_string() };
-    let port = if at.port() == remote::PORT { String::new() } else { format!(" --port {}", at.port()) };
-    let token = token.map(|token| format!(" --token {}", token.reveal())).unwrap_or_default();
-    format!("netbench stream {host}{port}{token}")
+    let port = format!(" --port {}", at.port());
+    let usual = at.port() == remote::PORT;
+    let secret = token.map(|token| format!(" --token {}", token.reveal())).unwrap_or_default();
+    let stream = format!("netbench stream {host}{}{secret}", if usual { "" } else { &port });
+    // Without either of them a host is probed from one side.
+    let probe = format!("netbench mtu probe {host}{}{secret}", if usual && token.is_some() { "" } else { &port });
+    [stream, probe]
 }
 
 fn refused(at: SocketAddr, error: &std::io::Error) -> String {

@@ -59,7 +59,7 @@ pub struct Inputs<'i> {
     pub dropped: u64,
     /// Packets that queueing disciplines on the way dropped.
     pub qdisc_dropped: u64,
-    /// Packets that the interfaces of the path received, both ways; none where no interface of it is known.
+    /// Packets that the interfaces of the path received, both ways, and those below them; none where no interface of it is known.
     pub received: Option<u64>,
     /// The narrowest place of the path with a known rate.
     pub bound: Option<&'i Bound>,
@@ -102,7 +102,9 @@ fn disturbed(inputs: &Inputs<'_>) -> Option<String> {
 /// Packets of others on the CPU that received most. Which of them are the flow's nobody counts, so at most as many as the interfaces of its
 /// path received.
 fn crowded(inputs: &Inputs<'_>) -> Option<String> {
-    let (load, own) = (hottest(inputs).filter(|load| load.softirq >= SOFTIRQ / 2.0)?, inputs.received?);
+    // Both ends may be on one machine.
+    let ends = inputs.sender.arrived.zip(inputs.receiver.arrived).map(|(sender, receiver)| sender + receiver);
+    let (load, own) = (hottest(inputs).filter(|load| load.softirq >= SOFTIRQ / 2.0)?, inputs.received.or(ends)?);
     let (all, foreign) = (load.softnet_processed, load.softnet_processed.saturating_sub(own));
     (foreign as f64 > all as f64 * FOREIGN).then(|| {
         let (cpu, softirq) = (load.cpu, load.softirq * 100.0);

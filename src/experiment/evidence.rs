@@ -84,7 +84,7 @@ pub fn judge_all(loads: &[Load<'_>], before: &Seen, after: &Seen) -> Vec<PathEvi
             load.path.hops.iter().map(|hop| hop_evidence(hop, &deltas, rose(hop), &due, load.carried)).collect();
         let strays = if load.path.hops.is_empty() { Vec::new() } else { strays.clone() };
         let verdict = conclude(load.path, &hops, &strays, &deltas, load.carried);
-        PathEvidence { hops, strays, verdict }
+        PathEvidence { hops, strays, below_packets: below_packets(load.path, &deltas), verdict }
     };
     loads.iter().map(one).collect()
 }
@@ -249,6 +249,14 @@ fn below<'d>(on_path: &BTreeSet<&LinkRef>, deltas: &'d Counters) -> BTreeSet<(&'
     below
 }
 
+/// Packets that the links below the hops of a path received, which the kernel counts once more for each of them.
+fn below_packets(path: &FlowPath, deltas: &Counters) -> u64 {
+    let hops: BTreeSet<&LinkRef> = path.hops.iter().map(|hop| &hop.at).collect();
+    let below = below(&hops, deltas);
+    let counts = deltas.iter().filter(|(at, seen)| !hops.contains(at) && below.contains(&(&at.ns, seen.place.index)));
+    counts.map(|(_, seen)| seen.rx_packets).sum()
+}
+
 /// Interfaces on the path of none of the flows.
 fn strays(loads: &[Load<'_>], deltas: &Counters) -> Vec<StrayEvidence> {
     let on_path: BTreeSet<&LinkRef> = loads.iter().flat_map(|load| &load.path.hops).map(|hop| &hop.at).collect();
@@ -391,10 +399,13 @@ mod tests {
         // The hop is a VLAN on a bond of two members; beside them another link, as busy.
         seen.get_mut(&link("client", "eth0")).unwrap().place = place(5, 0, 4);
         for (name, place) in [("bond0", place(4, 0, 0)), ("up0", place(2, 4, 0)), ("up1", place(3, 4, 0))] {
-            let counted = LinkCounters { tx_bytes: bytes, place, ..LinkCounters::default() };
+            let rx_packets = u64::from(place.index) * 1000;
+            let counted = LinkCounters { tx_bytes: bytes, rx_packets, place, ..LinkCounters::default() };
             seen.insert(link("client", name), counted);
         }
-        assert_eq!(judge(&path(), &after(0), &seen, SENT).verdict, PathVerdict::Proved);
+        let evidence = judge(&path(), &after(0), &seen, SENT);
+        assert_eq!((evidence.verdict, evidence.below_packets), (PathVerdict::Proved, 9000));
+        assert_eq!(judge(&path(), &after(0), &after(bytes), SENT).below_packets, 0);
         // Of another bond, or with the same number in another namespace, it is none of the path's.
         for (ns, place) in [("client", place(9, 8, 0)), ("server", place(2, 4, 0))] {
             let mut other = seen.clone();

@@ -494,7 +494,8 @@ fn inputs<'i>(
         sndbuf_asked: spec.tuning.sndbuf.or(spec.socket_buffer).is_some(),
         dropped: evidence.hops.iter().map(|hop| hop.dropped).sum(),
         qdisc_dropped: evidence.hops.iter().filter(|hop| hop.direction == "tx").map(|hop| hop.qdisc_dropped).sum(),
-        received: (!evidence.hops.is_empty()).then(|| evidence.hops.iter().map(received).sum()),
+        received: (!evidence.hops.is_empty())
+            .then(|| evidence.hops.iter().map(received).sum::<u64>() + evidence.below_packets),
         bound,
     }
 }

@@ -11,8 +11,15 @@ pub struct PathEvidence {
     pub hops: Vec<HopEvidence>,
     /// Interfaces off the declared path that carried more than 1 % of the traffic, the busiest first.
     pub strays: Vec<StrayEvidence>,
+    /// Packets that links below the hops received, which are no hops themselves: members of a bond, the card under a VLAN.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub below_packets: u64,
     /// The conclusion.
     pub verdict: PathVerdict,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What an interface on the path counted during a round, in both directions of the flow.

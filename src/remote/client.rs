@@ -14,6 +14,7 @@ use std::{
 use socket2::SockRef;
 
 use super::{
+    arrivals::Arrivals,
     error::RemoteError,
     greeting::{Greeting, Purpose, Secret},
     message::{FromClient, FromServer},
@@ -169,12 +170,14 @@ impl Connection {
             }
         };
         let greet: Option<&mut dyn FnMut()> = here.test.is_udp().then_some(&mut greet);
+        let arrivals = Arrivals::from(self.server.ip());
         self.expect("say that it is ready", greet, interrupt, |message| {
             matches!(message, FromServer::Ready).then_some(())
         })?;
         let events = self.events.clone();
         let running = client.start(Arc::new(move || _ = events.send(Inbox::Done)))?;
-        let (client, server) = self.wait(running, here, tell, interrupt)?;
+        let (mut client, server) = self.wait(running, here, tell, interrupt)?;
+        arrivals.tell(&mut client);
         Ok(Outcome { client, server, notes })
     }
 

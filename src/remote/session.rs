@@ -14,6 +14,7 @@ use std::{
 use socket2::Socket;
 
 use super::{
+    arrivals::Arrivals,
     bounds::Admitted,
     greeting::Secret,
     message::{FromClient, FromServer, LONGEST_OF_CLIENT},
@@ -81,6 +82,7 @@ struct Attaching {
 struct Run {
     running: Running,
     sampler: JobSampler,
+    arrivals: Arrivals,
     deadline: Instant,
 }
 
@@ -347,6 +349,7 @@ impl Session {
         let done = Arc::new(move || _ = events.send(Inbox::Done));
         let deadline = Instant::now() + spec.total() + LINGER;
         let sampler = JobSampler::new(spec.interval.0);
+        let arrivals = Arrivals::from(self.peer.ip());
         let blocking = || listeners.iter().try_for_each(|listener| listener.set_nonblocking(false));
         let started = match blocking() {
             Err(error) => Err(error.to_string()),
@@ -361,7 +364,7 @@ impl Session {
         };
         match started {
             Ok(running) => {
-                self.state = State::Running(Box::new(Run { running, sampler, deadline }));
+                self.state = State::Running(Box::new(Run { running, sampler, arrivals, deadline }));
                 self.say(&FromServer::Ready);
                 Next::On
             }
@@ -376,13 +379,14 @@ impl Session {
         }
         let state = std::mem::replace(&mut self.state, State::Idle { since: Instant::now() });
         let State::Running(run) = state else { return Next::On };
-        let Run { running, sampler, .. } = *run;
+        let Run { running, sampler, arrivals, .. } = *run;
         let spec = running.spec().clone();
         let test = spec.test;
         match running.collect() {
             Ok(mut side) => {
                 sampler.close(&mut side);
                 egress::tell(&spec, &mut side);
+                arrivals.tell(&mut side);
                 self.tests += 1;
                 self.tell(&outcome(test, &side));
                 self.say(&FromServer::Result { side });

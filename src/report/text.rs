@@ -531,8 +531,12 @@ mod tests {
             driver: Default::default(),
             ok: true,
         };
-        let path =
-            |n| PathEvidence { hops: (0..n).map(hop).collect(), strays: Vec::new(), verdict: PathVerdict::Proved };
+        let path = |n| PathEvidence {
+            hops: (0..n).map(hop).collect(),
+            strays: Vec::new(),
+            below_packets: 0,
+            verdict: PathVerdict::Proved,
+        };
         assert_eq!(way(&path(1)), "n0/eth0 (1 hop)");
         assert_eq!(way(&path(3)), "n0/eth0 → n1/eth0 → n2/eth0 (3 hops)");
         assert_eq!(way(&path(12)), "n0/eth0 → n1/eth0 → n2/eth0 → … → n10/eth0 → n11/eth0 (12 hops)");

@@ -211,7 +211,15 @@ mod tests {
             retries: None,
             verified: None,
         };
-        Side { streams: vec![stream], intervals: vec![], latency: None, uncorrected: None, cpus: vec![], back: None }
+        Side {
+            streams: vec![stream],
+            intervals: vec![],
+            latency: None,
+            uncorrected: None,
+            cpus: vec![],
+            back: None,
+            arrived: None,
+        }
     }
 
     proptest! {

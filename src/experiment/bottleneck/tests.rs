@@ -26,7 +26,15 @@ fn side(running: u64, waiting: u64, tcp: Option<TcpInfo>) -> Side {
         verified: None,
         retries: None,
     };
-    Side { streams: vec![stream], intervals: vec![], latency: None, uncorrected: None, cpus: vec![], back: None }
+    Side {
+        streams: vec![stream],
+        intervals: vec![],
+        latency: None,
+        uncorrected: None,
+        cpus: vec![],
+        back: None,
+        arrived: None,
+    }
 }
 
 fn held(rwnd: u64, sndbuf: u64) -> Option<TcpInfo> {
@@ -233,6 +241,16 @@ fn packets_of_others_on_the_cpu_that_receives_are_inconclusive() {
         receiver.cpus = vec![CpuLoad { softirq, softnet_processed: 10_000, ..CpuLoad::default() }];
         let found = judge(&Inputs { received, ..inputs(&sender, &receiver) }).unwrap();
         assert_eq!(found.inconclusive.is_some(), expected, "{softirq} {received:?}: {found:?}");
+    }
+    // Two plain hosts know no path; each knows by which devices the other's packets come.
+    receiver.cpus = vec![CpuLoad { softirq: 0.95, softnet_processed: 10_000, ..CpuLoad::default() }];
+    for (here, there, expected) in
+        [(Some(500), Some(500), true), (Some(8000), Some(100), false), (Some(500), None, false), (None, None, false)]
+    {
+        let sender = Side { arrived: here, ..sender.clone() };
+        let receiver = Side { arrived: there, ..receiver.clone() };
+        let found = judge(&inputs(&sender, &receiver)).unwrap();
+        assert_eq!(found.inconclusive.is_some(), expected, "{here:?} {there:?}: {found:?}");
     }
 }
 

@@ -60,6 +60,18 @@ fn a_stop_wakes_every_kind_of_thread() {
 }
 
 #[test]
+fn each_percentile_is_that_of_its_share() {
+    let mut all = crate::traffic::rr::histogram();
+    for (micros, count) in [(1, 500_000), (2, 400_000), (3, 90_000), (4, 9_000), (5, 900), (6, 90), (7, 10)] {
+        all.record_n(micros * 1000, count).unwrap();
+    }
+    let found = lane::percentiles(&all);
+    assert_eq!((found.count, found.min_ns / 1000, found.max_ns / 1000), (1_000_000, 1, 7));
+    let ladder = [found.p50_ns, found.p90_ns, found.p99_ns, found.p99_9_ns, found.p99_99_ns, found.p99_999_ns];
+    assert_eq!(ladder.map(|nanos| nanos / 1000), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
 fn latencies_of_parallel_streams_are_one_distribution() {
     let spec = Spec { streams: 3, ..example(Test::TcpRr) };
     let (server, client) = pair(&spec);
