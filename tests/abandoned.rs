@@ -3,11 +3,7 @@
 
 mod lab;
 
-use std::time::Duration;
-
-use lab::{Lab, eventually};
-
-const SIGKILL: i32 = 9;
+use lab::{Lab, PATIENCE, SIGKILL, eventually};
 
 /// Each command that makes topologies for its own time, short.
 const COMMANDS: &[(&str, &[&str])] = &[
@@ -39,7 +35,7 @@ fn at_crash_points(command: &str) {
             break;
         }
         killed += 1;
-        assert!(eventually(Duration::from_secs(5), || workers(&lab).is_empty()), "workers end with their pipe");
+        assert!(eventually(PATIENCE, || workers(&lab).is_empty()), "workers end with their pipe");
         lab.netbench(&["topo", "gc"]).ok();
         lab.assert_as_before(&before, &format!("{command} killed at point {k}"));
         assert!(lab.try_sh("ls /run/netbench").code != Some(0), "no state is left of {command} killed at point {k}");
@@ -87,7 +83,7 @@ fn killed_while_it_measures() {
     for (what, args) in &COMMANDS[..4] {
         let longer = args.iter().map(|arg| if *arg == "50ms" { "20s" } else { arg }).collect::<Vec<_>>();
         let running = lab.background(lab.netbench_command(&longer));
-        assert!(eventually(Duration::from_secs(30), || workers(&lab).len() >= 2), "{what} measures");
+        assert!(eventually(PATIENCE, || workers(&lab).len() >= 2), "{what} measures");
         // While it lives it is nobody else's.
         lab.netbench(&["topo", "gc"]).ok().says("nothing of ours is here");
         lab.netbench(&["topo", "list"]).ok().says("in use");
@@ -95,7 +91,7 @@ fn killed_while_it_measures() {
         running.signal("-KILL");
         running.wait(what);
         lab.netbench(&["topo", "list"]).ok().says("abandoned");
-        assert!(eventually(Duration::from_secs(5), || workers(&lab).is_empty()), "workers end with their pipe");
+        assert!(eventually(PATIENCE, || workers(&lab).is_empty()), "workers end with their pipe");
         lab.netbench(&["topo", "gc"]).ok().says("removed");
         lab.assert_as_before(&before, what);
     }
@@ -106,15 +102,15 @@ fn a_living_run_is_not_touched_and_the_dead_one_beside_it_goes() {
     let Some(lab) = Lab::new("abandoned-beside") else { return };
     let before = lab.settled();
     let killed = lab.background(lab.netbench_command(&["run", "veth", "--test", "tcp_rr", "--duration", "20s"]));
-    assert!(eventually(Duration::from_secs(20), || workers(&lab).len() >= 2), "it measures");
+    assert!(eventually(PATIENCE, || workers(&lab).len() >= 2), "it measures");
     killed.signal("-KILL");
     killed.wait("netbench run veth, killed");
-    assert!(eventually(Duration::from_secs(5), || workers(&lab).is_empty()), "workers end with their pipe");
+    assert!(eventually(PATIENCE, || workers(&lab).is_empty()), "workers end with their pipe");
 
     let args = ["run", "bridge", "--test", "tcp_rr", "--duration", "8s", "--rounds", "1", "--json"];
     let living = lab.background(lab.netbench_command(&args));
     let pid = living.id().to_string();
-    assert!(eventually(Duration::from_secs(20), || workers(&lab).len() >= 2), "it measures");
+    assert!(eventually(PATIENCE, || workers(&lab).len() >= 2), "it measures");
     let namespaces = || lab.namespaces().into_iter().filter(|name| name.starts_with("nb-bridge")).count();
     let standing = namespaces();
 
@@ -148,10 +144,10 @@ fn the_next_command_removes_what_a_killed_one_left() {
         &["topo", "apply", "bridge"],
     ] {
         let run = lab.background(lab.netbench_command(&["run", "bridge", "--test", "tcp_rr", "--duration", "20s"]));
-        assert!(eventually(Duration::from_secs(20), || workers(&lab).len() >= 2), "it measures");
+        assert!(eventually(PATIENCE, || workers(&lab).len() >= 2), "it measures");
         run.signal("-KILL");
         run.wait("netbench run, killed");
-        assert!(eventually(Duration::from_secs(5), || workers(&lab).is_empty()), "workers end with their pipe");
+        assert!(eventually(PATIENCE, || workers(&lab).is_empty()), "workers end with their pipe");
         let done = lab.netbench(next).ok();
         let text = format!("{}{}", done.stdout, done.stderr);
         assert!(text.contains("was killed had left its network"), "{done}");
@@ -179,7 +175,7 @@ fn keep_hands_over() {
     lab.netbench(&["topo", "verify", "bridge"]).ok();
     // A run on what is up leaves it up, also when it is killed.
     let run = lab.background(lab.netbench_command(&["run", "bridge", "--test", "tcp_rr", "--duration", "20s"]));
-    assert!(eventually(Duration::from_secs(20), || workers(&lab).len() >= 2), "it measures");
+    assert!(eventually(PATIENCE, || workers(&lab).len() >= 2), "it measures");
     run.signal("-KILL");
     run.wait("netbench run, killed");
     lab.netbench(&["topo", "gc"]).ok().says("nothing of ours is here");
@@ -188,10 +184,10 @@ fn keep_hands_over() {
     lab.assert_as_before(&before, "a topology that was kept");
     // Killed before it could hand over.
     let run = lab.background(lab.netbench_command(&args("20s")));
-    assert!(eventually(Duration::from_secs(20), || workers(&lab).len() >= 2), "it measures");
+    assert!(eventually(PATIENCE, || workers(&lab).len() >= 2), "it measures");
     run.signal("-KILL");
     run.wait("netbench run --keep, killed");
-    assert!(eventually(Duration::from_secs(5), || workers(&lab).is_empty()), "workers end with their pipe");
+    assert!(eventually(PATIENCE, || workers(&lab).is_empty()), "workers end with their pipe");
     lab.netbench(&["topo", "gc"]).ok().says("bridge: removed");
     lab.assert_as_before(&before, "a run that was killed before it could hand over");
 }

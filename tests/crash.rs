@@ -3,9 +3,8 @@
 
 mod lab;
 
-use lab::{Dump, Lab, require};
+use lab::{After, Dump, Lab, SIGKILL, require};
 
-const SIGKILL: i32 = 9;
 /// More crash points than any of these topologies has; a run that never survives is a bug of its own.
 const AT_MOST: usize = 500;
 
@@ -43,42 +42,13 @@ const UPLINKS: &str = "name = \"crash\"\n[nic.left]\nifname = \"left0\"\ncable =
                        [switch.one]\nkind = \"bridge\"\nports = [\"client\"]\nuplinks = [\"left\"]\n\
                        [switch.two]\nkind = \"bridge\"\nports = [\"server\"]\nuplinks = [\"right\"]\n";
 
-/// How a crash is cleaned up after.
-#[derive(Clone, Copy)]
-enum After {
-    /// `destroy` at once.
-    Destroy,
-    /// A new `apply` that must come to its end, then `destroy`.
-    ApplyAgain,
-    /// `gc` after the state folder was lost.
-    LoseStateAndCollect,
-}
-
 fn at_every_step(name: &str, setup: &str, topology: &str, after: After) {
     let Some(lab) = Lab::new(name) else { return };
     let file = lab.file("crash.toml", topology);
     let before = settled(&lab, setup);
     for k in 1..=AT_MOST {
-        let at = k.to_string();
-        let crashed = lab.netbench_with(("NETBENCH_CRASH_AT", &at), &["topo", "apply", &file]);
-        let survived = crashed.signal != Some(SIGKILL);
-        if survived {
-            crashed.ok();
-        }
-        match after {
-            After::Destroy => {
-                lab.netbench(&["topo", "destroy", "crash"]).ok();
-            }
-            After::ApplyAgain => {
-                lab.netbench(&["topo", "apply", &file]).ok();
-                lab.netbench(&["topo", "verify", &file]).ok();
-                lab.netbench(&["topo", "destroy", "crash"]).ok();
-            }
-            After::LoseStateAndCollect => {
-                lab.sh("rm -rf /run/netbench");
-                lab.netbench(&["topo", "gc"]).ok();
-            }
-        }
+        let survived = lab.survives_killed_at(k, &[&file]);
+        after.clean(&lab, "crash", &[&file], || {});
         lab.assert_as_before(&before, &format!("killed at step {k}"));
         if survived {
             assert!(k > 5, "the crash points were not reached: survived at {k}");

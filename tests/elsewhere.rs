@@ -3,11 +3,7 @@
 
 mod lab;
 
-use std::time::Duration;
-
-use lab::{Background, Lab, eventually, require};
-
-const SIGKILL: i32 = 9;
+use lab::{After, Background, Lab, PATIENCE, eventually, require};
 
 /// A namespace without a file in `/run/netns`: a process is in it, as in a container.
 fn container(lab: &Lab) -> Background {
@@ -19,7 +15,7 @@ fn container(lab: &Lab) -> Background {
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         comm.trim() == "sleep" && of(&pid.to_string()) != of("self")
     };
-    assert!(eventually(Duration::from_secs(20), || apart(sleeper.id())), "unshare makes a namespace");
+    assert!(eventually(PATIENCE, || apart(sleeper.id())), "unshare makes a namespace");
     sleeper
 }
 
@@ -41,8 +37,6 @@ fn links(lab: &Lab, pid: u32) -> String {
          ls -d /run/netns/* /run/netbench/* 2>/dev/null || true"
     ))
 }
-
-const WAYS: [&str; 4] = ["destroy", "apply again", "gc without a journal", "destroy without a journal"];
 
 /// Each way at each instant; in the lab, whose machine is emulated, by turns.
 fn at_every_instant(name: &str, kind: &str) {
@@ -68,39 +62,15 @@ fn at_every_instant(name: &str, kind: &str) {
     for k in 1.. {
         let mut survived = true;
         let in_turn = std::env::var_os("VMLAB").is_some();
-        for (_, way) in WAYS.into_iter().enumerate().filter(|(number, _)| !in_turn || k % WAYS.len() == *number) {
-            let crashed =
-                lab.netbench_with(("NETBENCH_CRASH_AT", &k.to_string()), &["topo", "apply", "--no-prove", &file]);
-            if crashed.signal == Some(SIGKILL) {
-                survived = false;
-            } else {
-                crashed.ok();
-            }
-            match way {
-                "destroy" => {
-                    let done = lab.netbench(&["topo", "destroy", "e"]);
-                    assert!(matches!(done.code, Some(0 | 2)), "{done}");
-                }
-                "apply again" => {
-                    lab.netbench(&["topo", "apply", "--no-prove", &file]).ok();
-                    lab.netbench(&["topo", "verify", &file]).ok();
-                    lab.netbench(&["topo", "destroy", "e"]).ok();
-                }
-                "gc without a journal" => {
-                    lab.sh("rm -rf /run/netbench");
-                    lab.netbench(&["topo", "gc"]).ok();
-                }
-                _ => {
-                    lab.sh("rm -rf /run/netbench");
-                    let done = lab.netbench(&["topo", "destroy", "e"]);
-                    assert!(matches!(done.code, Some(0 | 2)), "{done}");
-                }
-            }
+        for (_, way) in After::ALL.into_iter().enumerate().filter(|(number, _)| !in_turn || k % 4 == *number) {
+            survived &= lab.survives_killed_at(k, &["--no-prove", &file]);
+            way.clean(&lab, "e", &["--no-prove", &file], || {});
             // All that there is; in the lab at the end.
             if !in_turn {
-                lab.assert_as_before(&before, &format!("killed at point {k}, then {way}"));
+                lab.assert_as_before(&before, &format!("killed at point {k}, then {way:?}"));
             }
-            assert_eq!(links(&lab, sleeper.id()), inside, "killed at point {k}, then {way}");
+            let left = || links(&lab, sleeper.id());
+            assert!(eventually(PATIENCE, || left() == inside), "killed at point {k}, then {way:?}: {}", left());
         }
         if survived {
             assert!(k > 8, "the crash points were not reached: survived at {k}");

@@ -4,7 +4,7 @@ mod lab;
 
 use std::time::Duration;
 
-use lab::{Lab, eventually};
+use lab::{Lab, PATIENCE, eventually};
 
 /// `[node.client] [node.server]` on a bridge, under this name.
 fn bridge(name: &str) -> String {
@@ -119,7 +119,7 @@ fn a_held_lock_names_its_holder() {
     let mut command = lab.command("sh");
     command.args(["-ec", script]);
     let holder = lab.background(command);
-    assert!(eventually(Duration::from_secs(5), || lab.read("/mnt/held").is_ok()), "the lock is held");
+    assert!(eventually(PATIENCE, || lab.read("/mnt/held").is_ok()), "the lock is held");
     let refused = lab.netbench(&["topo", "destroy", "lock"]).says(&holder.id().to_string());
     assert_ne!(refused.code, Some(0), "{refused}");
     drop(holder);
@@ -160,7 +160,7 @@ fn a_pinned_namespace_is_reported_and_its_links_are_gone() {
     let sleeper = lab.background(command);
     let inside = format!("/proc/{}/comm", sleeper.id());
     let sleeps = || std::fs::read_to_string(&inside).is_ok_and(|comm| comm.trim() == "sleep");
-    assert!(eventually(Duration::from_secs(5), sleeps), "the process is in the namespace");
+    assert!(eventually(PATIENCE, sleeps), "the process is in the namespace");
     let done = lab.netbench(&["topo", "destroy", "pinned"]).says(&sleeper.id().to_string());
     assert!(matches!(done.code, Some(0 | 6)), "{done}");
     lab.assert_as_before(&before, "the links are gone although the namespace is pinned");
@@ -342,7 +342,7 @@ fn an_interrupt_in_the_middle_of_a_run() {
         let before = lab.settled();
         let run = lab.background(lab.netbench_command(&["run", "bridge", "--duration", "30s"]));
         let started = || lab.namespaces().iter().any(|name| name.starts_with("nb-bridge"));
-        assert!(eventually(Duration::from_secs(10), started), "the run did not start");
+        assert!(eventually(PATIENCE, started), "the run did not start");
         std::thread::sleep(after);
         run.signal("-INT");
         run.wait("netbench run, interrupted").exits(130);
@@ -356,10 +356,10 @@ fn a_killed_run_leaves_no_worker_and_destroy_cleans_up() {
     let Some(lab) = Lab::new("killed") else { return };
     let before = lab.settled();
     let run = lab.background(lab.netbench_command(&["run", "bridge", "--duration", "30s"]));
-    assert!(eventually(Duration::from_secs(20), || workers(&lab).len() >= 2), "the workers are started");
+    assert!(eventually(PATIENCE, || workers(&lab).len() >= 2), "the workers are started");
     run.signal("-KILL");
     run.wait("netbench run, killed");
-    assert!(eventually(Duration::from_secs(5), || workers(&lab).is_empty()), "workers end with their pipe");
+    assert!(eventually(PATIENCE, || workers(&lab).is_empty()), "workers end with their pipe");
     lab.netbench(&["topo", "destroy", "bridge"]).ok();
     lab.assert_as_before(&before, "a killed run");
 }

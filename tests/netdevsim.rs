@@ -7,12 +7,9 @@
 mod lab;
 mod schema;
 
-use std::time::Duration;
-
-use lab::{Lab, eventually, skip_to_lab};
+use lab::{After, Lab, PATIENCE, eventually, skip_to_lab};
 use serde_json::Value;
 
-const SIGKILL: i32 = 9;
 const DEVICE: &str = "netdevsim/netdevsim10";
 const FOLDER: &str = "/sys/bus/netdevsim/devices/netdevsim10";
 
@@ -239,6 +236,18 @@ fn an_embedded_switch_changes_its_mode_only_where_the_file_says_so() {
     }
 }
 
+/// Which of the settings that the test declares a function has, in the order in which they must be set.
+fn in_order(vf: &Value) -> [bool; 6] {
+    [
+        vf["vlan_list"][0]["vlan"] == 7,
+        vf["address"] == "02:00:00:00:00:0a",
+        vf["rate"]["max_tx"] == 100,
+        vf["spoofchk"] == true,
+        vf["trust"] == false,
+        vf["link_state"] == "disable",
+    ]
+}
+
 /// The settings of somebody else's functions come back at whatever point an apply is killed that sets them: by the
 /// note on the NIC alone, and, by turns, by the journal, by a second apply, and by the note where an earlier apply had set others.
 #[test]
@@ -269,33 +278,25 @@ fn settings_of_somebody_elses_functions_come_back_from_every_point() {
     let as_told = told();
     for k in 1.. {
         let mut survived = true;
-        for way in ["gc", ["destroy", "again", "gc after an edit"][k % 3]] {
-            if way == "gc after an edit" {
+        for (way, edit) in [
+            (After::LoseStateAndCollect, false),
+            [(After::Destroy, false), (After::ApplyAgain, false), (After::LoseStateAndCollect, true)][k % 3],
+        ] {
+            if edit {
                 lab.netbench(&["topo", "apply", "--no-prove", &one]).ok();
             }
-            let crashed =
-                lab.netbench_with(("NETBENCH_CRASH_AT", &k.to_string()), &["topo", "apply", "--no-prove", &file]);
-            if crashed.signal == Some(SIGKILL) {
-                survived = false;
-            } else {
-                crashed.ok();
+            survived &= lab.survives_killed_at(k, &["--no-prove", &file]);
+            if !edit {
+                // One after the other, in the order that drivers need.
+                let done = in_order(&world.vfs()[0]);
+                assert!(done.is_sorted_by(|before, after| before >= after), "killed at point {k}: {done:?}");
             }
-            match way {
-                "destroy" => {
-                    let done = lab.netbench(&["topo", "destroy", "t"]);
-                    assert!(matches!(done.code, Some(0 | 2)), "{done}");
-                }
-                "again" => {
-                    lab.netbench(&["topo", "apply", "--no-prove", &file]).ok();
-                    assert_eq!(world.vfs()[1]["link_state"], "disable");
-                    lab.netbench(&["topo", "destroy", "t"]).ok();
-                }
-                _ => {
-                    lab.sh("rm -rf /run/netbench");
-                    lab.netbench(&["topo", "gc"]).ok();
-                }
-            }
-            assert_eq!(told(), as_told, "killed at point {k}, then {way}");
+            way.clean(lab, "t", &["--no-prove", &file], || assert_eq!(world.vfs()[1]["link_state"], "disable"));
+            assert!(
+                eventually(PATIENCE, || told() == as_told),
+                "killed at point {k}, then {way:?}: {} {as_told}",
+                told()
+            );
         }
         if survived {
             assert!(k > 12, "the crash points were not reached: survived at {k}");
@@ -314,36 +315,16 @@ fn a_change_of_mode_killed_at_every_point_is_taken_back() {
     let links = || lab.sh("ip -br link | awk '{ print $1, $3 }' | sort; ls /run/netbench 2>/dev/null || true");
     let (before, file) = (links(), world.file("vfs = 2\neswitch = \"switchdev\""));
     for k in 1.. {
-        let crashed = lab.netbench_with(("NETBENCH_CRASH_AT", &k.to_string()), &["topo", "apply", "--no-prove", &file]);
-        let survived = crashed.signal != Some(SIGKILL);
-        if survived {
-            crashed.ok();
-        }
-        for way in ["destroy", "again", "gc"] {
-            if way != "destroy" {
-                lab.netbench_with(("NETBENCH_CRASH_AT", &k.to_string()), &["topo", "apply", "--no-prove", &file]);
-            }
-            match way {
-                "destroy" => {
-                    let done = lab.netbench(&["topo", "destroy", "t"]);
-                    assert!(matches!(done.code, Some(0 | 2)), "{done}");
-                }
-                "again" => {
-                    lab.netbench(&["topo", "apply", "--no-prove", &file]).ok();
-                    assert_eq!(world.representors().len(), 2);
-                    lab.netbench(&["topo", "destroy", "t"]).ok();
-                }
-                _ => {
-                    lab.sh("rm -rf /run/netbench");
-                    lab.netbench(&["topo", "gc"]).ok();
-                }
-            }
+        let mut survived = true;
+        for way in [After::Destroy, After::ApplyAgain, After::LoseStateAndCollect] {
+            survived &= lab.survives_killed_at(k, &["--no-prove", &file]);
+            way.clean(lab, "t", &["--no-prove", &file], || assert_eq!(world.representors().len(), 2));
             let back = || (world.mode(), world.vfs(), lab.sh(&format!("cat {FOLDER}/sriov_numvfs")), links());
-            let same = eventually(Duration::from_secs(5), || {
+            let same = eventually(PATIENCE, || {
                 let (mode, _, count, now) = back();
                 mode == "legacy" && count.trim() == "0" && now == before
             });
-            assert!(same, "killed at point {k}, then {way}: {:?}", back());
+            assert!(same, "killed at point {k}, then {way:?}: {:?}", back());
         }
         if survived {
             assert!(k > 5, "the crash points were not reached: survived at {k}");

@@ -23,7 +23,7 @@ use netbench::{
     units::BitRate,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const PROGRAMS: &[&str] = &["ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-ofctl"];
 
 /// A lab with an Open vSwitch in it.
@@ -212,6 +212,35 @@ fn daemons_that_were_killed_are_started_again_and_leave_nothing() {
     assert!(bench.ovs.stop().expect("stop"));
     assert!(bench.ovs.pids().is_empty() && !bench.ovs.folder().exists());
     assert!(!bench.ovs.stop().expect("a second stop"));
+}
+
+/// A daemon whose first thread has ended alone has no command line and no namespaces of its own; its threads hold all the same.
+#[test]
+fn a_daemon_whose_first_thread_has_ended_runs_and_is_ended() {
+    let Some(lab) = Lab::with("ovs-leader", &["python3"]) else { return };
+    let ovs = Instance::at(std::env::temp_dir().join(format!("netbench-ovs-leader-{}", std::process::id())));
+    let script = "import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(300,)).start()
+ctypes.CDLL(None).syscall({'x86_64': 60}.get(platform.machine(), 93), 0)";
+    lab.sh("for name in ovs-vswitchd ovsdb-server; do ln -s \"$(python3 -c 'import sys; print(sys.executable)')\" /mnt/$name; done");
+    let start = |program: &str| {
+        let mut command = lab.command(format!("/mnt/{program}"));
+        command.args(["-c", script, &format!("--pidfile={}/{program}.pid", ovs.folder().display())]);
+        lab.background(command)
+    };
+    let (switch, server) = (start("ovs-vswitchd"), start("ovsdb-server"));
+    let state = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next())
+    };
+    let threads = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    let alone = |pid: u32| state(pid) == Some('Z') && threads(pid) == 2;
+    assert!(eventually(PATIENCE, || alone(switch.id()) && alone(server.id())), "the first threads end");
+    std::fs::create_dir_all(ovs.folder()).expect("a folder");
+    let netns: u64 = lab.sh("stat -L -c %i /proc/self/ns/net").trim().parse().expect("a number");
+    assert!(ovs.is_running() && ovs.is_running_in(netns) && !ovs.is_running_in(netns + 1), "{:?}", ovs.pids());
+    assert!(ovs.stop().expect("both end"));
+    assert!(!ovs.is_running() && switch.wait("switch").signal.is_some() && server.wait("server").signal.is_some());
 }
 
 #[test]

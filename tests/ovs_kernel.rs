@@ -3,12 +3,9 @@
 
 mod lab;
 
-use std::time::Duration;
-
-use lab::{Lab, eventually, skip_to_lab};
+use lab::{Lab, PATIENCE, SIGKILL, eventually, skip_to_lab};
 
 const PROGRAMS: &[&str] = &["ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-appctl", "modprobe"];
-const SIGKILL: i32 = 9;
 
 /// Two nodes on one switch.
 const SWITCH: &str = "name = \"k\"\nmtu = 9000\n[node.a]\n[node.b]\n[switch.s]\nkind = \"ovs\"\ndatapath = \"kernel\"\n\
@@ -125,7 +122,7 @@ fn tunnels_carry_their_share_of_the_mtu_and_leave_with_their_daemon() {
         let pid = daemon("vxlan", "a", "ovs-vswitchd.pid");
         lab.sh(&format!("kill -KILL $(cat {pid})"));
         let missed = || lab.netbench(&["topo", "verify", "vxlan"]).code == Some(1);
-        assert!(eventually(Duration::from_secs(10), missed), "{kind}: the daemon is missed");
+        assert!(eventually(PATIENCE, missed), "{kind}: the daemon is missed");
         lab.netbench(&["topo", "apply", &file]).ok().says("proved");
         lab.sh(&format!("kill -KILL $(cat {pid})"));
         // The kernel's own vxlan device wants the port that the datapath's device had.

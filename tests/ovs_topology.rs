@@ -2,9 +2,7 @@
 
 mod lab;
 
-use std::time::Duration;
-
-use lab::{Lab, eventually};
+use lab::{Lab, PATIENCE, eventually};
 
 const PROGRAMS: &[&str] = &["ovs-vswitchd", "ovsdb-server", "ovs-vsctl"];
 
@@ -199,7 +197,7 @@ fn daemons_that_die_are_named_and_started_again() {
     lab.netbench(&["topo", "apply", "vxlan"]).ok();
     for program in ["ovs-vswitchd", "ovsdb-server"] {
         kill(&lab, "vxlan", program, "-KILL");
-        let seen = eventually(Duration::from_secs(5), || lab.netbench(&["topo", "verify", "vxlan"]).code == Some(1));
+        let seen = eventually(PATIENCE, || lab.netbench(&["topo", "verify", "vxlan"]).code == Some(1));
         assert!(seen, "{program} is missed");
         lab.netbench(&["topo", "verify", "vxlan"]).exits(1).says("a: Open vSwitch does not run");
         lab.netbench(&["topo", "apply", "vxlan"]).ok().says("MTU 8950 proved");
@@ -233,7 +231,7 @@ fn daemons_of_a_killed_run_without_root_are_found_by_gc() {
         lab.sh(&format!("grep -lsa -- --[p]idfile={state}/ /proc/[0-9]*/cmdline || true")).matches("cmdline").count()
     };
     let run = lab.background(as_user(&["run", "ovs", "--test", "tcp_rr", "--duration", "100s", "--rounds", "1"]));
-    assert!(eventually(Duration::from_secs(30), || daemons() == 2), "it starts: {} run", daemons());
+    assert!(eventually(PATIENCE, || daemons() == 2), "it starts: {} run", daemons());
     // While it lives nobody ends them.
     let alive = lab.background(as_user(&["topo", "gc"])).wait("gc beside a living run");
     assert!(alive.code == Some(5) && daemons() == 2, "{alive}");
@@ -242,7 +240,7 @@ fn daemons_of_a_killed_run_without_root_are_found_by_gc() {
     let gc = || lab.background(as_user(&["topo", "gc"])).wait("gc");
     // Its workers end first, a moment later.
     let mut done = gc();
-    eventually(Duration::from_secs(10), || {
+    eventually(PATIENCE, || {
         if done.code != Some(0) {
             done = gc();
         }
@@ -258,7 +256,7 @@ fn a_switch_killed_under_traffic_is_no_result_and_the_next_apply_mends_it() {
     let before = lab.settled();
     let args = ["run", "ovs", "--duration", "4s", "--rounds", "1", "--test", "tcp_stream", "--keep"];
     let run = lab.background(lab.netbench_command(&args));
-    assert!(eventually(Duration::from_secs(20), || daemons(&lab, "ovs").len() == 2), "it starts");
+    assert!(eventually(PATIENCE, || daemons(&lab, "ovs").len() == 2), "it starts");
     let busy = || {
         lab.sh("cat /sys/class/net/lo/statistics/rx_bytes; nsenter --net=/run/netns/nb-ovs-server cat /proc/net/dev")
     };
@@ -266,7 +264,7 @@ fn a_switch_killed_under_traffic_is_no_result_and_the_next_apply_mends_it() {
         let line = text.lines().find(|line| line.contains("eth0:")).map(str::to_owned).unwrap_or_default();
         line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)
     };
-    assert!(eventually(Duration::from_secs(20), || bytes(busy()) > 10_000_000), "traffic runs");
+    assert!(eventually(PATIENCE, || bytes(busy()) > 10_000_000), "traffic runs");
     kill(&lab, "ovs", "ovs-vswitchd", "-KILL");
     let done = run.wait("run ovs");
     assert!(done.code != Some(0), "a switch that died is no result\n{done}");

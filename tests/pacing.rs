@@ -6,7 +6,7 @@ mod lab;
 
 use std::{process::Command, time::Duration};
 
-use lab::{Done, Lab, eventually, is_root, skip, skip_to_lab};
+use lab::{Done, Lab, PATIENCE, eventually, is_root, skip, skip_to_lab};
 use netbench::{
     measured::{Paced, Pacing, Stream, StreamPacer},
     record::{LossPlace, RunRecord},
@@ -89,7 +89,7 @@ fn a_sender_that_stood_still_does_not_catch_up() {
                 text.lines().filter_map(|line| line.strip_prefix("Udp: ")?.split(' ').nth(3)?.parse::<u64>().ok());
             sent.sum::<u64>() > 1000
         };
-        assert!(eventually(Duration::from_secs(30), || children().iter().any(|id| sends(id))), "{way}: nobody sends");
+        assert!(eventually(PATIENCE, || children().iter().any(|id| sends(id))), "{way}: nobody sends");
         // The sender and the receiver: both stand still.
         let all = children();
         let signal = |what: &str| assert!(Command::new("kill").arg(what).args(&all).status().unwrap().success());
@@ -168,7 +168,7 @@ fn a_tcp_stream_says_what_spaces_it() {
     lab.netbench(&[&args[..], &["--pacing", "fq"]].concat()).exits(5).says("for a TCP stream leave --pacing out");
 
     let _server = lab.background(lab.netbench_command(&["serve", "--port", "5998", "--open"]));
-    assert!(eventually(Duration::from_secs(10), || lab.sh("ss -Hltn").contains(":5998")));
+    assert!(eventually(PATIENCE, || lab.sh("ss -Hltn").contains(":5998")));
     let to = ["stream", "127.0.0.1", "-p", "5998", "--test"];
     for test in ["tcp_stream", "tcp_maerts"] {
         let found = record(&lab.netbench(&[&to[..], &[test], &usual[..], &["--pacing", "auto"]].concat()).ok());
@@ -233,7 +233,7 @@ fn fq_spaces_what_the_sender_hands_over() {
     let serve = [&exec("server")[..], &["serve", "--bind", "any", "--port", "5997", "--open"]].concat();
     let serving = lab.background(lab.netbench_command(&serve));
     let server = client.replace("client", "server");
-    assert!(eventually(Duration::from_secs(30), || lab.sh_in(&server, "ss -Hltn").contains(":5997")));
+    assert!(eventually(PATIENCE, || lab.sh_in(&server, "ss -Hltn").contains(":5997")));
     let to = |test| [&exec("client")[..], &["stream", "198.18.0.2", "-p", "5997", "--test", test], &tcp[..]].concat();
     let found = record(&lab.netbench(&[&to("tcp_stream")[..], &["fq"]].concat()).ok());
     assert_eq!(spacers(&found), [Some(StreamPacer::Fq)]);

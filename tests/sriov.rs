@@ -7,9 +7,7 @@
 mod lab;
 mod sriov_nics;
 
-use std::time::Duration;
-
-use lab::eventually;
+use lab::{PATIENCE, eventually};
 use serde_json::Value;
 use sriov_nics::{PAIR, World, nics_are_emulated};
 
@@ -44,7 +42,23 @@ fn functions_of_one_nic_are_set_carry_traffic_and_go() {
     world.lab.netbench(&["topo", "verify", &file]).ok();
     let again = world.lab.netbench(&["topo", "apply", &file]).ok();
     again.says("nothing to do");
+    // What goes from one function to another the NIC switches itself: the other NIC, which takes all that there is, sees none of
+    // it on the wire, and sees what is for everybody.
+    world.lab.sh(&format!("ip link set {} promisc on", world.pf(1)));
+    let seen = || {
+        let text = world.lab.sh(&format!("cat /sys/class/net/{}/statistics/rx_packets", world.pf(1)));
+        text.trim().parse::<u64>().expect("a number")
+    };
+    let at_first = seen();
     stream(&world, &file);
+    let meanwhile = seen() - at_first;
+    let everybody = || {
+        world.lab.try_sh("ip netns exec nb-t-a bash -c 'echo >/dev/udp/198.18.0.200/9'"); // asks who that is
+        seen() > at_first + meanwhile
+    };
+    assert!(eventually(PATIENCE, everybody), "no broadcast came out on the wire");
+    assert!(meanwhile < 500, "{meanwhile} packets came out on the wire");
+    world.lab.sh(&format!("ip link set {} promisc off", world.pf(1)));
     // Somebody changes a setting: seen, and mended.
     let pf = world.pf(0);
     world.lab.sh(&format!("ip link set {pf} vf 0 vlan 9"));
@@ -167,7 +181,7 @@ fn a_namespace_that_died_gives_its_function_back() {
     let mut holder = world.lab.command("nsenter");
     holder.args(["--net=/run/netns/nb-t-a", "--", "sleep", "300"]);
     let holder = world.lab.background(holder);
-    let inside = eventually(Duration::from_secs(10), || {
+    let inside = eventually(PATIENCE, || {
         world.lab.try_sh(&format!("[ $(readlink /proc/{}/ns/net) != $(readlink /proc/self/ns/net) ]", holder.id())).code
             == Some(0)
     });
@@ -306,7 +320,7 @@ fn a_nic_with_functions_is_described() {
     world.lab.sh(&format!("echo 2 > /sys/bus/pci/devices/{nic}/sriov_numvfs; ip link set {} vf 1 vlan 9", world.pf(0)));
     let carrier = format!("/sys/class/net/{}/carrier", world.pf(0));
     let up = || world.lab.read(&carrier).is_ok_and(|carrier| carrier.trim() == "1");
-    assert!(eventually(Duration::from_secs(30), up), "making functions resets the port, and it comes up again");
+    assert!(eventually(PATIENCE, up), "making functions resets the port, and it comes up again");
     let shown = world.lab.netbench(&["nic", "show", nic, "--json"]).ok().json();
     world.lab.netbench(&["nic", "show", nic]).ok().says("igb").says("2 of 7 functions").says("vlan 9").says("/dev/ptp");
     // As sysfs and procfs have it.

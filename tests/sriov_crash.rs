@@ -3,15 +3,8 @@
 mod lab;
 mod sriov_nics;
 
-use sriov_nics::{PAIR, SIGKILL, World};
-
-/// How a crash is cleaned up after.
-#[derive(Debug, Clone, Copy)]
-enum After {
-    Destroy,
-    ApplyAgain,
-    LoseStateAndCollect,
-}
+use lab::{After, SIGKILL};
+use sriov_nics::{PAIR, World};
 
 const WAYS: [After; 3] = [After::Destroy, After::ApplyAgain, After::LoseStateAndCollect];
 
@@ -27,29 +20,11 @@ fn crash_at_every_point(name: &str, setup: &str, teardown: &str) {
         "[{ node = \"a\", vlan = 7, mac = \"02:00:00:00:07:01\" }, { node = \"b\", vlan = 7 }]",
     ));
     for k in 1.. {
-        let crashed =
-            world.lab.netbench_with(("NETBENCH_CRASH_AT", &k.to_string()), &["topo", "apply", "--no-prove", &file]);
-        let survived = crashed.signal != Some(SIGKILL);
-        if survived {
-            crashed.ok();
-        }
+        let survived = world.lab.survives_killed_at(k, &["--no-prove", &file]);
         // Each point with one of the ways by turns: making functions takes seconds of emulation. tests/netdevsim.rs has all of them at
         // all points.
         let way = WAYS[k % 3];
-        match way {
-            After::Destroy => {
-                let done = world.lab.netbench(&["topo", "destroy", "t"]);
-                assert!(matches!(done.code, Some(0 | 2)), "{done}");
-            }
-            After::ApplyAgain => {
-                world.lab.netbench(&["topo", "apply", "--no-prove", &file]).ok();
-                world.lab.netbench(&["topo", "destroy", "t"]).ok();
-            }
-            After::LoseStateAndCollect => {
-                world.lab.sh("rm -rf /run/netbench");
-                world.lab.netbench(&["topo", "gc"]).ok();
-            }
-        }
+        way.clean(&world.lab, "t", &["--no-prove", &file], || {});
         world.lab.assert_as_before(&before, &format!("killed at point {k}, then {way:?}"));
         if survived {
             assert!(k > 15, "the crash points were not reached: survived at {k}");

@@ -5,7 +5,7 @@ mod lab;
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -71,6 +71,30 @@ fn output_and_status_are_the_commands_and_the_end_is_in_time() {
     assert!(text(&ran.stderr).contains("attempt 3 did not boot"), "{ran:?}");
 }
 
+/// What the command prints is seen while it runs, and who ends the script ends the machine.
+#[test]
+fn output_streams_and_an_interrupted_machine_ends() {
+    if !is_there() {
+        return;
+    }
+    let mut machine = Command::new("scripts/vmlab");
+    machine.args(["run", "sh", "-c", "echo begun; exec sleep 250"]).current_dir(CLONE).env("VMLAB_SECONDS", "280");
+    let mut machine = machine.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the script starts");
+    let mut line = String::new();
+    let mut output = BufReader::new(machine.stdout.take().expect("piped"));
+    while !line.contains("begun") && output.read_line(&mut line).is_ok_and(|read| read > 0) {}
+    assert!(line.contains("begun") && machine.try_wait().expect("its state").is_none(), "{line}");
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", machine.id())).expect("its children");
+    let of_it =
+        |pid: &&str| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("vmlab"));
+    let qemu: Vec<&str> = children.split_whitespace().filter(of_it).collect();
+    assert!(!qemu.is_empty(), "{children}");
+    assert!(Command::new("kill").arg(machine.id().to_string()).status().is_ok_and(|status| status.success()));
+    assert_eq!(machine.wait().expect("its status").code(), Some(130));
+    let gone = || qemu.iter().all(|pid| fs::read(format!("/proc/{pid}/cmdline")).map_or(true, |line| line.is_empty()));
+    assert!(lab::eventually(lab::PATIENCE, gone), "{qemu:?}");
+}
+
 /// A prompt ends in `# `; what is typed before it is there goes nowhere.
 #[test]
 fn a_shell_gives_a_prompt_and_its_status() {
@@ -117,9 +141,13 @@ impl Stage {
     }
 
     fn fetch(&self) -> Output {
+        self.run(&["fetch"], &[])
+    }
+
+    fn run(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
         let path = format!("{}:{}", self.0.join("bin").display(), std::env::var("PATH").unwrap_or_default());
         let target = self.0.join("target").display().to_string();
-        done(&["fetch"], &[("PATH", &path), ("CARGO_TARGET_DIR", &target)])
+        done(args, &[&[("PATH", path.as_str()), ("CARGO_TARGET_DIR", target.as_str())], variables].concat())
     }
 }
 
@@ -239,6 +267,62 @@ fn a_lab_that_takes_too_long_fails() {
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
     let said = text(&ran.stderr);
     assert!(said.contains("more than 1 s (VMLAB_LIMIT)") && said.contains("s  fake slow"), "{said}");
+}
+
+/// KVM is taken where a guest boots with it, and nothing else is asked: it may be there and run none.
+#[test]
+fn kvm_is_chosen_by_a_trial_boot() {
+    for works in [true, false] {
+        let qemu = "case \"$*\" in *help*) echo 'name \"igb\", bus PCI'; exit ;; esac
+            accel=$(printf '%s\\n' \"$@\" | grep -A 1 -x -e -accel | tail -n 1)
+            echo \"$accel\" >>\"$CARGO_TARGET_DIR/asked\"
+            [ \"$accel\" != kvm ] || [ WORKS = true ] || exit 1
+            out=$(printf '%s\\n' \"$@\" | sed -n 's/^file:\\(.*\\)\\/console$/\\1/p')
+            echo ready >\"$out/ready\"
+            bash \"$out/command\" >\"$out/output\" 2>&1; echo $? >\"$out/status\"; sleep 1";
+        let qemu = qemu.replace("WORKS", &works.to_string());
+        let stage = Stage::new(&format!("kvm-{works}"), &[("qemu-system-x86_64", &qemu), ("unshare", "exit 1")]);
+        let lab = stage.0.join("target/vmlab");
+        fs::create_dir_all(&lab).expect("a folder");
+        for (file, text) in [("version", "6.12.1-amd64\n"), ("initrd", "x")] {
+            fs::write(lab.join(file), text).expect("a file");
+        }
+        let ran = stage.run(&["run", "echo", "there"], &[("VMLAB_ACCEL", "")]);
+        assert!(ran.status.success() && text(&ran.stdout).contains("there"), "{ran:?}");
+        let asked = fs::read_to_string(stage.0.join("target/asked")).expect("what QEMU was asked for");
+        let kvm = Command::new("test").args(["-w", "/dev/kvm"]).status().is_ok_and(|status| status.success());
+        let expected: &[&str] = match (kvm, works) {
+            (false, _) => &["tcg,thread=multi"],
+            (true, true) => &["kvm", "kvm"],
+            (true, false) => &["kvm", "tcg,thread=multi"],
+        };
+        assert_eq!(asked.lines().collect::<Vec<_>>(), expected);
+        // The answer is kept, and what is asked for goes first.
+        stage.run(&["run", "true"], &[("VMLAB_ACCEL", "")]);
+        stage.run(&["run", "true"], &[("VMLAB_ACCEL", "tcg")]);
+        let asked = fs::read_to_string(stage.0.join("target/asked")).expect("what QEMU was asked for");
+        let last = expected.last().expect("one at least");
+        assert_eq!(asked.lines().skip(expected.len()).collect::<Vec<_>>(), [last, "tcg,thread=multi"]);
+    }
+}
+
+/// The command of the README and what lands run the lab with all that leaves its name for it, and count what it did not pass.
+#[test]
+fn the_lab_is_part_of_the_test_command() {
+    let read = |name: &str| fs::read_to_string(Path::new(CLONE).join(name)).expect("it is in the repository");
+    let script = read("scripts/test");
+    for line in [
+        "if scripts/vmlab fetch; then",
+        "export NETBENCH_LAB_SKIPS",
+        "scripts/vmlab test \"$(realpath \"$lab_list\")\" || status=1",
+    ] {
+        assert!(script.contains(line), "{line}");
+    }
+    assert!(read(".ci/run").contains("export NETBENCH_STRICT=1") && read(".ci/run").contains("exec scripts/test"));
+    let readme = read("README.md");
+    for line in ["$ scripts/test", "scripts/vmlab run", "vagrant up"] {
+        assert!(readme.contains(line), "the README says when to use which: {line}");
+    }
 }
 
 /// What `Vagrantfile` describes is the machine of `scripts/vmlab`: NICs, wire, kernel, IOMMU, and the tests that are run there.

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// A worker must have said hello after this.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
 /// A worker must have gone after its pipe was closed for this long; then it is killed.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The end of a worker is heard at most so long after another one felt it in its sockets. Waited only where a test failed.

@@ -15,12 +15,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{Result, error::Operation, netns::Netns};
 use socket::{Sent, open, receive, send};
 
-/// How often the datagram of the MTU's size is sent: the first may be lost while neighbours are resolved.
-const TRIES: u32 = 3;
-/// How long one try waits.
-const TRY: Duration = Duration::from_millis(500);
-/// How long the larger datagram is waited for.
+/// How long each try of the datagram of the MTU's size waits, in milliseconds: the first may be lost while neighbours are
+/// resolved, which takes a second where the first question is lost, and a machine may be busy elsewhere.
+const TRIES: [u64; 4] = [500, 500, 1000, 2000];
+/// How long the larger datagram is waited for at least.
 const ABSENT: Duration = Duration::from_millis(150);
+/// How much longer at most, until a datagram that was sent after it has come.
+const OVERTAKEN: Duration = Duration::from_secs(1);
+
+/// Where the nonce of what is sent after the larger datagram differs.
+const AFTER: usize = 11;
 
 /// A path to prove, in both directions.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +95,8 @@ struct Probe {
     larger_sent: bool,
     /// Bytes above the MTU of the packet whose arrival counts.
     larger_by: usize,
+    /// What was sent after that has come.
+    overtaken: bool,
     operation: Operation,
 }
 
@@ -101,7 +107,7 @@ pub fn prove(paths: &[Path<'_>], deadline: Instant) -> Result<Vec<Proof>> {
         probes.push(probe(path.from, path.to, path.mtu, 2 * number)?);
         probes.push(probe(path.to, path.from, path.mtu, 2 * number + 1)?);
     }
-    for _ in 0..TRIES {
+    for wait in TRIES {
         let mut waiting = false;
         for probe in probes.iter_mut().filter(|probe| !probe.result.arrived_at_mtu && !probe.result.refused_at_mtu) {
             probe.send_mtu()?;
@@ -110,7 +116,7 @@ pub fn prove(paths: &[Path<'_>], deadline: Instant) -> Result<Vec<Proof>> {
         if !waiting || Instant::now() >= deadline {
             break;
         }
-        collect(&mut probes, deadline.min(Instant::now() + TRY), |probe| {
+        collect(&mut probes, deadline.min(Instant::now() + Duration::from_millis(wait)), |probe| {
             probe.result.arrived_at_mtu || probe.result.refused_at_mtu
         })?;
     }
@@ -118,8 +124,13 @@ pub fn prove(paths: &[Path<'_>], deadline: Instant) -> Result<Vec<Proof>> {
         probe.send_larger()?;
     }
     // Not bounded by the deadline: an absence that was not waited for is no proof.
-    collect(&mut probes, Instant::now() + ABSENT, |probe| {
-        !probe.larger_sent || probe.result.larger == Larger::Arrived
+    collect(&mut probes, Instant::now() + ABSENT, |probe| !probe.is_open())?;
+    // Where the kernel is late, what was sent afterwards is late as well.
+    for probe in probes.iter_mut().filter(|probe| probe.is_open() && probe.result.arrived_at_mtu) {
+        probe.send_after()?;
+    }
+    collect(&mut probes, Instant::now() + OVERTAKEN, |probe| {
+        !probe.is_open() || !probe.result.arrived_at_mtu || probe.overtaken
     })?;
     let mut directions = probes.into_iter().map(|probe| probe.result);
     Ok(std::iter::from_fn(|| Some(Proof { forward: directions.next()?, backward: directions.next()? })).collect())
@@ -150,6 +161,7 @@ fn probe(from: (&Netns, IpAddr), to: (&Netns, IpAddr), mtu: u32, number: usize) 
         result,
         larger_sent: false,
         larger_by: 1,
+        overtaken: false,
         operation,
     })
 }
@@ -159,6 +171,24 @@ impl Probe {
         let mut payload = vec![0x5a; size];
         payload[..16].copy_from_slice(&self.nonce);
         payload
+    }
+
+    /// May the larger datagram still come?
+    fn is_open(&self) -> bool {
+        self.larger_sent && self.result.larger != Larger::Arrived
+    }
+
+    /// The nonce of the datagram that is sent after the larger one.
+    fn after(&self) -> [u8; 16] {
+        let mut nonce = self.nonce;
+        nonce[AFTER] = b'+';
+        nonce
+    }
+
+    fn send_after(&mut self) -> Result<()> {
+        let mut payload = self.payload(self.size);
+        payload[..16].copy_from_slice(&self.after());
+        send(&self.sender, &payload).map(drop).map_err(|error| self.operation.clone().io(error))
     }
 
     fn send_mtu(&mut self) -> Result<()> {
@@ -188,6 +218,7 @@ impl Probe {
     /// Takes all that has arrived.
     fn receive(&mut self) -> Result<()> {
         while let Some(payload) = receive(&self.receiver).map_err(|error| self.operation.clone().io(error))? {
+            self.overtaken |= payload.get(..16) == Some(&self.after()[..]);
             if payload.get(..16) != Some(&self.nonce[..]) {
                 continue;
             }

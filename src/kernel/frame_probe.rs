@@ -241,9 +241,13 @@ pub fn exchange(stations: &[Station], cases: &[Case]) -> Result<Vec<Seen>> {
         std::thread::sleep(PACE);
     }
     let (until, mut news) = (Instant::now() + AT_MOST, Instant::now());
-    while Instant::now() < until && news.elapsed() < QUIET {
+    loop {
+        // The clock first: what came while this process did not run is heard before it gives up.
+        let (now, quiet) = (Instant::now(), news.elapsed());
         if listen(stations, &mut seen, &mut buffer, false)? {
             news = Instant::now();
+        } else if quiet >= QUIET || now >= until {
+            break;
         }
         let mut polled: Vec<PollFd<'_>> = stations.iter().map(|s| PollFd::new(&s.ears, PollFlags::IN)).collect();
         let short = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };

@@ -26,7 +26,7 @@ pub use parse::Failure;
 use parse::{Answer, read_datagram};
 
 /// How long an answer may take. RTNL can be held for a quarter of a second by a big namespace clean-up.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How often a torn dump is repeated.
 const DUMP_TRIES: u32 = 16;
 /// A dump's datagram is 32 KiB at most (`netlink_dump()` in net/netlink/af_netlink.c); a single big reply (a NIC with

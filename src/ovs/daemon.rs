@@ -22,7 +22,7 @@ use super::{
 };
 
 /// Until a daemon says that it is ready.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 /// Until a daemon that was asked to end has ended; then it is made to.
 const ASKED: Duration = Duration::from_millis(500);
 /// Until the kernel has closed the sockets of a thousand ports.

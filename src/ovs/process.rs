@@ -37,16 +37,20 @@ pub struct Process {
 impl Process {
     /// The inode of its network namespace.
     pub fn netns(&self) -> Option<u64> {
-        fs::metadata(format!("/proc/{}/ns/net", self.pid)).ok().map(|file| file.ino())
+        tasks(self.pid).into_iter().find_map(|task| fs::metadata(task.join("ns/net")).ok()).map(|file| file.ino())
     }
 
-    /// Was it killed, and has not come to its end yet? It still looks as it did, and may even be reached for a moment.
+    /// Was it killed, and has not come to its end yet? It still looks as it did, and may even be reached for a moment. One
+    /// whose threads go on without the first of them has not ended: they hold all that it held.
     pub fn is_ending(&self) -> bool {
-        let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", self.pid)).ok();
-        match (read("status"), read("stat")) {
-            (Some(status), Some(stat)) => is_ending(&status, &stat),
-            _ => true,
-        }
+        let ends = |task: &PathBuf| {
+            let read = |name: &str| fs::read_to_string(task.join(name)).ok();
+            match (read("status"), read("stat")) {
+                (Some(status), Some(stat)) => is_ending(&status, &stat),
+                _ => true,
+            }
+        };
+        tasks(self.pid).iter().all(ends)
     }
 
     /// Sends a signal; a process that has ended is fine.
@@ -89,9 +93,8 @@ pub fn below(root: &Path) -> Vec<Process> {
 /// mount namespace of their own, where no process lives but such daemons. Nobody can reach what they hold.
 pub fn deserted(root: &Path) -> Vec<Process> {
     let apart = |process: Process| {
-        let pid = process.pid.to_string();
-        let is_apart = |kind| Some(namespace(&pid, kind)? != namespace("self", kind)?);
-        let world = namespace(&pid, "mnt")?;
+        let is_apart = |kind| Some(namespace(process.pid, kind)? != own_namespace(kind)?);
+        let world = namespace(process.pid, "mnt")?;
         (process.folder.starts_with(root) && is_apart("mnt")? && is_apart("user")?).then_some((process, world))
     };
     let daemons: Vec<(Process, PathBuf)> = all().into_iter().filter_map(apart).collect();
@@ -100,13 +103,25 @@ pub fn deserted(root: &Path) -> Vec<Process> {
     }
     let is_daemon = |pid: &i32| daemons.iter().any(|(process, _)| process.pid == *pid);
     let inhabited: HashSet<PathBuf> =
-        pids().filter(|pid| !is_daemon(pid)).filter_map(|pid| namespace(&pid.to_string(), "mnt")).collect();
+        pids().filter(|pid| !is_daemon(pid)).filter_map(|pid| namespace(pid, "mnt")).collect();
     daemons.into_iter().filter(|(_, world)| !inhabited.contains(world)).map(|(process, _)| process).collect()
 }
 
 /// A namespace of a process, as its link in `/proc` names it; `None` where it cannot be seen.
-fn namespace(pid: &str, kind: &str) -> Option<PathBuf> {
-    fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()
+fn namespace(pid: i32, kind: &str) -> Option<PathBuf> {
+    tasks(pid).into_iter().find_map(|task| fs::read_link(task.join("ns").join(kind)).ok())
+}
+
+fn own_namespace(kind: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/ns/{kind}")).ok()
+}
+
+/// The threads of a process, the first of them first. It may have ended alone, and then has neither a command line nor namespaces.
+fn tasks(pid: i32) -> Vec<PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut numbers: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    numbers.sort_by_key(|number| (*number != pid, *number));
+    numbers.into_iter().map(|number| PathBuf::from(format!("/proc/{pid}/task/{number}"))).collect()
 }
 
 fn pids() -> impl Iterator<Item = i32> {
@@ -126,7 +141,8 @@ fn of_pid(pid: i32) -> Option<Process> {
     let program = PROGRAMS.into_iter().find(|program| comm.trim_end() == *program)?;
     // The handle first: what is read after it is of this process, or of none.
     let handle = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut lines = tasks(pid).into_iter().filter_map(|task| fs::read(task.join("cmdline")).ok());
+    let line = lines.find(|line| !line.is_empty())?;
     let file = line.split(|byte| *byte == 0).find_map(|word| word.strip_prefix(b"--pidfile="))?;
     let file = Path::new(OsStr::from_bytes(file));
     (file.file_name()? == format!("{program}.pid").as_str()).then_some(())?;
@@ -136,12 +152,12 @@ fn of_pid(pid: i32) -> Option<Process> {
 /// The same path can mean another file to a process in another mount namespace: a second machine, or a test.
 fn sees_as_we(process: &Process) -> bool {
     let pid = process.pid;
-    if namespace(&pid.to_string(), "mnt").is_some_and(|theirs| Some(theirs) == namespace("self", "mnt")) {
+    if namespace(pid, "mnt").is_some_and(|theirs| Some(theirs) == own_namespace("mnt")) {
         return true;
     }
     let identity = |path: PathBuf| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
     let folder = process.folder.strip_prefix("/").unwrap_or(&process.folder);
-    let theirs = identity(Path::new(&format!("/proc/{pid}/root")).join(folder));
+    let theirs = tasks(pid).into_iter().find_map(|task| identity(task.join("root").join(folder)));
     theirs.is_some() && theirs == identity(process.folder.clone())
 }
 

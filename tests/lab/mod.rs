@@ -7,6 +7,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of the harness")]
 
 pub mod dump;
+mod killed;
 mod skip;
 pub mod verdicts;
 
@@ -22,6 +23,8 @@ use serde_json::Value;
 
 pub use dump::Dump;
 #[allow(unused_imports, reason = "each test binary uses a part of the harness")]
+pub use killed::{After, SIGKILL};
+#[allow(unused_imports, reason = "each test binary uses a part of the harness")]
 pub use skip::{also_in_lab, skip, skip_to_lab};
 
 /// The program under test.
@@ -30,6 +33,10 @@ pub const NETBENCH: &str = env!("CARGO_BIN_EXE_netbench");
 /// Where the lab keeps files of the test: a tmpfs that only the lab sees. The program is bound there too, so that an
 /// ordinary user reaches it even where the clone lies below a closed home directory.
 const SHARE: &str = "/mnt";
+
+/// How long a state is waited for that must come: only a test that fails takes that long. Emulated, on a machine with other
+/// work, what takes a second takes ten.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the namespace is given before the test starts: a `/run` and `/sys` of its own and a loopback that is up, as on
 /// a booted machine.
@@ -254,7 +261,7 @@ impl Lab {
     #[track_caller]
     pub fn settled(&self) -> Dump {
         let mut before = self.dump();
-        let still = eventually(Duration::from_secs(10), || {
+        let still = eventually(PATIENCE, || {
             let tentative = self.sh("ip -6 addr show tentative");
             let last = std::mem::replace(&mut before, self.dump());
             tentative.trim().is_empty() && last == before
@@ -263,14 +270,14 @@ impl Lab {
         before
     }
 
-    /// Waits until the world is as it was; fails with the difference when it is not within ten seconds.
+    /// Waits until the world is as it was; fails with the difference when it is not within a minute.
     ///
     /// A deadline and not an instant: the kernel finishes namespaces in a worker, and operational states follow
     /// administrative ones up to a second later (linkwatch).
     #[track_caller]
     pub fn assert_as_before(&self, before: &Dump, what: &str) {
         let mut now = self.dump();
-        let same = eventually(Duration::from_secs(10), || {
+        let same = eventually(PATIENCE, || {
             now = self.dump();
             now == *before
         });

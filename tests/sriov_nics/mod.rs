@@ -2,14 +2,9 @@
 //! or those of `NETBENCH_SRIOV=PCI,PCI`, which are on one wire and nobody else's.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::time::Duration;
-
 use serde_json::Value;
 
-use super::lab::{Dump, Lab, eventually, skip_to_lab};
-
-/// What ends a process that kills itself.
-pub const SIGKILL: i32 = 9;
+use super::lab::{Dump, Lab, PATIENCE, eventually, skip_to_lab};
 
 /// A world with two SR-IOV NICs, by PCI address, both up.
 pub struct World {
@@ -38,7 +33,7 @@ impl World {
             let name = world.pf(nic);
             world.lab.sh(&format!("ip link set {name} down; ip addr flush dev {name}; ip link set {name} up"));
         }
-        let up = eventually(Duration::from_secs(30), || {
+        let up = eventually(PATIENCE, || {
             [0, 1].iter().all(|&nic| {
                 world.lab.read(format!("/sys/class/net/{}/carrier", world.pf(nic))).is_ok_and(|c| c.trim() == "1")
             })

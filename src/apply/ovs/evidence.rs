@@ -18,8 +18,10 @@ use crate::{
     },
 };
 
-/// A daemon that works answers at once.
-const ASKED: Duration = Duration::from_secs(2);
+/// A daemon that works answers at once, where it gets a CPU.
+const ASKED: Duration = Duration::from_secs(6);
+/// Statistics are written this much later than they are due.
+const LATE: Duration = Duration::from_secs(2);
 /// Longer is not waited for statistics, whatever the interval is.
 const LONGEST: Duration = Duration::from_secs(6);
 /// Between two looks.
@@ -194,7 +196,7 @@ impl Account<'_> {
         let private = !is_system(&self.declared.daemon.ns);
         // Where it cannot be hurried it is waited for.
         let hurried = private && settings::hurry(&self.database).is_ok();
-        let deadline = Instant::now() + self.interval.min(LONGEST) + ASKED;
+        let deadline = Instant::now() + self.interval.min(LONGEST) + LATE;
         let told = loop {
             let told: HashMap<String, LinkCounters> =
                 states(&self.database).into_iter().flatten().map(|state| (state.name, state.counters)).collect();

@@ -9,6 +9,7 @@ use crate::{
         link::{self, RTM_GETLINK, RTM_SETLINK},
         netlink::nla::{Writer, attributes, find, u32_at},
         netns::Netns,
+        observe::{Wanted, observe},
     },
     plan::sriov::VfSet,
     topology::model::VfLinkState,
@@ -30,8 +31,8 @@ const WITH_FUNCTIONS: u32 = 1 | 8;
 const HEADER: usize = 16;
 /// Some drivers (i40e) set a MAC by a message to firmware that is not done when the call returns.
 const MAC_WITHIN: Duration = Duration::from_secs(2);
-/// A copper port negotiates for up to four seconds.
-const LINK_WITHIN: Duration = Duration::from_secs(8);
+/// A copper port negotiates for up to four seconds, and longer on a machine that is busy elsewhere.
+const LINK_WITHIN: Duration = Duration::from_secs(30);
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 fn header(index: u32) -> [u8; HEADER] {
@@ -108,23 +109,23 @@ pub fn set(ns: &Netns, name: &IfName, vf: u32, wanted: &VfSet, between: &mut dyn
     }));
     for (field, kind, value) in requests {
         between();
-        let within = match kind {
-            IFLA_VF_MAC => MAC_WITHIN,
-            IFLA_VF_RATE => LINK_WITHIN,
-            _ => Duration::ZERO,
-        };
-        let deadline = Instant::now() + within;
+        let began = Instant::now();
         loop {
+            let within = match kind {
+                IFLA_VF_RATE if is_up_without_carrier(ns, name)? => LINK_WITHIN,
+                IFLA_VF_MAC | IFLA_VF_RATE => MAC_WITHIN,
+                _ => Duration::ZERO,
+            };
             match request(ns, index, kind, &value) {
                 Ok(()) => break,
                 // The function resets: i40e answers so for a moment after it was made.
-                Err(failure) if failure.errno() == Some(libc::EAGAIN) && Instant::now() < deadline => {
+                Err(failure) if failure.errno() == Some(libc::EAGAIN) && began.elapsed() < within => {
                     std::thread::sleep(AGAIN_AFTER);
                 }
                 // Drivers compare a rate with the speed of the port, which has none until its link is up again: making
                 // functions resets it (`igb_ndo_set_vf_bw()`).
                 Err(failure)
-                    if kind == IFLA_VF_RATE && failure.errno() == Some(libc::EINVAL) && Instant::now() < deadline =>
+                    if kind == IFLA_VF_RATE && failure.errno() == Some(libc::EINVAL) && began.elapsed() < within =>
                 {
                     std::thread::sleep(AGAIN_AFTER);
                 }
@@ -133,6 +134,12 @@ pub fn set(ns: &Netns, name: &IfName, vf: u32, wanted: &VfSet, between: &mut dyn
         }
     }
     read_back(ns, name, vf, wanted)
+}
+
+/// Does the port wait for its link? One that is down has none to wait for.
+fn is_up_without_carrier(ns: &Netns, name: &IfName) -> Result<bool> {
+    let links = observe(ns, &Wanted::links_only())?.links;
+    Ok(links.get(name).is_some_and(|link| link.up && !link.carrier))
 }
 
 fn request(ns: &Netns, index: u32, kind: u16, value: &[u8]) -> Result<(), crate::kernel::netlink::Failure> {

@@ -20,7 +20,9 @@ use crate::{
 };
 
 /// A driver makes its interface when it is bound; udev may rename it meanwhile.
-const INTERFACE_WITHIN: Duration = Duration::from_secs(10);
+const INTERFACE_WITHIN: Duration = Duration::from_secs(30);
+/// A driver that is bound again reads the MAC that its NIC assigned.
+const ADDRESS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The interface of a PCI function in a namespace; a NIC's own, not one that stands for a function of it.
 ///
@@ -106,12 +108,19 @@ impl Taking {
         if set.is_ok() && interface(home, &self.pci)?.is_some_and(|row| row.link.mac == Some(wanted)) {
             return Ok(());
         }
-        let row = rebind(home, &vf.pf, &self.pci)?;
-        link::set_alias(home, row.link.index, &marks::nic_alias(topology, &self.state))?;
-        match row.link.mac == Some(wanted) {
-            true => Ok(()),
-            false => Err(Operation::on(format!("set address {wanted}"), &row.name, home.label())
-                .conflict("the driver keeps another, also after it was bound again")),
+        // A driver whose NIC did not answer it in time makes an address up (igbvf).
+        let deadline = Instant::now() + ADDRESS_WITHIN;
+        loop {
+            let row = rebind(home, &vf.pf, &self.pci)?;
+            link::set_alias(home, row.link.index, &marks::nic_alias(topology, &self.state))?;
+            if row.link.mac == Some(wanted) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(Operation::on(format!("set address {wanted}"), &row.name, home.label())
+                    .conflict("the driver keeps another, also after it was bound again"));
+            }
+            std::thread::sleep(Duration::from_millis(200));
         }
     }
 
