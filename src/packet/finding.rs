@@ -188,6 +188,16 @@ impl Findings {
         self.0.values().next()
     }
 
+    /// Counts what was found of `rare` as `usual` where that was found so many times as often.
+    pub fn count_among(&mut self, rare: Kind, usual: Kind, times: u64) {
+        let count = |kind| self.0.get(&kind).map_or(0, |found| found.count);
+        let (few, many) = (count(rare), count(usual));
+        if few > 0 && few * times <= many {
+            self.remove(rare);
+            self.0.entry(usual).and_modify(|found| found.count += few);
+        }
+    }
+
     /// Leaves out a kind.
     pub fn remove(&mut self, kind: Kind) -> Option<Finding> {
         self.0.remove(&kind)

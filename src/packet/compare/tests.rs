@@ -129,6 +129,18 @@ fn a_leaked_partial_checksum_is_told_from_a_wrong_one() {
         segments[1].bytes[50..52].copy_from_slice(&partial.to_be_bytes());
     };
     assert_eq!(after(leak), [Kind::PartialChecksum]);
+    // Among many wrong ones it is one of them, by chance.
+    for (wrong, expected) in [(15, Kind::PartialChecksum), (16, Kind::WrongChecksum)] {
+        let (whole, mut segments) = cut();
+        leak(&mut segments);
+        let mut other = segments[0].clone();
+        spoil_checksum(&mut other.bytes);
+        segments.extend(std::iter::repeat_n(other, wrong));
+        let findings = compare(&[whole], &segments, LIMITS, |_| true).findings;
+        assert_eq!(findings.worst().map(|worst| worst.kind), Some(expected), "{findings:?}");
+        let counted: u64 = findings.iter().filter(|found| found.kind == expected).map(|found| found.count).sum();
+        assert_eq!(counted, if wrong == 16 { 17 } else { 1 }, "{findings:?}");
+    }
     // Beside the word that it is left to do it is as it must be.
     let said = |segments: &mut Vec<Frame>| {
         leak(segments);
