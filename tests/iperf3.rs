@@ -263,6 +263,31 @@ fn runs_are_told_in_iperf3s_shape_too() {
     assert!(missing.is_empty(), "{missing:?}\n{:#}", ours[0]);
 }
 
+/// A filter on the loopback drops datagrams: both ends tell the same of them, in both roles.
+#[test]
+fn lost_datagrams_are_told_alike_at_both_ends() {
+    let Some(lab) = Lab::with("iperf3-loss", &["iperf3", "ss", "iptables-legacy"]) else { return };
+    for port in [5311, 5312] {
+        let filter = "env XTABLES_LOCKFILE=/dev/null iptables-legacy -A INPUT -p udp";
+        lab.sh(&format!("{filter} --dport {port} -m statistic --mode nth --every 20 --packet 7 -j DROP"));
+    }
+    let seen = |document: &Value| ["lost_packets", "packets"].map(|key| number(document, &format!("/end/sum/{key}")));
+    let server = netbench(&lab, "serve --iperf3 -p 5311 --once --format iperf3");
+    wait_for_port(&lab, 5311);
+    let stock = iperf3(&lab, "-c 127.0.0.1 -p 5311 -J -u -k 100 -b 4M -l 1000").wait("a stock client").ok().json();
+    let ours = server.wait("serve --iperf3").ok().json();
+    // The first packet is the hello: the 8th, 28th and so on are no datagrams at an end.
+    assert_eq!((seen(&ours), seen(&stock)), ([5, 100], [5, 100]), "{ours:#}\n{stock:#}");
+
+    let server = iperf3(&lab, "-s -1 -J -p 5312");
+    wait_for_port(&lab, 5312);
+    let args = "stream --iperf3 127.0.0.1 -p 5312 --format iperf3 -u -k 100 -b 4M -l 1000";
+    let ours = lab.netbench(&words(args)).ok().json();
+    let stock = server.wait("a stock server").ok().json();
+    // What is late goes in a bundle, and is dropped as one; what is lost at the very end is none to the receiver.
+    assert!(seen(&ours) == seen(&stock) && seen(&ours)[0] > 0, "{ours:#}\n{stock:#}");
+}
+
 #[test]
 fn one_test_at_a_time_in_both_roles() {
     let Some(lab) = Lab::with("iperf3-busy", &["iperf3", "ss"]) else { return };

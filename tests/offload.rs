@@ -84,10 +84,14 @@ fn are_right(name: &str, topologies: &[&str]) {
         assert_eq!(marks.len(), if *topology == "vxlan-kernel" { 2 } else { 0 }, "{topology}: {json:#}");
         assert!(marks.iter().all(|(_, verdict)| *verdict == "PASS"), "{topology}: {json:#}");
         if *topology == "vxlan-kernel" {
+            // No device of the kernel's own cuts in parts.
+            let parts = verdicts(&json, "tunnel-gso-partial");
+            assert!(!parts.is_empty() && parts.iter().all(|(_, verdict)| *verdict == "SKIP"), "{json:#}");
+            assert!(json.to_string().contains("the device has no tx-gso-partial"), "{json:#}");
             // Within the tunnel, under an outer header that is right.
             assert!(json.to_string().contains("IPv4 with a wrong UDP checksum (Udp.InCsumErrors)"), "{json:#}");
         }
-        for check in ["mtu", "integrity", "rx-verification", "merge-rules"] {
+        for check in ["mtu", "integrity", "rx-verification", "merge-rules", "merge-rules-udp"] {
             let is_it = |row: &&serde_json::Value, path: &str| row["check"] == check && row["path"] == path;
             let rows = json["checks"].as_array().expect("checks");
             for path in ["client -> server", "server -> client"] {
@@ -254,7 +258,10 @@ fn the_kernel_merges_by_the_rules() {
         let (verdict, evidence) = row("gro");
         assert_eq!(verdict, "PASS", "{json:#}");
         said = evidence.to_owned();
-        said.starts_with("43 rules kept by which segments stay apart; merged by 13 of 13 by which they may")
+        let datagrams =
+            "; of datagrams 16 rules kept by which packets stay apart; merged by 4 of 4 by which they may; ";
+        said.starts_with("43 rules kept by which packets stay apart; merged by 13 of 13 by which they may")
+            && said.contains(datagrams)
     });
     assert!(all, "{said}");
     assert_eq!(features(&lab, "rules"), before);
@@ -499,6 +506,23 @@ fn segments_that_gro_passes_ahead_behind_a_user_space_switch_are_explained() {
         assert!(row["cure"].as_str().is_some_and(|cure| cure.contains("-0 tso on")), "{row:#}");
     }
     lab.netbench(&["topo", "destroy", "ovs"]).ok();
+}
+
+/// A feature that no probe can show stands in the table all the same, and the row says why.
+#[test]
+fn what_cannot_be_tried_is_said_with_its_reason() {
+    let Some(lab) = Lab::with("offload-untried", &["ethtool"]) else { return };
+    lab.netbench(&["topo", "apply", "veth"]).ok();
+    let known = lab.sh_in("nb-veth-client", "ethtool -k eth0");
+    let json = record(&verified(&lab, &["veth", "--only", "tso-accecn,ntuple", "--json"]));
+    lab.netbench(&["topo", "destroy", "veth"]).ok();
+    let has = |feature: &str| known.lines().any(|line| line.contains(feature) && !line.contains("off [fixed]"));
+    let both = [("client/eth0", "SKIP"), ("server/eth0", "SKIP")];
+    let expected = |feature: &str| if has(feature) { &both[..] } else { &[] };
+    assert_eq!(verdicts(&json, "tso-accecn"), expected("tx-tcp-accecn-segmentation"), "{json:#}");
+    assert_eq!(verdicts(&json, "ntuple"), expected("ntuple-filters"), "{json:#}");
+    let why = "only the kernel's own TCP with accurate ECN (tcp_ecn=3) makes such super-packets";
+    assert_eq!(json.to_string().contains(why), has("tx-tcp-accecn-segmentation"), "{json:#}");
 }
 
 /// An association of the kernel's own leaves its CRC32c to devices; where there is no SCTP that is said, once.

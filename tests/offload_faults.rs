@@ -216,6 +216,13 @@ const CASES: &[Case] = &[
     case("payload bit flipped", Fault::FlippedBit, "integrity", OffloadVerdict::Corrupt, Kind::PayloadChanged),
     case("1 in 1000 dropped", Fault::DropOneInThousand, "integrity", OffloadVerdict::Drop, Kind::Lost),
     case("GRO over-merging", Fault::OverMerge, "merge-rules", OffloadVerdict::Corrupt, Kind::OverMerged),
+    case(
+        "UDP GRO over-merging",
+        Fault::OverMergeDatagrams,
+        "merge-rules-udp",
+        OffloadVerdict::Corrupt,
+        Kind::OverMerged,
+    ),
 ];
 
 /// The row that a case is about; nothing where it cannot be tried here.
@@ -227,7 +234,7 @@ fn run(case: &Case) -> Result<Option<String>, String> {
     }
     let only: &[&str] = match case.check {
         "" => &[],
-        "integrity" | "vlan" | "rx-verification" | "merge-rules" => &["tx-checksum"],
+        "integrity" | "vlan" | "rx-verification" | "merge-rules" | "merge-rules-udp" => &["tx-checksum"],
         check => &[check],
     };
     let began = std::time::Instant::now();

@@ -214,6 +214,28 @@ fn who_is_not_let_in_hears_why() {
     assert!(!done(client).ok().stdout.contains(TOKEN));
 }
 
+/// Where nobody says one, each start makes a token, which lets in there and nowhere else.
+#[test]
+fn a_token_is_made_for_every_start() {
+    let servers = [(), ()].map(|()| {
+        let mut command = Command::new(NETBENCH);
+        command.args(["serve", "--port", "0"]).env_remove("NETBENCH_TOKEN");
+        Serve::start_as_it_is(command)
+    });
+    let tokens = servers.each_ref().map(|serve| {
+        let command = serve.waits_to_say("netbench stream ");
+        command.split_once("--token ").unwrap_or_else(|| panic!("{command}")).1.trim().to_owned()
+    });
+    assert!(tokens[0] != tokens[1] && tokens.iter().all(|token| token.len() >= 16), "{tokens:?}");
+    for (serve, own, other) in [(&servers[0], &tokens[0], &tokens[1]), (&servers[1], &tokens[1], &tokens[0])] {
+        let with = |token: &str| {
+            stream(serve.port, &["--token", token, "--test", "tcp_cc", "--rounds", "1", "--duration", "50ms"])
+        };
+        done(with(own)).ok();
+        done(with(other)).exits(2).says("the token is not this server's");
+    }
+}
+
 #[test]
 fn another_program_at_the_port_is_told_from_a_server() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -19,7 +19,7 @@ fn verdict<'j>(json: &'j Value, device: &str, check: &str) -> (&'j str, String) 
 const PORT: &str = "\
 {x} -> {y} CORRUPT uso-edges
 {x} -> {y} LEAK integrity
-{x} -> {y} PASS merge-rules, mtu, rx-checksum-edges, rx-verification, tx-checksum-edges, vlan
+{x} -> {y} PASS merge-rules, merge-rules-udp, mtu, rx-checksum-edges, rx-verification, tx-checksum-edges, vlan
 {x}/eth0 CORRUPT tso, tx-checksum
 {x}/eth0 INCONCLUSIVE tso-mangleid
 {x}/eth0 LEAK uso
@@ -29,7 +29,7 @@ const PORT: &str = "\
 
 /// Every verdict of one of its functions.
 const FUNCTION: &str = "\
-{x} -> {y} PASS integrity, merge-rules, mtu, rx-checksum-edges, rx-verification, tx-checksum-edges, uso-edges, vlan
+{x} -> {y} PASS integrity, merge-rules, merge-rules-udp, mtu, rx-checksum-edges, rx-verification, tx-checksum-edges, uso-edges, vlan
 {x}/eth0 CORRUPT tso, tx-checksum
 {x}/eth0 INCONCLUSIVE tso-mangleid
 {x}/eth0 PASS gro, gso, rx-checksum, tx-checksum-sctp

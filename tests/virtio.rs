@@ -64,7 +64,7 @@ fn virtio_of_two_queues_spreads_by_its_toeplitz_hash() {
 
 /// Every verdict of either end.
 const VERDICTS: &str = "\
-{x} -> {y} PASS integrity, merge-rules, mtu, rx-checksum-edges, rx-verification, tx-checksum-edges, uso-edges, vlan
+{x} -> {y} PASS integrity, merge-rules, merge-rules-udp, mtu, rx-checksum-edges, rx-verification, tx-checksum-edges, uso-edges, vlan
 {x}/eth0 INEFFECTIVE vlan-filter
 {x}/eth0 PASS gro, gro-hw, gso, tso, tso-mangleid, tx-checksum, uso
 {x}/eth0 SKIP rss, rx-checksum, tso6

@@ -13,6 +13,7 @@ pub mod edges;
 pub mod flow_offload;
 pub mod forward;
 pub mod judge;
+mod links;
 pub mod lro;
 pub mod machine;
 pub mod persist;

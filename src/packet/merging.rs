@@ -2,7 +2,11 @@
 //! `tcp_gro_receive()`, as pairs of crafted segments of connections that do not exist. A device that merges (LRO, HW-GRO)
 //! has to keep the same ones.
 
+mod datagrams;
+
 use std::net::SocketAddr;
+
+pub use datagrams::datagrams;
 
 use super::{
     craft::{Ends, TcpFields, spoil_checksum},
@@ -52,6 +56,8 @@ pub struct Rule {
     pub may: May,
     /// Source port.
     pub port: u16,
+    /// Datagrams, and no segments of TCP.
+    pub datagrams: bool,
     /// Payload of each.
     pub payloads: Vec<Vec<u8>>,
     /// The frames in the order in which they are sent.
@@ -67,7 +73,8 @@ pub enum Outcome {
     Apart,
     /// Some were put together.
     Merged,
-    /// They were put together with other bytes than were sent, or into more than an IP packet can be.
+    /// They were put together with other bytes than were sent, into more than an IP packet can be, or datagrams so that nobody
+    /// can tell where each ends.
     Spoiled,
 }
 
@@ -147,7 +154,14 @@ pub fn rules(ends: &Ends, round: u16, longest: usize) -> Vec<Rule> {
         if case.spoil {
             spoil_checksum(&mut frames[1]);
         }
-        rules.push(Rule { name: format!("{} (IPv{family})", case.name), may: case.may, port, payloads, frames });
+        rules.push(Rule {
+            name: format!("{} (IPv{family})", case.name),
+            may: case.may,
+            port,
+            datagrams: false,
+            payloads,
+            frames,
+        });
     }
     if round == 0 {
         rules.push(large(of(first_port + CASES.len() as u16), family, longest));
@@ -163,7 +177,7 @@ fn large(ends: Ends, family: u8, longest: usize) -> Rule {
         |at: usize| TcpFields { seq: 70_000 + (at * longest) as u32, id: 500 + at as u16, ..TcpFields::default() };
     let frames = payloads.iter().enumerate().map(|(at, payload)| ends.tcp(fields(at), payload)).collect();
     let name = format!("more than 64 KiB in sequence (IPv{family})");
-    Rule { name, may: May::Merge, port: ends.from.port(), payloads, frames }
+    Rule { name, may: May::Merge, port: ends.from.port(), datagrams: false, payloads, frames }
 }
 
 /// What came of a rule, by the frames of the receiving device. `complete`: the capture has all of them.
@@ -173,11 +187,17 @@ pub fn outcome(rule: &Rule, came: &[Frame], complete: bool) -> Outcome {
         let layers = parse(&frame.bytes);
         let inner = layers.innermost();
         let (Some(network), Some(transport)) = (&inner.network, &inner.transport) else { continue };
-        if transport.is_tcp() && transport.from == rule.port && transport.to == TO_PORT {
+        let is_of_kind = transport.is_tcp() != rule.datagrams && (rule.datagrams || transport.to == TO_PORT);
+        if is_of_kind && transport.from == rule.port {
             if frame.bytes.len().saturating_sub(network.start) > LARGEST {
                 return Outcome::Spoiled;
             }
-            payloads.push(&frame.bytes[transport.payload.clone()]);
+            let payload = &frame.bytes[transport.payload.clone()];
+            let is_one = rule.payloads.iter().any(|sent| sent.len() == payload.len());
+            if rule.datagrams && !is_one && usize::from(frame.vnet.gso_size) != rule.payloads[0].len() {
+                return Outcome::Spoiled;
+            }
+            payloads.push(payload);
         }
     }
     if payloads.is_empty() {

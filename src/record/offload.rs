@@ -79,6 +79,22 @@ pub struct OffloadCheck {
     pub cure: Option<String>,
 }
 
+impl OffloadCheck {
+    /// A row of a whole path, without features, findings or a cure.
+    pub fn new(path: &str, check: &str, verdict: OffloadVerdict, evidence: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            device: None,
+            check: check.to_owned(),
+            features: Vec::new(),
+            verdict,
+            evidence: evidence.into(),
+            findings: Vec::new(),
+            cure: None,
+        }
+    }
+}
+
 /// One `netbench offload verify`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct OffloadRecord {

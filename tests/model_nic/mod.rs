@@ -49,6 +49,8 @@ pub enum Fault {
     FlippedBit,
     DropOneInThousand,
     OverMerge,
+    /// The same of datagrams.
+    OverMergeDatagrams,
     FinOnFirst,
     CwrOnEach,
     OptionsLost,
@@ -329,25 +331,25 @@ impl Card {
             // TAP listens to NEEDS_CSUM alone: either way the word is that the bytes are as they were sent.
             Fault::ValidOnCorrupt => vnet = valid(&bytes),
             Fault::FlippedBit => flip(&mut bytes),
-            Fault::OverMerge => return self.merge(bytes),
+            Fault::OverMerge | Fault::OverMergeDatagrams => return self.merge(bytes),
             _ => {}
         }
         self.write(vnet, &bytes);
     }
 
-    /// Puts two small TCP segments of a connection together, whatever stands in their headers.
+    /// Puts two small TCP segments of a connection together, or datagrams of a flow, whatever stands in their headers.
     fn merge(&mut self, bytes: Vec<u8>) {
         let Some(mut first) = self.held.take() else {
             self.held = Some(bytes);
             return;
         };
         let (one, two) = (parse(&first), parse(&bytes));
+        let tcp = self.fault == Fault::OverMerge;
         let small = first.len() + bytes.len() < 1400;
         match (&one.transport, &two.transport) {
             (Some(a), Some(b))
                 if small
-                    && a.is_tcp()
-                    && b.is_tcp()
+                    && (a.is_tcp(), b.is_tcp()) == (tcp, tcp)
                     && (a.from, a.to) == (b.from, b.to)
                     && !a.payload.is_empty()
                     && !b.payload.is_empty() =>

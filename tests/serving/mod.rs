@@ -23,9 +23,15 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Starts what the command says and waits until it listens.
+    /// Starts what the command says, with the tests' token, and waits until it listens.
     pub fn start(mut command: Command) -> Self {
-        command.env("NETBENCH_TOKEN", TOKEN).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env("NETBENCH_TOKEN", TOKEN);
+        Self::start_as_it_is(command)
+    }
+
+    /// The same with the token that the command says, or that it makes.
+    pub fn start_as_it_is(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let said = Arc::new(Mutex::new(Vec::new()));

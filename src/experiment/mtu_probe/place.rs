@@ -18,10 +18,10 @@ use crate::{
 
 /// Packets of a burst: far above what neighbour discovery and the like leave in counters meanwhile.
 pub const BURST: u32 = 24;
-/// Counters that stood still this long will not move any more.
-const STILL: Duration = Duration::from_millis(20);
-/// They are waited for at most this long.
-const AT_MOST: Duration = Duration::from_millis(500);
+/// Counters that stood still this long, after the sender's own interface has counted the burst, will not move any more.
+const STILL: Duration = Duration::from_millis(30);
+/// They are waited for at most this long: what takes packets from the interface may have to wait for a CPU.
+const AT_MOST: Duration = Duration::from_secs(1);
 
 /// A hop after a burst.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,12 +61,17 @@ pub fn trace(world: &World, hops: &[Hop], prober: &mut Prober, size: u32, df: bo
     } else {
         prober.burst_without_df(size, BURST)?
     }
+    let is_out = |now: &Counters| {
+        let since = |at: &LinkRef| Some(now.get(at)?.since(before.get(at)?));
+        let first = hops.first().and_then(|hop| since(&hop.at));
+        first.is_none_or(|first| first.tx_packets + first.tx_dropped + first.tx_errors >= u64::from(BURST))
+    };
     let mut after = counters(world, &namespaces)?;
     let until = Instant::now() + AT_MOST;
     loop {
         std::thread::sleep(STILL);
         let now = counters(world, &namespaces)?;
-        if now == after || Instant::now() >= until {
+        if now == after && is_out(&now) || Instant::now() >= until {
             break;
         }
         after = now;

@@ -79,7 +79,8 @@ fn seen(world: &World, way: &Way) -> Result<Vec<Seen>, ApplyError> {
             let mut sample = Sample::Lost;
             for _ in 0..TRIES {
                 sample = prober.probe(way.mtu - below, if below == BELOW[0] { FIRST_WAIT } else { WAIT })?;
-                if !is_silent(sample) {
+                // A neighbour that did not answer in time does so the next time.
+                if !is_silent(sample) && !matches!(sample, Sample::Unreachable { .. }) {
                     break;
                 }
             }
@@ -148,16 +149,12 @@ pub fn judge(way: &Way, seen: &[Seen]) -> OffloadCheck {
         _ => 3,
     };
     let said: Vec<(u8, Said)> = seen.iter().map(|seen| (seen.family, family(way, seen))).collect();
-    let mut row = OffloadCheck {
-        path: way.text.clone(),
-        device: None,
-        check: NAME.to_owned(),
-        features: Vec::new(),
-        verdict: OffloadVerdict::Inconclusive,
-        evidence: format!("nothing can be sent over a path of MTU {}", way.mtu),
-        findings: Vec::new(),
-        cure: None,
-    };
+    let mut row = OffloadCheck::new(
+        &way.text,
+        NAME,
+        OffloadVerdict::Inconclusive,
+        format!("nothing can be sent over a path of MTU {}", way.mtu),
+    );
     let Some((_, first)) = said.iter().min_by_key(|(_, said)| worst(&said.verdict)) else { return row };
     let texts: BTreeSet<&str> = said.iter().map(|(_, said)| said.text.as_str()).collect();
     row.verdict = first.verdict;

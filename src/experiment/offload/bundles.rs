@@ -106,7 +106,7 @@ fn seen(world: &World, way: &Way) -> Result<Seen, ApplyError> {
         let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
         let Ok(pair) = Pair::open(between) else { continue };
         let family = if source.is_ipv4() { 4 } else { 6 };
-        if way.mtu < 1280 || pair.never_fragment().is_err() || pair.datagrams(1, 64, 0).right == 0 {
+        if way.mtu < 1280 || pair.never_fragment().is_err() || !pair.passes(0) {
             continue;
         }
         for bundle in bundles(family, way.mtu as usize) {
@@ -187,16 +187,7 @@ fn name_of(error: &io::Error) -> String {
 
 /// From what came to a row.
 pub fn judge(way: &Way, seen: &[(Bundle, Came)], place: Option<&Place>, is_ovs: bool) -> OffloadCheck {
-    let mut row = OffloadCheck {
-        path: way.text.clone(),
-        device: None,
-        check: NAME.to_owned(),
-        features: Vec::new(),
-        verdict: OffloadVerdict::Pass,
-        evidence: String::new(),
-        findings: Vec::new(),
-        cure: None,
-    };
+    let mut row = OffloadCheck::new(&way.text, NAME, OffloadVerdict::Pass, "");
     let text = |bundle: &Bundle| {
         let Bundle { family, size, total, .. } = bundle;
         format!("{total} bytes over IPv{family} in datagrams of {size}")

@@ -127,6 +127,8 @@ pub struct Group {
     pub forwards: bool,
     /// Why it is not tried.
     pub untried: Option<&'static str>,
+    /// What is to be said of a device that does not have it; nothing is said of others.
+    pub lacks: Option<&'static str>,
     /// Features of the device itself that must be off for its saving to be its own.
     pub cpu_off: &'static [&'static str],
     /// Features that some drivers switch only together with these.
@@ -143,6 +145,8 @@ const MERGING: Suite = Suite { datagrams: 8, merging: true, ..TCP };
 const BUNDLES: Suite = Suite { tcp: false, segmented: true, ..CUT };
 /// Single datagrams of one size, one behind the other, where the sender's device cuts no bundles.
 const TRAINS: Suite = Suite { tcp: false, segmented: true, ..TCP };
+/// By which a device cuts only what lies within a tunnel, after the kernel has made the headers around it right for all segments.
+pub const GSO_PARTIAL: &str = "tunnel-gso-partial";
 /// By which a device may leave identifications as they are.
 pub const MANGLE_ID: &str = "tx-tcp-mangleid-segmentation";
 /// The first without outer checksums, the second with them.
@@ -169,6 +173,7 @@ const fn group(
         own_on: &[],
         forwards: false,
         untried: None,
+        lacks: None,
         cpu_off: &[],
         tied: &[],
         cpu: None,
@@ -223,6 +228,12 @@ pub static GROUPS: &[Group] = &[
         ..group("tunnel-tso6", TUNNEL_TSO, Direction::Tx, CUT, Evidence::Supers)
     },
     group("tunnel-uso", TUNNEL_TSO, Direction::Tx, BUNDLES, Evidence::Supers),
+    Group {
+        lacks: Some(
+            "the device has no tx-gso-partial: it cuts what goes into a tunnel all by itself, or leaves it to the kernel",
+        ),
+        ..group(GSO_PARTIAL, &["tx-gso-partial"], Direction::Tx, CUT, Evidence::Supers)
+    },
     Group {
         // `igb_fix_features()`: stripping and inserting are one.
         tied: &["rx-vlan-hw-parse"],
@@ -343,8 +354,9 @@ fn check(
     };
     let changeable = switchable(group.features);
     let in_force = there.iter().any(|(_, feature)| feature.active);
-    if changeable.is_empty() && !in_force {
-        return None; // The device does not have it.
+    let has = !changeable.is_empty() || in_force;
+    if !has && group.lacks.is_none() {
+        return None;
     }
     let reversed = hop.direction != group.direction;
     let way = target.way(reversed);
@@ -390,7 +402,7 @@ fn check(
     }
     check.quiet.extend(off(&hop.at, group.own_off, features));
     check.quiet.extend(to_be(&hop.at, group.own_on, true, features));
-    if let Some(why) = group.untried {
+    if let Some(why) = group.untried.or(group.lacks.filter(|_| !has)) {
         check.skip = Some(why.to_owned());
     }
     Some(check)

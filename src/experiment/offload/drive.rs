@@ -11,10 +11,12 @@ use super::{
     bisect::{self, Bisector},
     bundles,
     checks::{self, Features, Suite, Target, Tunnels, Way},
-    ecn, edges, lro,
+    ecn, edges,
+    links::Links,
+    lro,
     machine::{Action, Order, Sample, Verifier},
     sctp, spread, state, suite,
-    traffic::{Between, connections, goodput},
+    traffic::{Between, connections, goodput, stream},
     tunnel_ports, vlan,
 };
 use crate::{
@@ -31,6 +33,8 @@ use crate::{
 
 /// Datagrams of the probe of a whole path: enough to meet a loss of one in a thousand twice.
 const COUNTED: u32 = 2_200;
+/// How often connections are opened where one of them fails.
+const TRIES: u32 = 3;
 /// Length of a measurement of `bisect`.
 const MEASURE: Duration = Duration::from_millis(300);
 
@@ -138,6 +142,7 @@ pub fn verify(
 ) -> Result<Verified, ApplyError> {
     let before = features(world, targets)?;
     let at_first = state::Before::read(world, targets, &before)?;
+    let links = Links::read(world, targets)?;
     let mut along = BTreeSet::new();
     // As found: switching the feature has the driver asked again.
     let told = match only.is_empty() || only.contains(tunnel_ports::NAME) {
@@ -171,11 +176,13 @@ pub fn verify(
             Action::Finish => break,
             Action::Set(at, asked) => {
                 let set = loans.set(world, &at, &asked);
+                links.wait(world);
                 along.extend(set.iter().filter_map(|others| state::along(&at, &asked, others)));
                 Sample::Set(set.map_err(|error| error.to_string()))
             }
             Action::PutBack(at, asked) => {
                 let done = put_back_one(world, &at, &asked);
+                links.wait(world);
                 Sample::Set(done.map(|()| Vec::new()).map_err(|error| error.to_string()))
             }
             Action::Measure(order) => match suite::cost(world, targets, &order, seed) {
@@ -257,14 +264,8 @@ fn spread_of(world: &World, way: &Way) -> Result<OffloadCheck, ApplyError> {
     let at = &way.hops[way.hops.len() - 1].at;
     let ns = world.get(&at.ns)?;
     let mut row = OffloadCheck {
-        path: way.text.clone(),
         device: Some(at.to_string()),
-        check: spread::NAME.to_owned(),
-        features: Vec::new(),
-        verdict: OffloadVerdict::Skip,
-        evidence: String::new(),
-        findings: Vec::new(),
-        cure: None,
+        ..OffloadCheck::new(&way.text, spread::NAME, OffloadVerdict::Skip, "")
     };
     let channels = ethtool::parameters(ns, &at.name)?;
     let count = |key: &str| channels.get(key).copied().unwrap_or_default();
@@ -275,7 +276,14 @@ fn spread_of(world: &World, way: &Way) -> Result<OffloadCheck, ApplyError> {
     }
     let (source, destination) = way.addresses[0];
     let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
-    match (rss, connections(between, spread::FLOWS)) {
+    let mut seen = connections(between, spread::FLOWS);
+    for _ in 1..TRIES {
+        if seen.is_ok() {
+            break;
+        }
+        seen = connections(between, spread::FLOWS);
+    }
+    match (rss, seen) {
         (Some(rss), Ok(seen)) => {
             let (verdict, evidence, other_fields) = spread::judge(&rss, &seen);
             (row.verdict, row.evidence) = (verdict, evidence);
@@ -306,16 +314,12 @@ fn told_of_tunnels(world: &World, targets: &[Target], features: &Features) -> Re
             let (verdict, evidence, again) = tunnel_ports::judge(&tables, &tunnels.ports, tunnels.userspace, on);
             let (ns, name, feature) = (&hop.at.ns, &hop.at.name, tunnel_ports::FEATURE);
             rows.push(OffloadCheck {
-                path: target.way(false).text,
                 device: Some(hop.at.to_string()),
-                check: tunnel_ports::NAME.to_owned(),
                 features: vec![feature.to_owned()],
-                verdict,
-                evidence,
-                findings: Vec::new(),
                 cure: again.then(|| {
                     format!("have the driver asked again, in {ns}: `ethtool -K {name} {feature} off`, then `on`")
                 }),
+                ..OffloadCheck::new(&target.way(false).text, tunnel_ports::NAME, verdict, evidence)
             });
         }
     }
@@ -347,6 +351,7 @@ pub fn bisect(
     say: &mut dyn FnMut(&str),
 ) -> Result<Bisected, ApplyError> {
     let before = features(world, targets)?;
+    let links = Links::read(world, targets)?;
     let mut machine = Bisector::new(goal, bisect::candidates(targets, &before));
     let mut loans = loans;
     let (mut outcome, mut interrupted) = (Ok(()), false);
@@ -358,6 +363,7 @@ pub fn bisect(
         }
         say(&machine.doing());
         let set = switch(world, &mut loans, &before, &flipped);
+        links.wait(world);
         let measured = match set {
             // A combination that a device refuses does not meet the goal.
             Err(_) => Ok(0.0),
@@ -367,6 +373,7 @@ pub fn bisect(
             .iter()
             .map(|(at, asked)| put_back_one(world, at, &asked.iter().map(|(name, on)| (name.clone(), !on)).collect()))
             .collect::<Result<Vec<()>, _>>();
+        links.wait(world);
         match measured.and_then(|rate| put_back.map(|_| rate)) {
             Ok(rate) => sample = Some(rate),
             Err(error) => {
@@ -393,6 +400,18 @@ fn switch(world: &World, loans: &mut Loans, before: &Features, flipped: &[bisect
     }
     // Something that it depends on is off as well: that is as asked.
     if flipped.len() > 1 { Ok(()) } else { first }
+}
+
+/// A short stream along a target's path, so that the switches on it have flows; whether all of it came.
+///
+/// # Errors
+/// A namespace is not there.
+pub fn traffic(world: &World, target: &Target, seed: u64) -> Result<bool, ApplyError> {
+    const BYTES: u64 = 64 << 10;
+    let way = target.way(false);
+    let (source, destination) = way.addresses[0];
+    let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
+    Ok(stream(between, BYTES, seed).0.right == BYTES)
 }
 
 fn measure(world: &World, target: &Target, seed: u64) -> Result<f64, ApplyError> {

@@ -53,8 +53,13 @@ pub fn rows(world: &World, targets: &[Target]) -> Result<Vec<OffloadCheck>, Appl
         let mut seen = Vec::new();
         for &(source, destination) in &way.addresses {
             let ends = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
-            if let Ok(pair) = Pair::open(ends) {
-                seen.extend(of_family(world, &way, place, &pair, if source.is_ipv4() { 4 } else { 6 })?);
+            let Ok(pair) = Pair::open(ends) else { continue };
+            for _ in 0..TRIES {
+                let of = of_family(world, &way, place, &pair, if source.is_ipv4() { 4 } else { 6 })?;
+                seen.extend(of);
+                if of.is_some() {
+                    break;
+                }
             }
         }
         rows.push(judge(&way.text, &seen));
@@ -125,16 +130,7 @@ fn errors(world: &World, way: &Way) -> Result<u64, ApplyError> {
 
 /// From what was seen to a row.
 pub fn judge(path: &str, seen: &[Seen]) -> OffloadCheck {
-    let mut row = OffloadCheck {
-        path: path.to_owned(),
-        device: None,
-        check: NAME.to_owned(),
-        features: Vec::new(),
-        verdict: OffloadVerdict::Pass,
-        evidence: String::new(),
-        findings: Vec::new(),
-        cure: None,
-    };
+    let mut row = OffloadCheck::new(path, NAME, OffloadVerdict::Pass, "");
     let mut findings = Findings::default();
     for seen in seen {
         let family = seen.family;

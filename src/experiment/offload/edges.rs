@@ -170,16 +170,7 @@ fn wrong(odd: &Odd, at: &[Vec<Frame>], way: &Way) -> Option<Wrong> {
 
 /// From what was seen to a row.
 pub fn judge(way: &Way, name: &str, seen: &[Seen]) -> OffloadCheck {
-    let mut row = OffloadCheck {
-        path: way.text.clone(),
-        device: None,
-        check: name.to_owned(),
-        features: Vec::new(),
-        verdict: OffloadVerdict::Pass,
-        evidence: String::new(),
-        findings: Vec::new(),
-        cure: None,
-    };
+    let mut row = OffloadCheck::new(&way.text, name, OffloadVerdict::Pass, "");
     let of = |seen: &Seen| format!("IPv{} with {}", seen.family, seen.name);
     if !seen.iter().any(|seen| seen.delivered) {
         row.verdict = OffloadVerdict::Inconclusive;

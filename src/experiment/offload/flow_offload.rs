@@ -17,14 +17,9 @@ pub fn row(switch: &OvsFacts) -> OffloadCheck {
         format!("`ethtool -K DEVICE {FEATURE} on` at ports that have it, and no `other_config:tc-policy=skip_hw`; a veth cannot")
     });
     OffloadCheck {
-        path: format!("Open vSwitch in {}", switch.netns),
-        device: None,
-        check: NAME.to_owned(),
         features: vec![FEATURE.to_owned()],
-        verdict,
-        evidence,
-        findings: Vec::new(),
         cure,
+        ..OffloadCheck::new(&format!("Open vSwitch in {}", switch.netns), NAME, verdict, evidence)
     }
 }
 

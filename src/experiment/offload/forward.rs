@@ -164,16 +164,7 @@ fn share(round: &[f64]) -> Option<f64> {
 
 /// From what was seen of the whole way (the first) and its parts to the row.
 pub fn judge(ways: &[Way], probed: &[Probed], rounds: &[Vec<f64>]) -> OffloadCheck {
-    let mut row = OffloadCheck {
-        path: ways[0].text.clone(),
-        device: None,
-        check: NAME.to_owned(),
-        features: Vec::new(),
-        verdict: OffloadVerdict::Pass,
-        evidence: String::new(),
-        findings: Vec::new(),
-        cure: None,
-    };
+    let mut row = OffloadCheck::new(&ways[0].text, NAME, OffloadVerdict::Pass, "");
     let best = |at: usize| rounds.iter().map(|round| round[at]).fold(0.0, f64::max);
     let most = rounds
         .iter()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::checks::{Check, Evidence};
+use super::checks::{Check, Evidence, GSO_PARTIAL};
 use crate::{
     experiment::drivers::Drivers,
     packet::{Comparison, Finding, Findings, Kind},
@@ -53,6 +53,17 @@ impl Datagrams {
     }
 }
 
+/// How it went with packets that may or may not be merged.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Merges {
+    /// What was merged and must not be, or wrongly: which rule.
+    pub merged: Vec<String>,
+    /// Rules by which they may be merged, and those by which some were.
+    pub mergeable: (u64, u64),
+    /// Rules by which they must not be merged, and were not.
+    pub kept_apart: u64,
+}
+
 /// How crafted frames went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Crafted {
@@ -71,12 +82,10 @@ pub struct Crafted {
     pub tag_kinds: Vec<&'static str>,
     /// What was found of the tagged ones.
     pub tags: Findings,
-    /// Segments that were merged and must not be: which rule.
-    pub merged: Vec<String>,
-    /// Rules by which segments may be merged, and those by which some were.
-    pub mergeable: (u64, u64),
-    /// Rules by which segments must not be merged, and were not.
-    pub kept_apart: u64,
+    /// What became of segments of TCP that may or may not be merged.
+    pub segments: Merges,
+    /// The same of datagrams.
+    pub datagrams: Merges,
     /// The receiving device waited for more, so that what may be merged is merged by whoever merges at all.
     pub waited: bool,
     /// Drops and errors that drivers told of meanwhile.
@@ -195,8 +204,10 @@ fn faults(probed: &Probed) -> Vec<Fault> {
         if let Some(lost) = crafted.tags.iter().find(|finding| finding.kind == Kind::Lost) {
             add(OffloadVerdict::Drop, format!("of {} tagged frames {} did not come", crafted.tagged, lost.count));
         }
-        if !crafted.merged.is_empty() {
-            let text = format!("{}: {}", Kind::OverMerged.text(), crafted.merged.join(", "));
+        for Merges { merged, .. } in
+            [&crafted.segments, &crafted.datagrams].into_iter().filter(|of| !of.merged.is_empty())
+        {
+            let text = format!("{}: {}", Kind::OverMerged.text(), merged.join(", "));
             add(OffloadVerdict::Corrupt, text);
         }
     }
@@ -212,7 +223,7 @@ fn findings(probed: &Probed) -> Vec<Finding> {
     let mut all = probed.comparison.findings.clone();
     if let Some(crafted) = &probed.crafted {
         all.merge(&crafted.tags);
-        for rule in &crafted.merged {
+        for rule in crafted.segments.merged.iter().chain(&crafted.datagrams.merged) {
             all.add(Kind::OverMerged, || rule.clone());
         }
         if crafted.bad_verified + crafted.bad.1 > 0 {
@@ -254,14 +265,9 @@ fn works(probed: &Probed) -> String {
 
 fn row(check: &Check, path: &str, verdict: OffloadVerdict, evidence: String) -> OffloadCheck {
     OffloadCheck {
-        path: path.to_owned(),
         device: Some(check.at.to_string()),
-        check: check.group.name.to_owned(),
         features: check.features.keys().cloned().collect(),
-        verdict,
-        evidence,
-        findings: Vec::new(),
-        cure: None,
+        ..OffloadCheck::new(path, check.group.name, verdict, evidence)
     }
 }
 
@@ -304,9 +310,12 @@ pub fn feature(check: &Check, path: &str, off: &Probed, on: &Probed) -> OffloadC
             row.findings = findings(off);
             row.cure = Some(format!("{}{}", switch(at, &check.features, true), place_text(off)));
         }
-        (Some(fault), Some(_)) => {
+        (Some(fault), Some(other)) => {
             row.verdict = OffloadVerdict::Inconclusive;
             row.evidence = format!("the path is as broken with it off: {}", fault.text);
+            if other.text != fault.text {
+                row.evidence += &format!(" (with it off: {})", other.text);
+            }
             either_way(check, off, on, &mut row);
         }
         (None, None) if row.verdict == OffloadVerdict::Pass => effect(check, off, on, &mut row),
@@ -349,12 +358,6 @@ fn either_way(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) 
 
 /// Right either way: does it do anything?
 fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
-    let count = |probed: &Probed| match check.group.evidence {
-        Evidence::Partial => Some((probed.comparison.partial, "frames handed over with their checksum left to do")),
-        Evidence::Supers => Some((probed.comparison.supers, "super-packets handed over")),
-        Evidence::Merged => Some((probed.comparison.merged, "packets merged on arrival")),
-        Evidence::Bytes => None,
-    };
     let sent_nothing = on.streams.iter().all(|stream| stream.right == 0)
         && on.datagrams.iter().all(|sent| sent.right == 0)
         && on.crafted.as_ref().is_none_or(|crafted| crafted.good.1 == 0);
@@ -383,13 +386,17 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
             return;
         }
     }
-    let (Some((with, what)), Some((without, _))) = (count(on), count(off)) else { return };
+    let (Some((with, what)), Some((without, _))) = (evidence(check, on), evidence(check, off)) else { return };
     row.evidence = format!("{with} {what} with it on, {without} with it off; {}", row.evidence);
-    let crafted = on.crafted.as_ref().filter(|crafted| crafted.mergeable.0 > 0);
+    let crafted = on.crafted.as_ref().filter(|crafted| crafted.segments.mergeable.0 > 0);
     let merging = check.group.evidence == Evidence::Merged;
     if let Some(crafted) = crafted.filter(|_| merging) {
-        row.evidence = format!("{}; {}", by_the_rules(crafted), row.evidence);
-        if crafted.mergeable.1 > 0 {
+        let datagrams = match crafted.datagrams.mergeable.1 {
+            0 => String::new(),
+            _ => format!("; of datagrams {}", by_the_rules(&crafted.datagrams)),
+        };
+        row.evidence = format!("{}{datagrams}; {}", by_the_rules(&crafted.segments), row.evidence);
+        if crafted.segments.mergeable.1 > 0 {
             return; // The positive control: it does merge, and only what it may.
         }
         if with == 0 && crafted.waited && check.features.values().any(|wanted| *wanted) {
@@ -402,6 +409,9 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
         row.verdict = OffloadVerdict::Inconclusive;
     } else if with == 0 {
         row.verdict = if merging { OffloadVerdict::Inconclusive } else { OffloadVerdict::Ineffective };
+    } else if without >= with && check.group.name == GSO_PARTIAL {
+        row.verdict = OffloadVerdict::Ineffective;
+        row.evidence = format!("packets of this tunnel are cut without it as well: {}", row.evidence);
     } else if without >= with && check.group.evidence == Evidence::Supers {
         row.verdict = OffloadVerdict::NotActive;
         row.evidence = format!("switching it off changes nothing: {}", row.evidence);
@@ -410,16 +420,7 @@ fn effect(check: &Check, off: &Probed, on: &Probed, row: &mut OffloadCheck) {
 
 /// Whole paths: the bytes, the checksums that the receiver accepts, tags, what may be merged.
 pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
-    let base = |check: &str, verdict, evidence| OffloadCheck {
-        path: path.to_owned(),
-        device: None,
-        check: check.to_owned(),
-        features: Vec::new(),
-        verdict,
-        evidence,
-        findings: Vec::new(),
-        cure: None,
-    };
+    let base = |check: &str, verdict, evidence| OffloadCheck::new(path, check, verdict, evidence);
     let mut rows = Vec::new();
     let wire = Probed { crafted: None, ..probed.clone() };
     let mut integrity = base("integrity", OffloadVerdict::Pass, works(&wire));
@@ -449,12 +450,12 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
         rows.push(base("rx-verification", OffloadVerdict::Skip, why.clone()));
         return rows;
     }
-    let alone = |crafted: super::judge::Crafted| Probed { crafted: Some(crafted), ..Probed::default() };
+    let alone = |crafted: Crafted| Probed { crafted: Some(crafted), ..Probed::default() };
     let (bad, good) = (crafted.bad, crafted.good);
     let parts = [
         (
             "rx-verification",
-            alone(super::judge::Crafted {
+            alone(Crafted {
                 bad,
                 good,
                 bad_seen: crafted.bad_seen,
@@ -472,18 +473,29 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
         ),
         (
             "vlan",
-            alone(super::judge::Crafted { tagged: crafted.tagged, tags: crafted.tags.clone(), ..Default::default() }),
+            alone(Crafted { tagged: crafted.tagged, tags: crafted.tags.clone(), ..Default::default() }),
             format!("{} tagged frames came with their tags ({})", crafted.tagged, crafted.tag_kinds.join(", ")),
             "switch VLAN acceleration off: `ethtool -K DEVICE rxvlan off txvlan off`",
         ),
         (
             "merge-rules",
-            alone(super::judge::Crafted { merged: crafted.merged.clone(), ..Default::default() }),
-            by_the_rules(crafted),
-            "switch merging off at the receiving device: `ethtool -K DEVICE lro off rx-gro-hw off gro off`",
+            alone(Crafted { segments: crafted.segments.clone(), ..Default::default() }),
+            by_the_rules(&crafted.segments),
+            MERGING_OFF,
+        ),
+        (
+            "merge-rules-udp",
+            alone(Crafted { datagrams: crafted.datagrams.clone(), ..Default::default() }),
+            by_the_rules(&crafted.datagrams),
+            MERGING_OFF,
         ),
     ];
     for (name, part, evidence, cure) in parts {
+        let merges = match name {
+            "merge-rules" => Some((&crafted.segments, "segments")),
+            "merge-rules-udp" => Some((&crafted.datagrams, "datagrams")),
+            _ => None,
+        };
         let mut row = base(name, OffloadVerdict::Pass, evidence);
         let told = if name == "rx-verification" { counted::of_path(&crafted.drivers) } else { String::new() };
         if let Some(fault) = faults(&part).first() {
@@ -492,10 +504,10 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
             row.cure = Some(cure.to_owned());
         } else if name == "vlan" && crafted.tagged == 0 {
             (row.verdict, row.evidence) = (OffloadVerdict::Skip, "tagged frames do not pass this path".to_owned());
-        } else if name == "merge-rules" && crafted.kept_apart + crafted.mergeable.0 == 0 {
+        } else if let Some((_, what)) = merges.filter(|(of, _)| of.kept_apart + of.mergeable.0 == 0) {
             (row.verdict, row.evidence) =
-                (OffloadVerdict::Inconclusive, "crafted segments do not pass this path".to_owned());
-        } else if name == "merge-rules" && crafted.mergeable.1 == 0 {
+                (OffloadVerdict::Inconclusive, format!("crafted {what} do not pass this path"));
+        } else if merges.is_some_and(|(of, _)| of.mergeable.1 == 0) {
             // Where nothing is merged at all, nothing is merged that must not be: no proof of anything.
             row.verdict = OffloadVerdict::Skip;
             row.evidence = format!("nothing is merged on this path as it is: {}", row.evidence);
@@ -509,10 +521,13 @@ pub fn whole(path: &str, probed: &Probed) -> Vec<OffloadCheck> {
     rows
 }
 
-fn by_the_rules(crafted: &Crafted) -> String {
+const MERGING_OFF: &str =
+    "switch merging off at the receiving device: `ethtool -K DEVICE lro off rx-gro-hw off gro off`";
+
+fn by_the_rules(Merges { kept_apart, mergeable, .. }: &Merges) -> String {
     format!(
-        "{} rules kept by which segments stay apart; merged by {} of {} by which they may",
-        crafted.kept_apart, crafted.mergeable.1, crafted.mergeable.0
+        "{kept_apart} rules kept by which packets stay apart; merged by {} of {} by which they may",
+        mergeable.1, mergeable.0
     )
 }
 
@@ -549,6 +564,7 @@ pub fn switch(at: &LinkRef, features: &BTreeMap<String, bool>, on: bool) -> Stri
 }
 
 mod counted;
+mod doubt;
 mod economy;
 mod ids;
 mod socket;
@@ -556,4 +572,6 @@ mod socket;
 mod tests;
 mod tunnels;
 
+use doubt::evidence;
+pub use doubt::{is_unsent, loss, shows_nothing};
 pub use economy::economy;

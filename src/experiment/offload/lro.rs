@@ -72,14 +72,10 @@ pub fn judge(path: &str, at: &LinkRef, lro: Feature, why: &str) -> OffloadCheck 
         (false, false) => (OffloadVerdict::Pass, format!("{FEATURE} is off, as it must be: {at} is {why}")),
     };
     OffloadCheck {
-        path: path.to_owned(),
         device: Some(at.to_string()),
-        check: NAME.to_owned(),
         features: vec![FEATURE.to_owned()],
-        verdict,
-        evidence,
-        findings: Vec::new(),
         cure: lro.active.then(|| format!("in {}: `ethtool -K {} lro off`", at.ns, at.name)),
+        ..OffloadCheck::new(path, NAME, verdict, evidence)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The order of things in `offload verify`: a state machine that is told what happened and says what to do next. No clock,
 //! no socket; whatever it asks to be set it asks to be put back before it finishes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
     checks::{Check, Suite},
@@ -14,7 +14,8 @@ use crate::{
 
 /// Measurements of CPU time with a feature on, and as many with it off, by turns.
 const ROUNDS: u32 = 6;
-/// How often a probe whose capture has gaps is repeated.
+/// How often a probe is made that a moment may have spoilt: its capture has gaps, something was lost or could not be sent, or what
+/// was to be seen was not; and how often a measurement that failed.
 const TRIES: u32 = 3;
 
 /// What to send, and where to look.
@@ -97,6 +98,12 @@ pub struct Verifier {
     /// Values before, by device.
     before: BTreeMap<LinkRef, BTreeMap<String, bool>>,
     off: Option<Box<Probed>>,
+    /// How often the feature was off and on so far.
+    rounds: u32,
+    /// What was lost at an earlier try of this check.
+    earlier: Option<String>,
+    /// Targets whose whole path is broken as found: their probes would be repeated for nothing.
+    broken: BTreeSet<usize>,
     /// CPU times with the feature off, and on.
     costs: [Vec<f64>; 2],
     verdict_is_in: bool,
@@ -122,6 +129,9 @@ impl Verifier {
             changed: Vec::new(),
             before,
             off: None,
+            rounds: 0,
+            earlier: None,
+            broken: BTreeSet::new(),
             costs: [Vec::new(), Vec::new()],
             verdict_is_in: false,
             stopping: false,
@@ -162,41 +172,70 @@ impl Verifier {
     fn take(&mut self, sample: Sample) {
         match (self.phase, sample) {
             (Phase::Whole, Sample::Probed(probed)) => {
-                let again = !probed.complete && self.again();
-                if !again && let Some((_, text)) = self.whole.pop_front() {
-                    self.rows.extend(judge::whole(&text, &probed));
-                    self.tries = 0;
+                if !self.again(&probed, None)
+                    && let Some((order, text)) = self.whole.pop_front()
+                {
+                    let mut rows = judge::whole(&text, &probed);
+                    if let Some(integrity) = rows.first_mut() {
+                        self.note_earlier(&probed, integrity);
+                    }
+                    self.rows.extend(rows);
+                    if judge::is_broken(&probed) {
+                        self.broken.insert(order.target);
+                    }
                 }
             }
             (Phase::Quiet(at), Sample::Set(Ok(_))) => self.phase = Phase::Quiet(at + 1),
             (Phase::Off, Sample::Set(Ok(_))) => self.phase = Phase::ProbeOff,
             (Phase::On, Sample::Set(Ok(_))) => self.phase = Phase::ProbeOn,
             (Phase::Quiet(_) | Phase::Off | Phase::On, Sample::Set(Err(why))) => self.refused(&why),
-            (Phase::ProbeOff, Sample::Probed(probed)) if (probed.complete || !self.again()) => {
-                (self.off, self.phase, self.tries) = (Some(probed), Phase::On, 0);
+            (Phase::ProbeOff, Sample::Probed(probed)) if !self.again(&probed, Some(false)) => {
+                (self.off, self.phase) = (Some(probed), Phase::On);
             }
-            (Phase::ProbeOn, Sample::Probed(probed)) if (probed.complete || !self.again()) => {
-                self.conclude(&probed);
-            }
+            (Phase::ProbeOn, Sample::Probed(probed)) if !self.again(&probed, Some(true)) => self.conclude(&probed),
             (Phase::Still(at), Sample::Set(Ok(_))) => self.phase = Phase::Still(at + 1),
             (Phase::Turn(turn), Sample::Set(Ok(_))) => self.phase = Phase::Measure(turn),
             (Phase::Still(_) | Phase::Turn(_), Sample::Set(Err(why))) => self.economy(Err(&why)),
             (Phase::Measure(turn), Sample::Measured(Ok(cost))) => {
                 self.costs[is_on(turn) as usize].push(cost);
-                self.phase = Phase::Turn(turn + 1);
+                (self.phase, self.tries) = (Phase::Turn(turn + 1), 0);
                 if turn + 1 == 2 * ROUNDS {
                     self.economy(Ok(()));
                 }
             }
-            (Phase::Measure(_), Sample::Measured(Err(why))) => self.economy(Err(&why)),
+            (Phase::Measure(_), Sample::Measured(Err(why))) => {
+                self.tries += 1;
+                if self.tries >= TRIES {
+                    self.economy(Err(&why));
+                }
+            }
             (Phase::PutBack, Sample::Set(Err(why))) => self.left(&why),
             _ => {}
         }
     }
 
-    fn again(&mut self) -> bool {
+    /// May a moment have spoilt the probe, of a whole path or of a feature that is off or on, and is there a try left?
+    fn again(&mut self, probed: &Probed, on: Option<bool>) -> bool {
+        let check = self.checks.front().filter(|_| on.is_some());
+        let loss = judge::loss(probed);
+        let is_blind = check.is_some_and(|check| on == Some(true) && judge::shows_nothing(check, probed));
+        let is_doubtful = loss.is_some() || judge::is_unsent(probed) || is_blind;
+        let is_broken = check.is_some_and(|check| self.broken.contains(&check.target));
+        let is_spoilt = !probed.complete || is_doubtful && !is_broken;
         self.tries += 1;
-        self.tries < TRIES
+        if is_spoilt && self.tries < TRIES {
+            self.earlier = self.earlier.take().or(loss.filter(|_| probed.complete));
+            return true;
+        }
+        self.tries = 0;
+        false
+    }
+
+    /// What was lost at a try and not at the last is told, and decides nothing: a busy machine loses packets of its own.
+    fn note_earlier(&mut self, last: &Probed, row: &mut OffloadCheck) {
+        if let Some(earlier) = self.earlier.take().filter(|_| !judge::is_broken(last)) {
+            row.evidence += &format!("; at an earlier try, and not again: {earlier}");
+        }
     }
 
     fn text(&self) -> &str {
@@ -220,10 +259,23 @@ impl Verifier {
     }
 
     fn conclude(&mut self, on: &Probed) {
+        // Where one of both shows for certain what is wrong, and the other only that something was lost, that may have been chance:
+        // the fault would be charged to nobody.
+        let is_loss = |probed: &Probed| judge::loss(probed).is_some();
+        let is_uneven = self
+            .off
+            .as_ref()
+            .is_some_and(|off| judge::is_broken(off) && judge::is_broken(on) && is_loss(off) != is_loss(on));
+        self.rounds += 1;
+        if is_uneven && self.rounds < TRIES {
+            self.phase = Phase::Off;
+            return;
+        }
         if let (Some(check), Some(off)) = (self.checks.front(), &self.off) {
-            let row = judge::feature(check, self.text(), off, on);
+            let mut row = judge::feature(check, self.text(), off, on);
             // What is wrong or does nothing has nothing to save.
             let is_worth = check.group.cpu.is_some() && row.verdict == OffloadVerdict::Pass;
+            self.note_earlier(on, &mut row);
             self.rows.push(row);
             if is_worth {
                 self.phase = Phase::Still(0);
@@ -322,7 +374,7 @@ impl Verifier {
 
     /// The next check that can be tried; those that cannot are said.
     fn begin_check(&mut self) {
-        (self.off, self.tries, self.verdict_is_in) = (None, 0, false);
+        (self.off, self.earlier, self.tries, self.rounds, self.verdict_is_in) = (None, None, 0, 0, false);
         self.costs = [Vec::new(), Vec::new()];
         while let Some(check) = self.checks.front() {
             let Some(why) = &check.skip else {

@@ -34,6 +34,8 @@ const FEATURE: &str = "tx-checksum-sctp";
 /// Messages of an association, one at a time: more at once would be put into super-packets, of which a capture says nothing.
 const MESSAGES: usize = 24;
 const WITHIN: Duration = Duration::from_millis(800);
+/// How often an association is made that breaks, or of which nothing is seen.
+const TRIES: u32 = 3;
 
 /// Packets by what their checksum is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,14 +103,9 @@ pub fn rows(
 
 fn row(way: &Way, device: &LinkRef, verdict: OffloadVerdict, evidence: String) -> OffloadCheck {
     OffloadCheck {
-        path: way.text.clone(),
         device: Some(device.to_string()),
-        check: NAME.to_owned(),
         features: vec![FEATURE.to_owned()],
-        verdict,
-        evidence,
-        findings: Vec::new(),
-        cure: None,
+        ..OffloadCheck::new(&way.text, NAME, verdict, evidence)
     }
 }
 
@@ -120,13 +117,27 @@ fn compared(world: &World, way: &Way, at: usize, wanted: bool, loans: &mut Loans
             let asked = if on { "on" } else { "off" };
             return Ok(row(way, device, OffloadVerdict::NotActive, format!("asked for {asked}: {error}")));
         }
-        seen.push(probe(world, way, at)?);
+        let mut probed = probe(world, way, at)?;
+        for _ in 1..TRIES {
+            if !is_spoilt(&probed) {
+                break;
+            }
+            probed = probe(world, way, at)?;
+        }
+        seen.push(probed);
     }
     loans.set(world, device, &[(FEATURE.to_owned(), wanted)].into())?;
     let (verdict, evidence, off_helps) = judge(&seen[0], &seen[1]);
     let mut row = row(way, device, verdict, evidence);
     row.cure = off_helps.then(|| switch(device, &[(FEATURE.to_owned(), true)].into(), false));
     Ok(row)
+}
+
+/// May a moment have spoilt it? What ended early while no wrong checksum was seen, or was not seen at all.
+fn is_spoilt(seen: &Seen) -> bool {
+    let is_short = seen.failed.is_some() || seen.right < seen.sent;
+    let is_blind = [seen.handed, seen.came].contains(&Counted::default());
+    seen.came.undone + seen.came.wrong == 0 && (is_short || is_blind)
 }
 
 /// A verdict, its evidence, and whether switching it off helps.

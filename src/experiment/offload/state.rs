@@ -83,16 +83,12 @@ impl Before {
             let more = if more > 0 { format!("; and {more} more") } else { String::new() };
             evidence += &format!("; meanwhile others changed along: {}{more}", told.join("; "));
         }
-        OffloadCheck {
-            path: "all devices".to_owned(),
-            device: None,
-            check: "state".to_owned(),
-            features: Vec::new(),
-            verdict: if clean { OffloadVerdict::Pass } else { OffloadVerdict::NotActive },
+        OffloadCheck::new(
+            "all devices",
+            "state",
+            if clean { OffloadVerdict::Pass } else { OffloadVerdict::NotActive },
             evidence,
-            findings: Vec::new(),
-            cure: None,
-        }
+        )
     }
 }
 

@@ -111,7 +111,10 @@ pub fn probe(
                 }
                 if order.suite.merging {
                     let all: Vec<Ends> = pairs.iter().filter_map(|pair| ends_of(&outgoing, pair)).collect();
-                    merging(world, &way, wire, &all, loans, &mut result)?;
+                    pairs.iter().for_each(|pair| pair.put_together(true));
+                    let merged = merging(world, &way, wire, &all, loans, &mut result);
+                    pairs.iter().for_each(|pair| pair.put_together(false));
+                    merged?;
                 }
             }
             Some((_, None)) => {
@@ -390,8 +393,9 @@ fn merging(
 ) -> Result<(), ApplyError> {
     let (first, at) = (&way.hops[0].at, &way.hops[wire].at);
     let longest = |ends: &Ends| (way.mtu as usize).clamp(576, 16_000) - if ends.from.is_ipv4() { 40 } else { 60 };
-    let of_family = |ends: &Ends| (0..ROUNDS).flat_map(|round| merging::rules(ends, round, longest(ends))).collect();
-    let rules: Vec<Rule> = templates.iter().flat_map(|ends| -> Vec<Rule> { of_family(ends) }).collect();
+    let of_round = |ends: &Ends, round| [merging::rules(ends, round, longest(ends)), merging::datagrams(ends, round)];
+    let rules: Vec<Rule> =
+        templates.iter().flat_map(|ends| (0..ROUNDS).flat_map(|round| of_round(ends, round))).flatten().collect();
     let injector = Injector::open(world.get(&first.ns)?, &first.name)?;
     let mut captures = start(world, &way.hops, &[wire])?;
     captures.values_mut().for_each(|capture| capture.everything());
@@ -440,20 +444,23 @@ fn merges(rules: &[Rule], came: &[Frame], complete: bool, result: &mut Crafted) 
         if was(Outcome::Nothing) == seen.len() {
             continue;
         }
+        let of = if rule.datagrams { &mut result.datagrams } else { &mut result.segments };
         // An ACK that is gone may have been lost: once says nothing.
         let bare = rule.payloads.iter().any(Vec::is_empty);
         let is_merged = if bare { merged == seen.len() } else { merged > 0 };
         if was(Outcome::Spoiled) > 0 {
-            result.merged.push(format!("{name}, with other bytes than were sent"));
+            let how =
+                if rule.datagrams { "without a word of where each ends" } else { "with other bytes than were sent" };
+            of.merged.push(format!("{name}, {how}"));
         } else if rule.may == May::Not && is_merged {
-            result.merged.push(name.to_owned());
+            of.merged.push(name.to_owned());
         }
         match rule.may {
             May::Merge => {
-                result.mergeable.0 += 1;
-                result.mergeable.1 += u64::from(is_merged);
+                of.mergeable.0 += 1;
+                of.mergeable.1 += u64::from(is_merged);
             }
-            May::Not => result.kept_apart += u64::from(!is_merged),
+            May::Not => of.kept_apart += u64::from(!is_merged),
         }
     }
 }

@@ -66,7 +66,7 @@ pub fn probe(
                 // A kernel that does not know the kind refuses it: there is nothing to be judged then.
                 let _ = injector.send(vnet, &bytes);
             }
-            pair.datagrams(1, 64, BEHIND).right == 1
+            pair.passes(BEHIND)
         })?;
         let captured = finish(captures);
         let mut own = Probed::default();

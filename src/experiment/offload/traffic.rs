@@ -44,6 +44,8 @@ const LATE_WITHIN: Duration = Duration::from_millis(200);
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Windows that may be lost in a row before the rest is given up.
 const LOST_WINDOWS: u32 = 4;
+/// Datagrams of which one must come where others get through.
+const FEW: u32 = 3;
 /// Datagrams that may be lost before it is: what is behind each window is waited for.
 const LOST_DATAGRAMS: u64 = 4 * WINDOW;
 
@@ -112,6 +114,11 @@ fn connection(between: Between<'_>, listener: &TcpListener) -> io::Result<(TcpSt
         socket.set_write_timeout(Some(WITHIN))?;
     }
     Ok((client, server))
+}
+
+/// May it be otherwise a moment later?
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN))
 }
 
 fn connect(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
@@ -342,8 +349,21 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// A connected socket at the sender, and one at the receiver.
+    /// A connected socket at the sender, and one at the receiver. An address that is not there for a moment, as one of IPv6
+    /// right after its link came up, is waited for.
     pub fn open(between: Between<'_>) -> io::Result<Self> {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            match Self::try_open(between) {
+                Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn try_open(between: Between<'_>) -> io::Result<Self> {
         let server = inside(between.to.0, || UdpSocket::bind((between.to.1, 0)))?;
         // As much as may be had: datagrams that are late come together with the next.
         let _ = socket2::SockRef::from(&server).set_recv_buffer_size(RECEIVE_BUFFER);
@@ -361,6 +381,18 @@ impl Pair {
     pub fn ports(&self) -> (u16, u16) {
         let port = |socket: &UdpSocket| socket.local_addr().map_or(0, |address| address.port());
         (port(&self.client), port(&self.server))
+    }
+
+    /// Has the receiver take datagrams that were put together (`UDP_GRO`), or no longer; what waits in it is taken.
+    pub fn put_together(&self, on: bool) {
+        // A kernel that does not know it puts nothing together, and that is seen.
+        let _ = set_int_option(&self.server, SOL_UDP, UDP_GRO, i32::from(on));
+        while self.server.recv(&mut [0]).is_ok() {}
+    }
+
+    /// Does one of a few datagrams with numbers from `first` on come? A busy machine may lose one of them.
+    pub fn passes(&self, first: u32) -> bool {
+        (0..FEW).any(|number| self.datagrams(1, 64, first + number).right == 1)
     }
 
     /// Sends this many datagrams of all lengths up to `longest`, a few at a time.
@@ -500,7 +532,7 @@ impl Pair {
     pub fn numbers(&self, enough: usize) -> Vec<u32> {
         let mut numbers = Vec::new();
         let mut buffer = vec![0; 65_536];
-        let deadline = Instant::now() + WINDOW_WITHIN;
+        let deadline = Instant::now() + LATE_WITHIN;
         while Instant::now() < deadline && numbers.len() < enough {
             if let Ok(got) = self.server.recv(&mut buffer) {
                 numbers.extend(marked(&buffer[..got]));

@@ -89,7 +89,7 @@ pub fn tags(
         captures.values_mut().for_each(|capture| capture.everything());
         send(&injector, ends, KINDS)??;
         // What stands behind them has come: so have they.
-        pair.numbers(1);
+        pair.numbers_up_to(LAST);
         let captured = finish(captures);
         let ((handed, whole_handed), (came, whole_came)) = (frames(way, &captured, hand), frames(way, &captured, wire));
         let limits = Limits { mtu: 65_535, complete: whole_handed && whole_came };
@@ -204,16 +204,7 @@ pub fn judge(path: &str, at: &LinkRef, features: Vec<String>, on: bool, came: [O
             }
         }
     };
-    OffloadCheck {
-        path: path.to_owned(),
-        device: Some(at.to_string()),
-        check: FILTER.to_owned(),
-        features,
-        verdict,
-        evidence,
-        findings: Vec::new(),
-        cure: None,
-    }
+    OffloadCheck { device: Some(at.to_string()), features, ..OffloadCheck::new(path, FILTER, verdict, evidence) }
 }
 
 #[cfg(test)]

@@ -14,20 +14,36 @@ fn accepted_corruption_is_named_and_refused_corruption_is_right() {
         bad_seen: 12,
         bad_verified: verified,
         tagged: 12,
-        kept_apart: 40,
-        mergeable: (7, 7),
+        segments: Merges { kept_apart: 40, mergeable: (7, 7), ..Merges::default() },
+        datagrams: Merges { kept_apart: 9, mergeable: (2, 2), ..Merges::default() },
         waited: true,
         ..Crafted::default()
     };
     let with = |crafted| Probed { crafted: Some(crafted), ..streams(100, None) };
     let rows = whole("a -> b", &with(crafted(0, 0)));
     assert!(rows.iter().all(|row| row.verdict == OffloadVerdict::Pass), "{rows:?}");
-    let rows = whole("a -> b", &with(Crafted { kept_apart: 0, mergeable: (0, 0), ..crafted(0, 0) }));
-    let row = rows.iter().find(|row| row.check == "merge-rules").unwrap();
-    assert_eq!(row.verdict, OffloadVerdict::Inconclusive, "no segment was seen: {row:?}");
-    let rows = whole("a -> b", &with(Crafted { mergeable: (7, 0), ..crafted(0, 0) }));
-    let row = rows.iter().find(|row| row.check == "merge-rules").unwrap();
-    assert_eq!(row.verdict, OffloadVerdict::Skip, "what merges nothing proves nothing: {row:?}");
+    let of = |merges: Merges| {
+        [
+            ("merge-rules", Crafted { segments: merges.clone(), ..crafted(0, 0) }),
+            ("merge-rules-udp", Crafted { datagrams: merges, ..crafted(0, 0) }),
+        ]
+    };
+    for (merges, verdict) in [
+        // No packet was seen; what merges nothing proves nothing; what must stay apart was merged.
+        (Merges::default(), OffloadVerdict::Inconclusive),
+        (Merges { kept_apart: 9, mergeable: (7, 0), ..Merges::default() }, OffloadVerdict::Skip),
+        (Merges { merged: vec!["a rule".into()], ..Merges::default() }, OffloadVerdict::Corrupt),
+    ] {
+        for (name, crafted) in of(merges) {
+            let rows = whole("a -> b", &with(crafted));
+            let rows: Vec<_> = rows.iter().filter(|row| row.check.starts_with("merge-rules")).collect();
+            assert_eq!(rows.len(), 2);
+            for row in rows {
+                let expected = if row.check == name { verdict } else { OffloadVerdict::Pass };
+                assert_eq!(row.verdict, expected, "{row:?}");
+            }
+        }
+    }
     for (delivered, verified) in [(3, 0), (0, 3)] {
         let rows = whole("a -> b", &with(crafted(delivered, verified)));
         let row = rows.iter().find(|row| row.check == "rx-verification").unwrap();
@@ -146,4 +162,29 @@ fn what_single_frames_show_is_charged_though_the_path_does_not_work_either_way()
         let row = feature(&check(), "a -> b", &off, &on);
         assert_eq!((row.verdict, row.cure), (OffloadVerdict::Inconclusive, None), "{}", row.evidence);
     }
+}
+
+/// With it on the kernel hands over super-packets, with it off each segment by itself; where it does that either way, the device
+/// needs no help for this tunnel.
+#[test]
+fn what_is_cut_in_parts_is_seen_by_the_super_packets_that_are_handed_over() {
+    let group = GROUPS.iter().find(|group| group.name == GSO_PARTIAL).unwrap();
+    let check = Check { group, features: [("tx-gso-partial".to_owned(), true)].into(), ..check() };
+    let seen = |supers| {
+        let mut probed = streams(100, None);
+        probed.comparison.supers = supers;
+        probed
+    };
+    for (off, on, verdict) in [
+        (seen(0), seen(9), OffloadVerdict::Pass),
+        (seen(9), seen(9), OffloadVerdict::Ineffective),
+        (seen(0), seen(0), OffloadVerdict::Ineffective),
+    ] {
+        assert_eq!(feature(&check, "a -> b", &off, &on).verdict, verdict);
+    }
+    let mut wrong = seen(9);
+    wrong.comparison.findings.add(Kind::WrongOuterIpId, || "0 for 1".to_owned());
+    let row = feature(&check, "a -> b", &seen(0), &wrong);
+    assert_eq!(row.verdict, OffloadVerdict::Corrupt);
+    assert!(row.cure.is_some_and(|cure| cure.contains("ethtool -K eth0 tx-gso-partial off")));
 }

@@ -26,16 +26,12 @@ pub fn headers(path: &str, probed: &Probed) -> Option<OffloadCheck> {
     }
     let ports: BTreeSet<u16> = seen.entropy.values().copied().collect();
     let (flows, by) = (seen.entropy.len(), ports.len());
-    let mut row = OffloadCheck {
-        path: path.to_owned(),
-        device: None,
-        check: "tunnel-headers".to_owned(),
-        features: Vec::new(),
-        verdict: OffloadVerdict::Pass,
-        evidence: format!("each as it was handed over; {flows} flows came by {by} outer source ports"),
-        findings: Vec::new(),
-        cure: None,
-    };
+    let mut row = OffloadCheck::new(
+        path,
+        "tunnel-headers",
+        OffloadVerdict::Pass,
+        format!("each as it was handed over; {flows} flows came by {by} outer source ports"),
+    );
     let wrong: Vec<Finding> = seen.findings.iter().filter(|finding| OUTER.contains(&finding.kind)).cloned().collect();
     if let Some(first) = wrong.first() {
         (row.verdict, row.evidence) = (OffloadVerdict::Corrupt, first.to_string());

@@ -47,6 +47,8 @@ fn features() -> Features {
         ("rx-checksum", fixed),
         ("tx-vlan-hw-insert", on),
         ("rx-vlan-hw-parse", on),
+        ("tx-tcp-accecn-segmentation", on),
+        ("rx-ntuple-filter", off),
     ];
     let of: BTreeMap<String, Feature> = of.map(|(name, feature)| (name.to_owned(), feature)).into();
     [(link("client"), of.clone()), (link("server"), of)].into()
@@ -63,8 +65,12 @@ struct Model {
     probes: u32,
     time: u64,
     measured: u32,
-    breaks_at: u32,
+    /// Measurements that break.
+    breaks_at: std::ops::Range<u32>,
     saves: bool,
+    /// What a moment does to probes, and to which of them.
+    moment: fn(&mut Probed),
+    moments: std::ops::Range<u32>,
 }
 
 impl Model {
@@ -80,8 +86,10 @@ impl Model {
             probes: 0,
             time: 0,
             measured: 0,
-            breaks_at: 0,
+            breaks_at: 0..0,
             saves: true,
+            moment: |_| {},
+            moments: 0..0,
         }
     }
 
@@ -113,13 +121,16 @@ impl Model {
         {
             probed.comparison.findings.add(*kind, || "an example".to_owned());
         }
+        if self.moments.contains(&self.probes) {
+            (self.moment)(&mut probed);
+        }
         Sample::Probed(Box::new(probed))
     }
 
     /// A super-packet costs less a byte; what drifts drifts slowly.
     fn measure(&mut self) -> Sample {
         (self.time, self.measured) = (self.time + 10, self.measured + 1);
-        if self.measured == self.breaks_at {
+        if self.breaks_at.contains(&self.measured) {
             return Sample::Measured(Err("connection reset".to_owned()));
         }
         let on = |name: &str| self.now[&link("client")][name];
@@ -211,6 +222,75 @@ fn a_refused_switch_is_not_active_and_gaps_are_tried_again() {
 }
 
 #[test]
+fn what_is_not_tried_is_said_with_its_reason() {
+    let rows = Model::new().run(None);
+    for device in ["client/eth0", "server/eth0"] {
+        for (check, feature, why) in [
+            ("tso-accecn", "tx-tcp-accecn-segmentation", "accurate ECN (tcp_ecn=3)"),
+            ("ntuple", "rx-ntuple-filter", "the tool sets none"),
+        ] {
+            let is = |row: &&OffloadCheck| row.check == check && row.device.as_deref() == Some(device);
+            let row = rows.iter().find(is).unwrap_or_else(|| panic!("{device} {check} in {rows:?}"));
+            assert_eq!((row.verdict, row.features.as_slice()), (OffloadVerdict::Skip, &[feature.to_owned()][..]));
+            assert!(row.evidence.contains(why), "{row:?}");
+        }
+    }
+}
+
+/// What a busy machine may do to a probe is no verdict: the probe is made again. What happens each time is one.
+#[test]
+fn a_probe_that_a_moment_spoilt_is_made_again() {
+    let usual = {
+        let mut model = Model::new();
+        model.run(None);
+        model.probes
+    };
+    let lost: fn(&mut Probed) = |probed| {
+        probed.streams[0] = Stream { right: 10, failed: Some("nothing more".into()), ..probed.streams[0].clone() };
+    };
+    let unsent: fn(&mut Probed) = |probed| {
+        probed.crafted = Some(judge::Crafted { failed: Some("no template".into()), ..Default::default() });
+    };
+    let unseen: fn(&mut Probed) = |probed| (probed.comparison.supers, probed.comparison.partial) = (0, 0);
+    let counted: fn(&mut Probed) = |probed| probed.checksum_errors = 2;
+    use OffloadVerdict::{Corrupt, Drop, Inconclusive, Ineffective, Pass};
+    // The first probe is of the whole path, the second and third are of tx-checksum off and on.
+    for (moment, first, told, each_time) in [
+        (lost, 1, true, Drop),
+        (lost, 2, true, Drop),
+        (lost, 3, true, Drop),
+        (unsent, 1, false, Pass),
+        (unseen, 3, false, Ineffective),
+        (counted, 1, true, Corrupt),
+        (counted, 3, true, Corrupt),
+    ] {
+        let spoilt = |times: u32| {
+            let mut model = Model { moment, moments: first..first + times, ..Model::new() };
+            (model.run(None), model.probes)
+        };
+        let (rows, probes) = spoilt(2);
+        assert_eq!((probes, rows[0].verdict), (usual + 2, Pass), "{rows:?}");
+        assert_eq!(verdict(&rows, "client/eth0", "tx-checksum"), Pass, "{rows:?}");
+        let is_told = rows.iter().any(|row| row.evidence.contains("; at an earlier try, and not again: "));
+        assert_eq!(is_told, told, "{rows:?}");
+        let (rows, probes) = spoilt(3);
+        let concerned = if first == 1 { rows[0].verdict } else { verdict(&rows, "client/eth0", "tx-checksum") };
+        assert_eq!((probes, concerned), (usual + 2, each_time), "{rows:?}");
+    }
+    // The path is broken as found, and a loss with tso off does not hide that it is right then.
+    for (until, expected) in [(5, Corrupt), (1000, Inconclusive)] {
+        let faulty = Some((link("client"), "tx-tcp-segmentation", Kind::WrongChecksum));
+        let mut model = Model { moment: lost, moments: 4..until, faulty, ..Model::new() };
+        let rows = model.run(None);
+        assert_eq!(verdict(&rows, "client/eth0", "tso"), expected, "{rows:?}");
+    }
+    // Where the path is broken as found, its features' probes are not repeated for that.
+    let mut model = Model { moment: lost, moments: 1..1000, ..Model::new() };
+    let rows = model.run(None);
+    assert_eq!((model.probes, rows[0].verdict), (usual + 2, Drop));
+}
+
+#[test]
 fn what_a_feature_saves_is_measured_by_turns_and_what_saves_nothing_is_called_so() {
     let mut model = Model::new();
     let rows = model.run(None);
@@ -227,7 +307,9 @@ fn what_a_feature_saves_is_measured_by_turns_and_what_saves_nothing_is_called_so
     let idle = row(&mut Model { saves: false, ..Model::new() });
     assert_eq!(idle.verdict, OffloadVerdict::Ineffective, "{idle:?}");
     assert!(idle.evidence.starts_with("saves no CPU time (may well be chance): 0."), "{idle:?}");
-    let broken = row(&mut Model { breaks_at: 17, ..Model::new() });
+    let once = row(&mut Model { breaks_at: 17..19, ..Model::new() });
+    assert_eq!(once.verdict, OffloadVerdict::Pass, "tried again: {once:?}");
+    let broken = row(&mut Model { breaks_at: 17..20, ..Model::new() });
     assert_eq!(broken.verdict, OffloadVerdict::Inconclusive, "{broken:?}");
     assert!(broken.evidence.ends_with("connection reset"), "{broken:?}");
     for step in 0..130 {
