@@ -392,8 +392,11 @@ fn the_fastest_way_is_found_by_trying_and_it_is_said_which() {
         let round = &test.rounds[0];
         let receiver = if test.test.is_reverse() { &round.client } else { &round.server };
         let io = receiver.streams[0].io.as_ref().unwrap();
-        assert_eq!(io.receive, Some(probe.chosen.receive));
-        assert_eq!(io.payload_copied, Some(probe.chosen.receive != ReceiveMode::Trunc));
+        // Whichever was the fastest in this moment. Pages that cannot be mapped are read after all, and it is said.
+        let gave_up = probe.chosen.receive == ReceiveMode::Zerocopy && io.fallback.is_some();
+        assert_eq!(io.receive, Some(if gave_up { ReceiveMode::Recv } else { probe.chosen.receive }));
+        let copied = io.receive.map(|way| !matches!(way, ReceiveMode::Trunc | ReceiveMode::Splice));
+        assert!(io.payload_copied == copied || io.mapped.is_some(), "{io:?}");
     }
     let mut text = Vec::new();
     netbench::report::text(&record, &mut anstream::StripStream::new(&mut text)).unwrap();
