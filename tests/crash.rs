@@ -84,6 +84,30 @@ fn bridge_in_the_host_then_destroy() {
 }
 
 #[test]
+fn bridge_in_the_host_state_lost_then_gc() {
+    let host = BRIDGE.replace("mtu =", "fabric = \"host\"\nmtu =");
+    at_every_step("bridge-host-gc", "", &host, After::LoseStateAndCollect);
+}
+
+#[test]
+fn bridge_in_the_host_state_lost_then_destroy() {
+    let host = BRIDGE.replace("mtu =", "fabric = \"host\"\nmtu =");
+    at_every_step("bridge-host-lost", "", &host, After::LoseStateAndDestroy);
+}
+
+/// A wire between two namespaces of somebody else: neither of its ends goes with one of ours.
+#[test]
+fn wire_between_attached_namespaces_state_lost_then_gc() {
+    let attached = |name: &str| format!("attach = \"netns:/run/netns/{name}\"");
+    let text = format!(
+        "name = \"crash\"\n[node.client]\n{}\n[node.server]\n{}\n[[link]]\nends = [\"client\", \"server\"]\n",
+        attached("one"),
+        attached("two")
+    );
+    at_every_step("wire-attached-gc", "ip netns add one; ip netns add two", &text, After::LoseStateAndCollect);
+}
+
+#[test]
 fn vxlan_apply_then_destroy() {
     at_every_step("vxlan-destroy", "", VXLAN, After::Destroy);
 }

@@ -260,10 +260,15 @@ pub fn by_marks(topology: &str, reach: Reach) -> Result<Option<Removed>, ApplyEr
         if link.alias.as_deref().and_then(marks::parse_pf_alias).is_some_and(|mark| mark.topology == topology) {
             continue;
         }
-        if marks::owns_link(topology, false, &link) && link.alias.as_deref().and_then(marks::parse_nic_alias).is_none()
-        {
-            kernel::link::delete(&this, name.as_str())?;
-            removed.links += 1;
+        let is_borrowed = || link.alias.as_deref().and_then(marks::parse_nic_alias).is_some();
+        let unmarked = marks::is_passing(name.as_str(), &link) && link.group == marks::group(topology);
+        if unmarked || marks::owns_link(topology, false, &link) && !is_borrowed() {
+            match kernel::link::delete(&this, name.as_str()) {
+                Ok(()) => removed.links += 1,
+                // The other end of a wire went in between.
+                Err(error) if error.is_absent() => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     if reach == Reach::Everywhere {

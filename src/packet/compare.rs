@@ -167,7 +167,8 @@ struct Matching<'a> {
     /// Not yet seen, by flow and number; the last is the next.
     open: HashMap<(Flow, u32), Vec<usize>>,
     seen: Vec<bool>,
-    latest: Option<usize>,
+    /// By flow: a device of several queues keeps the order of each, and no other.
+    latest: HashMap<Flow, usize>,
     streams: HashMap<Flow, Stream>,
 }
 
@@ -228,7 +229,7 @@ impl<'a> Matching<'a> {
         for segment in expected.iter().filter(|segment| segment.flow.protocol == 6) {
             streams.entry(segment.flow).or_default().add(segment);
         }
-        Self { expected, limits, open, seen: vec![false; expected.len()], latest: None, streams }
+        Self { expected, limits, open, seen: vec![false; expected.len()], latest: HashMap::new(), streams }
     }
 
     fn run(mut self, came: &[Segment], findings: &mut Findings) -> u64 {
@@ -238,7 +239,7 @@ impl<'a> Matching<'a> {
                 continue;
             };
             // What was handed over twice (TCP sent it again) came by the later one, where that keeps the order.
-            let latest = self.latest;
+            let latest = self.latest.get(&segment.flow).copied();
             let later = queue.iter().rposition(|at| latest.is_none_or(|latest| *at > latest));
             match later.or(queue.len().checked_sub(1)).map(|pick| queue.remove(pick)) {
                 Some(at) => self.matched(at, segment, findings),
@@ -256,13 +257,12 @@ impl<'a> Matching<'a> {
     fn matched(&mut self, at: usize, segment: &Segment, findings: &mut Findings) {
         let expected = &self.expected[at];
         self.seen[at] = true;
-        if self.latest.is_some_and(|latest| latest > at) {
-            findings.add(Kind::Reordered, || {
-                let latest = self.latest.map_or_else(String::new, |latest| segment_text(&self.expected[latest]));
-                format!("{} came after {latest}", segment_text(expected))
-            });
+        let latest = self.latest.entry(expected.flow).or_insert(at);
+        if *latest > at {
+            let latest = &self.expected[*latest];
+            findings.add(Kind::Reordered, || format!("{} came after {}", segment_text(expected), segment_text(latest)));
         }
-        self.latest = self.latest.max(Some(at));
+        *latest = (*latest).max(at);
         if segment.ip_length > self.limits.mtu {
             findings.add(Kind::Oversize, || {
                 format!("{} in a packet of {} bytes, MTU {}", segment_text(segment), segment.ip_length, self.limits.mtu)

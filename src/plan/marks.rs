@@ -36,8 +36,8 @@ pub fn scratch_group(topology: &str) -> u32 {
     group(topology) + 0x1_0000
 }
 
-/// What a child of a device is called until it is marked: it is made among names that are somebody else's. With the group it
-/// is known as ours before it can carry an alias.
+/// What a link in somebody else's namespace is called until it is marked. With the group it is known as ours before it can
+/// carry an alias.
 pub fn passing_name(at: &LinkRef) -> String {
     format!("nb{:013x}", stable_hash(&[at.ns.0.as_str(), at.name.as_str()]) >> 12)
 }

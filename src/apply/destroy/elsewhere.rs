@@ -112,14 +112,16 @@ fn delete(ns: &Netns, name: &str, removed: &mut Removed) {
     }
 }
 
-/// Removes children that a crash left before they could say of which topology they are, where no topology that is known could be
-/// at work on them; how many there were.
+/// Removes links that a crash left before they could say of which topology they are, here and elsewhere, where no topology that is
+/// known could be at work on them; how many there were.
 ///
 /// # Errors
 /// The folder of namespaces or of state cannot be read, or one does not go.
 pub fn collect_unmarked(root: &StateRoot) -> Result<usize, ApplyError> {
-    let this = Netns::current(crate::plan::desired::NsId::SELF)?;
-    let (places, mut removed) = (places(&this)?, Removed::default());
+    let here = || Netns::current(crate::plan::desired::NsId::SELF);
+    let this = here()?;
+    let (mut places, mut removed) = (places(&this)?, Removed::default());
+    places.extend(Place::look(here(), &this, true));
     // After the look: what is at work now was known before it made anything.
     let known: Vec<u32> = root.topologies()?.iter().map(|topology| marks::group(topology)).collect();
     for place in places {

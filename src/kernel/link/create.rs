@@ -101,8 +101,8 @@ pub fn create(
         }
         None => ns,
     };
-    // A child in somebody else's namespace would outlive a crash before it is marked: the device below goes on without it.
-    if lower.is_some() && marks.alias.is_some() {
+    // In somebody else's namespace it would outlive a crash before it is marked.
+    if marks.alias.is_some() {
         return in_passing(ns, asked, link, message, marks, point);
     }
     // Before the arms: they ask again, and the socket is held until then.
@@ -131,23 +131,31 @@ fn in_passing(
     point: Point<'_>,
 ) -> Result<()> {
     let passing = passing_name(&link.at);
-    // What a crash left there.
-    if group_members(ns, marks.group)?.iter().any(|name| name.as_str() == passing) {
-        super::delete(ns, &passing)?;
-    }
     if index(ns, link.at.name.as_str()).is_ok() {
-        return Err(operation(ns, link).conflict("the name is taken"));
+        return Err(refused(ns, link, Failure::Kernel { errno: libc::EEXIST, extack: None }));
     }
     message.attributes.retain(|attribute| !matches!(attribute, LinkAttribute::IfName(_)));
     message.attributes.insert(0, LinkAttribute::IfName(passing.clone()));
     // Linux before 6.2 renames only what is down.
     (message.header.flags, message.header.change_mask) = (LinkFlags::empty(), LinkFlags::empty());
-    asked.route().send(RTM_NEWLINK, CREATE | EXCL, &message).map_err(|failure| refused(ns, link, failure))?;
-    point("child made, not yet marked");
+    let make = || asked.route().send(RTM_NEWLINK, CREATE | EXCL, &message).map(drop);
+    let made = match make() {
+        // What a crash left there.
+        Err(failure)
+            if failure.errno() == Some(libc::EEXIST)
+                && group_members(ns, marks.group)?.iter().any(|name| name.as_str() == passing) =>
+        {
+            super::delete(ns, &passing)?;
+            make()
+        }
+        made => made,
+    };
+    made.map_err(|failure| refused(ns, link, failure))?;
+    point("link made, not yet marked");
     mark(ns, &passing, marks)?;
-    point("child marked, under its passing name");
+    point("link marked, under its passing name");
     rename(ns, &passing, link.at.name.as_str())?;
-    point("child named, not yet up");
+    point("link named, not yet up");
     let mut up = named(link.at.name.as_str());
     (up.header.flags, up.header.change_mask) = (LinkFlags::Up, LinkFlags::Up);
     ns.route().send(RTM_SETLINK, 0, &up).map_err(|failure| refused(ns, link, failure))?;

@@ -82,6 +82,15 @@ fn a_right_cut_and_an_uncut_super_packet_are_without_fault() {
     assert_eq!((result.handed, result.came, result.supers, result.merged, result.partial), (5, 5, 1, 0, 1));
 }
 
+/// A device of several queues keeps the order of each flow alone.
+#[test]
+fn flows_may_overtake_one_another() {
+    let (whole, segments) = cut();
+    let datagram = frame(ends(false).udp(&marked_payload(1, 300)));
+    let wire = [&segments[..], std::slice::from_ref(&datagram)].concat();
+    assert_eq!(kinds(&[datagram, whole], &wire), []);
+}
+
 #[test]
 fn each_fault_of_a_cut_has_its_name() {
     assert_eq!(after(|segments| drop(segments.remove(1))), [Kind::MissingSegment]);
