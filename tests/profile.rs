@@ -10,17 +10,20 @@ use lab::{Lab, eventually, require_root};
 fn an_emulated_line_is_filled_and_gone_afterwards() {
     let Some(lab) = Lab::new("profile-pass") else { return };
     let before = lab.settled();
-    let once = || lab.netbench(&["run", "veth", "--profile", "1g", "--emulate", "--duration", "700ms", "--json"]);
     // Other programs may keep a round below; then it is said, and tried again.
-    let mut done = once();
-    for _ in 0..3 {
-        if done.code == Some(0) {
-            break;
+    let passes = |args: &[&str], disturbed: &str| {
+        let once = || lab.netbench(&[&["run", "veth", "--profile", "1g", "--emulate"], args].concat());
+        let mut done = once();
+        for _ in 0..5 {
+            if done.code == Some(0) {
+                break;
+            }
+            assert!(done.code == Some(1) && done.stdout.contains(disturbed), "{done}");
+            done = once();
         }
-        assert!(done.code == Some(1) && done.stdout.contains("\"inconclusive\": \""), "{done}");
-        done = once();
-    }
-    let done = done.ok();
+        done.ok()
+    };
+    let done = passes(&["--duration", "700ms", "--json"], "\"inconclusive\": \"");
     lab.assert_as_before(&before, &done.what);
     let record = done.json();
     let tests = record["flows"][0]["tests"].as_array().cloned().unwrap_or_default();
@@ -37,7 +40,7 @@ fn an_emulated_line_is_filled_and_gone_afterwards() {
         let verdict = &test["rounds"][0]["bottleneck"];
         assert_eq!(verdict["limit"] == "wire_rate", verdict["inconclusive"].is_null(), "{verdict}");
     }
-    let text = lab.netbench(&["run", "veth", "--profile", "1g", "--emulate", "--rounds", "1"]).ok();
+    let text = passes(&["--rounds", "1"], "inconclusive");
     text.says(" of 941.48 Mb/s (").says("%): PASS").says("the shaper at client/eth0");
 }
 

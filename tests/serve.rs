@@ -58,7 +58,11 @@ fn check(record: &RunRecord, streams: usize, closed_loop: bool) {
                 test if test.is_byte_stream() => {
                     assert_eq!(a.bytes + a.omitted_bytes, b.bytes + b.omitted_bytes, "{what}");
                 }
-                _ if closed_loop => assert_eq!(a.units + a.omitted_units, b.units + b.omitted_units, "{what}"),
+                // A request that was late by itself was asked again, and both were answered.
+                _ if closed_loop => {
+                    let (asked, answered) = (a.units + a.omitted_units, b.units + b.omitted_units);
+                    assert!((asked..=asked + a.retries.unwrap_or(0)).contains(&answered), "{what}: {a:?} {answered}");
+                }
                 _ => {}
             }
         }
@@ -81,7 +85,16 @@ fn all_tests_keep_their_books_over_both_protocols() {
         assert_eq!((found.flows[0].to_address.as_str(), found.flows[0].mtu), (host, 1500));
         assert!(!one.stdout.contains(TOKEN));
         let more = [&args[..], &["-P", "3", "--omit", "100ms", "--rate", "2000/s"]].concat();
-        check(&record(&done(within(&lab, "near", &more)).ok()), 3, false);
+        // What is due on a schedule is due in a window in which a busy machine may have stood still.
+        let mut found = done(within(&lab, "near", &more));
+        for _ in 0..4 {
+            if found.code == Some(0) {
+                break;
+            }
+            assert!(found.code == Some(4) && found.stdout.contains("a stream carried nothing"), "{found}");
+            found = done(within(&lab, "near", &more));
+        }
+        check(&record(&found.ok()), 3, false);
     }
     let text = done(within(&lab, "near", &["stream", "198.18.9.2", "--port", &port, "--rounds", "1"])).ok();
     let text = text.says("path: not proved, there is no topology between these hosts").says("server ");
@@ -131,7 +144,10 @@ fn options_reach_the_server_and_are_read_back() {
             // Of the loopback it is known what arrived.
             assert!(side.arrived.is_some_and(|packets| packets > 0), "{}: {:?}", result.test, side.arrived);
         }
-        assert!(result.rounds[0].headline < 40e6, "{}", result.rounds[0].headline);
+        // 20 Mbit/s are half a megabyte, and without a rate it is some hundred times of it. What the receiver's window had is another matter: a
+        // busy machine may open it late.
+        let sent = result.rounds[0].client.bytes().max(result.rounds[0].server.bytes());
+        assert!(sent < 5_000_000, "{}: {sent}", result.test);
         assert_eq!(result.rounds[0].server.streams[0].cpu.pinned.as_ref().unwrap().0, [0]);
         assert!(result.rounds[0].client.streams[0].cpu.pinned.is_none());
     }
