@@ -52,7 +52,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand run" -l rounds -d 'Rou
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l budget -d 'The time for all rounds, where their number is not said; the first five are run in any case' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l streams -d 'Parallel streams [default: 1]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand run" -l length -d 'Bytes of a block (streams), datagram or request [default: whole segments in 128k, a full packet, or 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand run" -l length -d 'Bytes of a block (streams), datagram or request [default: whole segments in 64k, a full packet, or 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l response -d 'Bytes of a response' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand run" -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r
@@ -227,7 +227,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_s
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l rounds -d 'Rounds of every variant, interleaved in random order' -r
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l budget -d 'Go on after that many rounds until each median is known to 2 %, for at most this long' -r
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l streams -d 'Parallel streams [default: the file\'s, or 1]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l length -d 'Bytes of a block (streams), datagram or request [default: whole segments in 128k, a full packet, or 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l length -d 'Bytes of a block (streams), datagram or request [default: whole segments in 64k, a full packet, or 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l seed -d 'Seed of the random order; the same one gives the same order' -r
 complete -c netbench -n "__fish_netbench_using_subcommand mtu; and __fish_seen_subcommand_from tune" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
@@ -246,7 +246,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l omit -d 'War
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l rounds -d 'Rounds of every variant, interleaved in random order' -r
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l budget -d 'Go on after that many rounds until each median is known to 2 %, for at most this long' -r
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l streams -d 'Parallel streams [default: the file\'s, or 1]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l length -d 'Bytes of a block (streams), datagram or request [default: whole segments in 128k, a full packet, or 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l length -d 'Bytes of a block (streams), datagram or request [default: whole segments in 64k, a full packet, or 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l seed -d 'Seed of the random order; the same one gives the same order' -r
 complete -c netbench -n "__fish_netbench_using_subcommand sweep" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
@@ -262,7 +262,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l omit -d '
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l rounds -d 'Rounds of every variant, interleaved in random order' -r
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l budget -d 'Go on after that many rounds until each median is known to 2 %, for at most this long' -r
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l streams -d 'Parallel streams [default: the file\'s, or 1]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l length -d 'Bytes of a block (streams), datagram or request [default: whole segments in 128k, a full packet, or 1]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l length -d 'Bytes of a block (streams), datagram or request [default: whole segments in 64k, a full packet, or 1]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l flow -d 'Who talks to whom, instead of the declared flows; may be repeated' -r
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l seed -d 'Seed of the random order; the same one gives the same order' -r
 complete -c netbench -n "__fish_netbench_using_subcommand overhead" -l store -d 'The file in which runs are kept [default: $NETBENCH_STORE, or netbench/runs.db in $XDG_DATA_HOME or ~/.local/share]' -r -F
@@ -318,7 +318,7 @@ complete -c netbench -n "__fish_netbench_using_subcommand stream" -l rounds -d '
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l budget -d 'The time for all rounds, where their number is not said; the first five are run in any case' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s O -l omit -d 'Warm-up before each round, left out of every figure' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s P -l streams -d 'Parallel streams [default: 1]' -r
-complete -c netbench -n "__fish_netbench_using_subcommand stream" -s l -l length -d 'Bytes of a block (streams), datagram or request [default: whole segments in 128k, a full packet, or 1; of iperf3 128k]' -r
+complete -c netbench -n "__fish_netbench_using_subcommand stream" -s l -l length -d 'Bytes of a block (streams), datagram or request [default: whole segments in 64k, a full packet, or 1; of iperf3 128k]' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -l response -d 'Bytes of a response' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s b -l rate -d 'Rate of each stream, such as 5gbit, or requests on a schedule, such as 20000/s; without it as fast as it goes' -r
 complete -c netbench -n "__fish_netbench_using_subcommand stream" -s w -l socket-buffer -d 'SO_SNDBUF and SO_RCVBUF to ask for' -r

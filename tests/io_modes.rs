@@ -70,7 +70,8 @@ fn blocks(test: &TestRecord) -> Vec<(u64, u64)> {
 
 #[test]
 fn a_block_whose_length_nobody_said_is_whole_segments() {
-    const MOST: u64 = 128 << 10;
+    // 64 KiB less room for headers: one super-packet.
+    const MOST: u64 = (64 << 10) - 321;
     let Some(lab) = Lab::new(1) else { return };
     let tests = [Test::TcpStream, Test::TcpMaerts, Test::TcpBidir];
     for mtu in [1500_u32, 9000] {

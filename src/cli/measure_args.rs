@@ -31,7 +31,7 @@ pub struct MeasureArgs {
     /// Parallel streams [default: the file's, or 1].
     #[arg(long, value_name = "N")]
     pub streams: Option<u32>,
-    /// Bytes of a block (streams), datagram or request [default: whole segments in 128k, a full packet, or 1].
+    /// Bytes of a block (streams), datagram or request [default: whole segments in 64k, a full packet, or 1].
     #[arg(long, value_name = "SIZE")]
     pub length: Option<ByteSize>,
     /// Who talks to whom, instead of the declared flows; may be repeated.

@@ -61,7 +61,7 @@ pub struct Args {
     /// Parallel streams [default: 1].
     #[arg(long, value_name = "N")]
     streams: Option<u32>,
-    /// Bytes of a block (streams), datagram or request [default: whole segments in 128k, a full packet, or 1].
+    /// Bytes of a block (streams), datagram or request [default: whole segments in 64k, a full packet, or 1].
     #[arg(long, value_name = "SIZE")]
     length: Option<ByteSize>,
     /// Bytes of a response.

@@ -65,7 +65,7 @@ pub struct Args {
     /// Parallel streams [default: 1].
     #[arg(short = 'P', long, value_name = "N")]
     streams: Option<u32>,
-    /// Bytes of a block (streams), datagram or request [default: whole segments in 128k, a full packet, or 1; of iperf3 128k].
+    /// Bytes of a block (streams), datagram or request [default: whole segments in 64k, a full packet, or 1; of iperf3 128k].
     #[arg(short = 'l', long, value_name = "SIZE")]
     length: Option<ByteSize>,
     /// Bytes of a response.

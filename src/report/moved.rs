@@ -40,7 +40,7 @@ pub fn block(test: &TestRecord) -> Option<u64> {
     sender(test, test.rounds.last()?)?.io.as_ref()?.block
 }
 
-/// `blocks of 128k`; `blocks of 125272 bytes (14 segments)` where nobody said their length and the sender took whole segments.
+/// `blocks of 128k`; `blocks of 62636 bytes (7 segments)` where nobody said their length and the sender took whole segments.
 pub fn blocks(test: &TestRecord) -> String {
     let said = format!("blocks of {}", test.settings.length);
     let chosen = block(test).filter(|&block| test.settings.whole_segments && block != test.settings.length.0);

@@ -28,6 +28,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Larger segments are those of loopback. They are limited to half of the peer's window, which has hardly opened yet, so that no
 /// multiple is known.
 const LARGEST_SEGMENT: u64 = 16 << 10;
+/// Bytes that the kernel puts into one super-packet at most: 64 KiB (`GSO_LEGACY_MAX_SIZE`) less room for headers
+/// (`MAX_TCP_HEADER`, up to 320) and one.
+const SUPER_PACKET: u64 = (64 << 10) - 321;
 
 /// How often the server of both directions looks whether the first byte has come.
 const BEGUN: Duration = Duration::from_micros(500);
@@ -91,10 +94,14 @@ fn block(lane: &Lane<'_>) -> usize {
     whole_segments(length, mss.unwrap_or(0).into()) as usize
 }
 
-/// As many bytes of at most `most` as whole segments hold: what is left of a block waits for an acknowledgement by Nagle's rule
-/// (RFC 896).
+/// As many bytes of at most `most` as whole segments of one super-packet hold: what is left of a block waits for an acknowledgement
+/// by Nagle's rule (RFC 896).
 fn whole_segments(most: u64, mss: u64) -> u64 {
-    if (1..=LARGEST_SEGMENT.min(most)).contains(&mss) { most - most % mss } else { most }
+    if !(1..=LARGEST_SEGMENT.min(most)).contains(&mss) {
+        return most;
+    }
+    let most = most.min(SUPER_PACKET);
+    most - most % mss
 }
 
 /// The hot loop: one send and one clock read per block, until the time is over or nothing of `left` bytes is. Returns the time at
@@ -225,11 +232,12 @@ mod tests {
     use super::whole_segments;
 
     #[test]
-    fn a_block_is_as_many_whole_segments_as_it_holds() {
+    fn a_block_is_as_many_whole_segments_as_a_super_packet_holds() {
         const MOST: u64 = 128 << 10;
-        assert_eq!(whole_segments(MOST, 8948), 14 * 8948);
-        assert_eq!(whole_segments(MOST, 1448), 90 * 1448);
-        assert_eq!(whole_segments(MOST, 8192), MOST);
+        assert_eq!(whole_segments(MOST, 8948), 7 * 8948);
+        assert_eq!(whole_segments(MOST, 1448), 45 * 1448);
+        assert_eq!(whole_segments(MOST, 8192), 7 * 8192, "eight leave no room for headers");
+        assert_eq!(whole_segments(20_000, 8948), 2 * 8948);
         assert_eq!([0, 32741, 65483].map(|mss| whole_segments(MOST, mss)), [MOST; 3], "unknown, and loopback's");
         assert_eq!(whole_segments(100, 1448), 100);
     }
