@@ -189,6 +189,33 @@ fn a_black_hole_towards_a_host_is_placed_by_ttl() {
     lab.netbench(&["topo", "destroy", "far"]).ok();
 }
 
+/// The same on the way back from a host that serves: it is that host's packets whose time to live ends.
+#[test]
+fn a_black_hole_on_the_way_back_is_placed_by_ttl() {
+    let Some(lab) = Lab::new("mtu-ttl-back") else { return };
+    // server - router - bridge - client, and what the bridge's port towards the client does not take is lost.
+    let file = lab.file(
+        "back.toml",
+        "name = \"back\"\nmtu = 4000\n[node.server]\naddress = [\"198.18.1.1/24\"]\nroutes = [\"default via 198.18.1.2\"]\n\
+         [node.router]\nforward = true\n[node.client]\naddress = [\"198.18.2.1/24\"]\nroutes = [\"default via 198.18.2.2\"]\n\
+         [[link]]\nends = [\"server\", { at = \"router:west\", address = [\"198.18.1.2/24\"] }]\n\
+         [switch.br1]\nkind = \"bridge\"\nports = [\"client\", { node = \"router\", address = [\"198.18.2.2/24\"] }]\n",
+    );
+    lab.netbench(&["topo", "apply", "--no-prove", &file]).ok();
+    lab.sh_in("nb-back-fabric", "ip link set client-0 mtu 1500");
+    let serve = Serve::inside(&lab, "nb-back-server", &["--bind", "198.18.1.1"]);
+    let port = serve.port.to_string();
+    let args = ["mtu", "probe", "198.18.1.1", "--port", &port, "--json"];
+    let done = lab.background(within(&lab, "nb-back-client", &args)).wait("mtu probe of a server").exits(1);
+    conforms(&done);
+    let report = done.json();
+    assert_eq!(report["directions"][1]["largest"], 1500, "{report:#}");
+    let seen = finding(&report, 1, "blackhole");
+    assert_eq!(seen["at"], "behind 198.18.1.2", "{report:#}");
+    drop(serve);
+    lab.netbench(&["topo", "destroy", "back"]).ok();
+}
+
 #[test]
 fn a_host_is_probed_from_here() {
     let Some(lab) = Lab::new("mtu-host") else { return };

@@ -288,7 +288,7 @@ fn single_packets_are_sent_in_bounds_and_only_to_who_asked() {
         FromServer::Failed { what } => assert!(what.contains(why), "{what}"),
         other => panic!("{other:?}"),
     };
-    refused(ask(PathOrder::Send { size: 1000 }), "no datagram has come yet");
+    refused(ask(PathOrder::Send { size: 1000, ttl: None }), "no datagram has come yet");
     let opened = |answer: FromServer| match answer {
         FromServer::Path(PathAnswer::Opened { cookie, .. }) => Secret::from_text(&cookie).unwrap(),
         other => panic!("{other:?}"),
@@ -311,7 +311,7 @@ fn single_packets_are_sent_in_bounds_and_only_to_who_asked() {
         frame::write(&mut socket, &FromClient::Path(order)).unwrap();
         frame::read(&mut socket).unwrap().expect("an answer")
     };
-    assert_eq!(ask(PathOrder::Send { size: 1000 }), FromServer::Path(PathAnswer::Sent { against: None }));
+    assert_eq!(ask(PathOrder::Send { size: 1000, ttl: None }), FromServer::Path(PathAnswer::Sent { against: None }));
     assert_eq!(datagrams.recv(&mut [0; 2000]).unwrap(), 1000 - 28);
     // Whoever waits for ever is answered after two seconds.
     let began = Instant::now();
@@ -319,9 +319,9 @@ fn single_packets_are_sent_in_bounds_and_only_to_who_asked() {
     assert_eq!(arrived, FromServer::Path(PathAnswer::Arrived { arrived: false }));
     assert!(began.elapsed() > Duration::from_millis(1900), "{:?}", began.elapsed());
     for _ in 1..MOST {
-        let sent = ask(PathOrder::Send { size: 600 });
+        let sent = ask(PathOrder::Send { size: 600, ttl: None });
         assert_eq!(sent, FromServer::Path(PathAnswer::Sent { against: None }));
     }
-    refused(ask(PathOrder::Send { size: 600 }), "more than 1000 packets");
-    refused(ask(PathOrder::Send { size: 3000 }), "--max-length of the server");
+    refused(ask(PathOrder::Send { size: 600, ttl: None }), "more than 1000 packets");
+    refused(ask(PathOrder::Send { size: 3000, ttl: None }), "--max-length of the server");
 }

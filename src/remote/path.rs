@@ -29,6 +29,9 @@ pub enum PathOrder {
     Send {
         /// Bytes of the IP packet.
         size: u32,
+        /// Its time to live; the usual one where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl: Option<u8>,
     },
     /// What was said against the last one; answered by [`PathAnswer::Sent`].
     Objection {

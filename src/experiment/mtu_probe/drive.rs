@@ -197,7 +197,7 @@ pub fn host(name: &str, to: IpAddr, interrupt: &AtomicBool) -> Result<MtuDirecti
     let (found, after) = search(|size, wait| Ok(prober.probe(size, wait)?), known, (first, least), interrupt)?;
     let (mut last_router, mut routers) = (None, None);
     if let (Some(largest), Some((size, Stop::Silence))) = (found.largest, found.stopped) {
-        (routers, last_router) = walked(&mut prober, (floor(to).min(largest), size), interrupt)?;
+        (routers, last_router) = walked_by(&mut prober, (floor(to).min(largest), size), interrupt)?;
     }
     let mut direction = MtuDirection {
         from: "here".to_owned(),
@@ -266,26 +266,41 @@ fn one_way(to: IpAddr, size: u32) -> Result<bool, ProbeError> {
 /// Routers until the target, and the last one that answered with its number.
 pub(super) type Walked = (Option<u8>, Option<(u8, IpAddr)>);
 
-/// Routers that a small packet crosses, and the last that a large one expires at.
+/// Routers that a small packet crosses, and the last that a large one expires at; `probe` sends a packet of a size with a time to
+/// live.
 pub(super) fn walked(
-    prober: &mut Prober,
+    mut probe: impl FnMut(u32, u8) -> Result<Sample, ProbeError>,
     (small, large): (u32, u32),
     interrupt: &AtomicBool,
 ) -> Result<Walked, ProbeError> {
-    Ok((walk(prober, small, interrupt)?.0, walk(prober, large, interrupt)?.1))
+    Ok((walk(&mut probe, small, interrupt)?.0, walk(&mut probe, large, interrupt)?.1))
+}
+
+/// The same by packets from here.
+pub(super) fn walked_by(prober: &mut Prober, sizes: (u32, u32), interrupt: &AtomicBool) -> Result<Walked, ProbeError> {
+    let probe = |size, ttl| {
+        prober.set_ttl(Some(ttl))?;
+        Ok(prober.probe(size, FOREIGN_WAIT)?)
+    };
+    let walked = walked(probe, sizes, interrupt)?;
+    prober.set_ttl(None)?;
+    Ok(walked)
 }
 
 /// Walks the time to live: how many routers until the target answers, and the last router that did.
-fn walk(prober: &mut Prober, size: u32, interrupt: &AtomicBool) -> Result<Walked, ProbeError> {
+fn walk(
+    probe: &mut impl FnMut(u32, u8) -> Result<Sample, ProbeError>,
+    size: u32,
+    interrupt: &AtomicBool,
+) -> Result<Walked, ProbeError> {
     let mut last = None;
     let mut reached = None;
     'hops: for ttl in 1..=MOST_ROUTERS {
-        prober.set_ttl(Some(ttl))?;
         for _ in 0..2 {
             if interrupt.load(Relaxed) {
                 return Err(ProbeError::Interrupted);
             }
-            match prober.probe(size, FOREIGN_WAIT)? {
+            match probe(size, ttl)? {
                 Sample::Expired { router: Some(router) } => {
                     last = Some((ttl, router));
                     continue 'hops;
@@ -299,7 +314,6 @@ fn walk(prober: &mut Prober, size: u32, interrupt: &AtomicBool) -> Result<Walked
         }
         break;
     }
-    prober.set_ttl(None)?;
     Ok((reached, last))
 }
 

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::atomic::AtomicBool, time::Duration};
 use super::{
     Known, Stop,
     classify::{Seen, classify},
-    drive::{FOREIGN_WAIT, LARGEST, LEAST_WAIT, ProbeError, Walked, floor, interface, search, walked},
+    drive::{FOREIGN_WAIT, LARGEST, LEAST_WAIT, ProbeError, Walked, floor, interface, search, walked, walked_by},
     tcp,
 };
 use crate::{
@@ -68,11 +68,14 @@ fn one(
         })
     };
     let (found, after) = search(probe, known, (FOREIGN_WAIT, LEAST_WAIT), interrupt)?;
-    // Who is silent on the way back can be found out from there only.
-    let walked = match (way, found.largest, found.stopped) {
-        (Way::There, Some(largest), Some((size, Stop::Silence))) => {
-            let mut prober = Prober::towards(to, Means::ClosedPort)?;
-            walked(&mut prober, (floor(to).min(largest), size), interrupt)?
+    let walked = match (found.largest, found.stopped) {
+        (Some(largest), Some((size, Stop::Silence))) => {
+            let sizes = (floor(to).min(largest), size);
+            match way {
+                Way::There => walked_by(&mut Prober::towards(to, Means::ClosedPort)?, sizes, interrupt)?,
+                // Who is silent on the way back is found out by packets from there.
+                Way::Back => walked(|size, ttl| Ok(path.back_within(size, ttl, FOREIGN_WAIT)?), sizes, interrupt)?,
+            }
         }
         _ => (None, None),
     };

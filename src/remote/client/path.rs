@@ -21,6 +21,8 @@ use crate::{
 
 /// For bytes that TCP carries: a black hole costs this once each way.
 const CARRY: Duration = Duration::from_millis(1500);
+/// How long a packet is waited for before the server is asked what was said against it.
+const ASKED_AGAIN: Duration = Duration::from_millis(50);
 
 /// What TCP carried one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,18 +112,34 @@ impl FarPath<'_> {
 
     /// A packet from the server to here.
     pub fn back(&mut self, size: u32, wait: Duration) -> Result<Sample, RemoteError> {
+        self.sent_back(size, None, wait, wait)
+    }
+
+    /// The same with a time to live, for the sake of the router where it ends: the server is asked again and again.
+    pub fn back_within(&mut self, size: u32, ttl: u8, wait: Duration) -> Result<Sample, RemoteError> {
+        self.sent_back(size, Some(ttl), wait, ASKED_AGAIN)
+    }
+
+    fn sent_back(&mut self, size: u32, ttl: Option<u8>, wait: Duration, each: Duration) -> Result<Sample, RemoteError> {
         let began = Instant::now();
         let against = |answer| match answer {
             PathAnswer::Sent { against } => Some(against),
             _ => None,
         };
-        if let Some(sample) = self.ask(PathOrder::Send { size }, super::ANSWER, against)? {
+        if let Some(sample) = self.ask(PathOrder::Send { size, ttl }, super::ANSWER, against)? {
             return Ok(sample);
         }
-        if self.prober.received(size, wait)? {
-            return Ok(Sample::Arrived { after: began.elapsed() });
+        loop {
+            if self.prober.received(size, each)? {
+                return Ok(Sample::Arrived { after: began.elapsed() });
+            }
+            if let Some(sample) = self.ask(PathOrder::Objection { size }, super::ANSWER, against)? {
+                return Ok(sample);
+            }
+            if began.elapsed() >= wait {
+                return Ok(Sample::Lost);
+            }
         }
-        Ok(self.ask(PathOrder::Objection { size }, super::ANSWER, against)?.unwrap_or(Sample::Lost))
     }
 
     /// What TCP carries, there and back, and nothing more afterwards: a connection that stalls has stalled for good.

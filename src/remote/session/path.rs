@@ -74,7 +74,7 @@ impl Session {
                 self.state = State::Idle { since: Instant::now() };
                 return Next::On;
             }
-            PathOrder::Send { size } => self.send(size).map(|against| PathAnswer::Sent { against }),
+            PathOrder::Send { size, ttl } => self.send(size, ttl).map(|against| PathAnswer::Sent { against }),
             PathOrder::Objection { size } => self
                 .prober()
                 .and_then(|prober| said(prober.objection(size)))
@@ -123,7 +123,7 @@ impl Session {
         segment_sizes(&SockRef::from(self.talk.socket()))
     }
 
-    fn send(&mut self, size: u32) -> Result<Option<crate::kernel::path_probe::Sample>, String> {
+    fn send(&mut self, size: u32, ttl: Option<u8>) -> Result<Option<crate::kernel::path_probe::Sample>, String> {
         let (most, rate) = (self.house.bounds.length.0, self.house.bounds.rate);
         if size > LARGEST || u64::from(size) > most {
             return Err(format!(
@@ -137,7 +137,9 @@ impl Session {
                 return Err(format!("more than {MOST} packets"));
             }
         }
-        let against = said(self.prober()?.send_one(size))?;
+        let prober = self.prober()?;
+        said(prober.set_ttl(ttl))?;
+        let against = said(prober.send_one(size))?;
         if let Some(rate) = rate {
             let seconds = f64::from(size) * 8.0 / rate.bits_per_second().max(1) as f64;
             std::thread::sleep(Duration::from_secs_f64(seconds.min(PAUSE.as_secs_f64())));
