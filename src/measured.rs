@@ -203,7 +203,7 @@ fn edit_distance(a: &str, b: &str) -> usize {
 }
 
 /// What one side (all streams of one test at one worker) did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Side {
     /// Every stream, by its number.
     pub streams: Vec<Stream>,

@@ -164,20 +164,24 @@ fn a_black_hole_without_icmp_is_placed() {
     lab.netbench(&["topo", "destroy", "routed"]).ok();
 }
 
+/// One node, a router, a bridge, another node, all of MTU 4000, but for the bridge's port towards the other, which takes 1500 and says
+/// nothing of what is larger.
+fn behind_a_router(lab: &Lab, name: &str, [near, far]: [&str; 2]) {
+    let text = format!(
+        "name = \"{name}\"\nmtu = 4000\n[node.{near}]\naddress = [\"198.18.1.1/24\"]\nroutes = [\"default via 198.18.1.2\"]\n\
+         [node.router]\nforward = true\n[node.{far}]\naddress = [\"198.18.2.1/24\"]\nroutes = [\"default via 198.18.2.2\"]\n\
+         [[link]]\nends = [\"{near}\", {{ at = \"router:west\", address = [\"198.18.1.2/24\"] }}]\n\
+         [switch.br1]\nkind = \"bridge\"\nports = [\"{far}\", {{ node = \"router\", address = [\"198.18.2.2/24\"] }}]\n",
+    );
+    let file = lab.file(&format!("{name}.toml"), &text);
+    lab.netbench(&["topo", "apply", "--no-prove", &file]).ok();
+    lab.sh_in(&format!("nb-{name}-fabric"), &format!("ip link set {far}-0 mtu 1500"));
+}
+
 #[test]
 fn a_black_hole_towards_a_host_is_placed_by_ttl() {
     let Some(lab) = Lab::new("mtu-ttl") else { return };
-    // client - router - bridge - server, and the bridge's second port is smaller.
-    let file = lab.file(
-        "far.toml",
-        "name = \"far\"\nmtu = 4000\n[node.client]\naddress = [\"198.18.1.1/24\"]\nroutes = [\"default via 198.18.1.2\"]\n\
-         [node.router]\nforward = true\n[node.server]\naddress = [\"198.18.2.1/24\"]\nroutes = [\"default via 198.18.2.2\"]\n\
-         [[link]]\nends = [\"client\", { at = \"router:west\", address = [\"198.18.1.2/24\"] }]\n\
-         [switch.br1]\nkind = \"bridge\"\nports = [\"server\", { node = \"router\", address = [\"198.18.2.2/24\"] }]\n",
-    );
-    let applied = lab.netbench(&["topo", "apply", "--no-prove", &file]);
-    applied.ok();
-    lab.sh_in("nb-far-fabric", "ip link set server-0 mtu 1500");
+    behind_a_router(&lab, "far", ["client", "server"]);
     let mut command = lab.command("nsenter");
     command.args(["--net=/run/netns/nb-far-client", "--", lab::NETBENCH, "mtu", "probe", "198.18.2.1", "--json"]);
     let done = lab.background(command).wait("mtu probe of a host").exits(1);
@@ -193,16 +197,7 @@ fn a_black_hole_towards_a_host_is_placed_by_ttl() {
 #[test]
 fn a_black_hole_on_the_way_back_is_placed_by_ttl() {
     let Some(lab) = Lab::new("mtu-ttl-back") else { return };
-    // server - router - bridge - client, and what the bridge's port towards the client does not take is lost.
-    let file = lab.file(
-        "back.toml",
-        "name = \"back\"\nmtu = 4000\n[node.server]\naddress = [\"198.18.1.1/24\"]\nroutes = [\"default via 198.18.1.2\"]\n\
-         [node.router]\nforward = true\n[node.client]\naddress = [\"198.18.2.1/24\"]\nroutes = [\"default via 198.18.2.2\"]\n\
-         [[link]]\nends = [\"server\", { at = \"router:west\", address = [\"198.18.1.2/24\"] }]\n\
-         [switch.br1]\nkind = \"bridge\"\nports = [\"client\", { node = \"router\", address = [\"198.18.2.2/24\"] }]\n",
-    );
-    lab.netbench(&["topo", "apply", "--no-prove", &file]).ok();
-    lab.sh_in("nb-back-fabric", "ip link set client-0 mtu 1500");
+    behind_a_router(&lab, "back", ["server", "client"]);
     let serve = Serve::inside(&lab, "nb-back-server", &["--bind", "198.18.1.1"]);
     let port = serve.port.to_string();
     let args = ["mtu", "probe", "198.18.1.1", "--port", &port, "--json"];

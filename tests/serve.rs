@@ -14,10 +14,14 @@ use std::{
 
 use lab::{Lab, NETBENCH, eventually};
 use netbench::{
+    agent::frame,
     measured::{Side, Test},
     record::{PathVerdict, RunRecord},
-    remote::Secret,
-    remote::greeting::{Greeting, Purpose},
+    remote::{
+        Secret,
+        greeting::{Greeting, PROTOCOLS, Purpose},
+        message::FromServer,
+    },
 };
 use serving::{Serve, TOKEN, done, record, stream, two_hosts, within};
 
@@ -34,7 +38,7 @@ fn check_side(side: &Side, streams: usize, what: &str) {
 fn check(record: &RunRecord, streams: usize, closed_loop: bool) {
     assert!(record.is_valid(), "{:?}", record.flows);
     let peer = record.peer.as_ref().unwrap();
-    assert!(!peer.machine.kernel.is_empty() && peer.protocol == 2);
+    assert!(!peer.machine.kernel.is_empty() && peer.protocol == PROTOCOLS.1);
     for result in &record.flows[0].tests {
         let (test, round) = (result.test, &result.rounds[0]);
         let what = format!("{test} {:?}", result.verdict);
@@ -214,6 +218,14 @@ fn who_is_not_let_in_hears_why() {
     done(stream(serve.port, &["--token", "short"])).exits(2).says("a token has 8 to 64");
     done(stream(1, &[])).exits(5).says("nothing listens there; start `netbench serve --bind 127.0.0.1`");
     done(stream(serve.port, &["-6"])).exits(5).says("it has no IPv6 address");
+    // One from before there were times to live is spoken to as it speaks.
+    let mut socket = TcpStream::connect(("127.0.0.1", serve.port)).unwrap();
+    let secret = Secret::from_text(TOKEN).unwrap();
+    let greeting = Greeting { protocols: (1, 2), ..Greeting::new(Purpose::Control, secret) };
+    socket.write_all(&greeting.encode()).unwrap();
+    let said: Option<FromServer> = frame::read(&mut socket).unwrap();
+    assert!(matches!(said, Some(FromServer::Welcome { protocol: 2, .. })), "{said:?}");
+    drop(socket);
     // A client of the future.
     let mut socket = TcpStream::connect(("127.0.0.1", serve.port)).unwrap();
     let secret = Secret::from_text(TOKEN).unwrap();

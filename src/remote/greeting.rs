@@ -22,9 +22,11 @@ const LONGEST: usize = 64;
 const SHORTEST: usize = 8;
 
 /// Protocols that this build speaks, oldest and newest. A change of a message's shape is a new one.
-pub const PROTOCOLS: (u8, u8) = (1, 2);
+pub const PROTOCOLS: (u8, u8) = (1, 3);
 /// The first that has single packets for `mtu probe`.
 pub const WITH_PATHS: u8 = 2;
+/// The first whose server sends them with a time to live that the client chooses.
+pub const WITH_TTL: u8 = 3;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

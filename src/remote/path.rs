@@ -29,7 +29,7 @@ pub enum PathOrder {
     Send {
         /// Bytes of the IP packet.
         size: u32,
-        /// Its time to live; the usual one where there is none.
+        /// Its time to live; the usual one where there is none (since protocol 3).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ttl: Option<u8>,
     },

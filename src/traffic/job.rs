@@ -351,10 +351,7 @@ impl Running {
                 let uncorrected = all.as_ref().and_then(|all| all.uncorrected.as_ref()).map(lane::percentiles);
                 let latency = all.map(|all| lane::percentiles(&all.main));
                 let back = streams.split_off(self.sockets.len().min(streams.len()));
-                let side = |streams, cpus, back| {
-                    let (intervals, arrived) = (Vec::new(), None);
-                    Side { streams, intervals, latency, uncorrected, cpus, back, arrived }
-                };
+                let side = |streams, cpus, back| Side { streams, latency, uncorrected, cpus, back, ..Side::default() };
                 let back = (!back.is_empty()).then(|| Box::new(side(back, cpus.clone(), None)));
                 Ok(side(streams, cpus, back))
             }

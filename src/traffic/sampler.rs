@@ -211,15 +211,7 @@ mod tests {
             retries: None,
             verified: None,
         };
-        Side {
-            streams: vec![stream],
-            intervals: vec![],
-            latency: None,
-            uncorrected: None,
-            cpus: vec![],
-            back: None,
-            arrived: None,
-        }
+        Side { streams: vec![stream], ..Side::default() }
     }
 
     proptest! {

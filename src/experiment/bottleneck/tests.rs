@@ -26,15 +26,7 @@ fn side(running: u64, waiting: u64, tcp: Option<TcpInfo>) -> Side {
         verified: None,
         retries: None,
     };
-    Side {
-        streams: vec![stream],
-        intervals: vec![],
-        latency: None,
-        uncorrected: None,
-        cpus: vec![],
-        back: None,
-        arrived: None,
-    }
+    Side { streams: vec![stream], ..Side::default() }
 }
 
 fn held(rwnd: u64, sndbuf: u64) -> Option<TcpInfo> {

@@ -24,7 +24,7 @@ fn sender(bytes: u64, cpu: u32, tcp: TcpInfo) -> Side {
     };
     let load = |cpu, softirq| CpuLoad { cpu, softirq, ..CpuLoad::default() };
     let cpus = vec![load(0, 0.1), load(1, 0.7), load(2, 0.9)];
-    Side { streams: vec![stream], intervals: vec![], latency: None, uncorrected: None, cpus, back: None, arrived: None }
+    Side { streams: vec![stream], cpus, ..Side::default() }
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn side(units: u64, segments: Option<u32>, socket_drops: Option<u64>, backlog: u
         retries: None,
     };
     let cpus = vec![CpuLoad { softnet_dropped: backlog, ..CpuLoad::default() }];
-    Side { streams: vec![stream], intervals: vec![], latency: None, uncorrected: None, cpus, back: None, arrived: None }
+    Side { streams: vec![stream], cpus, ..Side::default() }
 }
 
 fn hop(at: &str, direction: &str, qdisc_dropped: u64, dropped: u64) -> HopEvidence {

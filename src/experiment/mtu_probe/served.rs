@@ -74,6 +74,7 @@ fn one(
             match way {
                 Way::There => walked_by(&mut Prober::towards(to, Means::ClosedPort)?, sizes, interrupt)?,
                 // Who is silent on the way back is found out by packets from there.
+                Way::Back if !path.has_ttl() => (None, None),
                 Way::Back => walked(|size, ttl| Ok(path.back_within(size, ttl, FOREIGN_WAIT)?), sizes, interrupt)?,
             }
         }

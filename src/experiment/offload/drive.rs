@@ -274,8 +274,7 @@ fn spread_of(world: &World, way: &Way) -> Result<OffloadCheck, ApplyError> {
         row.evidence = why;
         return Ok(row);
     }
-    let (source, destination) = way.addresses[0];
-    let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
+    let between = ends(world, way)?;
     let mut seen = connections(between, spread::FLOWS);
     for _ in 1..TRIES {
         if seen.is_ok() {
@@ -287,7 +286,7 @@ fn spread_of(world: &World, way: &Way) -> Result<OffloadCheck, ApplyError> {
         (Some(rss), Ok(seen)) => {
             let (verdict, evidence, other_fields) = spread::judge(&rss, &seen);
             (row.verdict, row.evidence) = (verdict, evidence);
-            let family = if source.is_ipv4() { "tcp4" } else { "tcp6" };
+            let family = if way.addresses[0].0.is_ipv4() { "tcp4" } else { "tcp6" };
             let line = format!("in {}: `ethtool -N {} rx-flow-hash {family} sdfn`", at.ns, at.name);
             row.cure = other_fields.then(|| format!("have ports hashed as well: {line}"));
         }
@@ -408,15 +407,15 @@ fn switch(world: &World, loans: &mut Loans, before: &Features, flipped: &[bisect
 /// A namespace is not there.
 pub fn traffic(world: &World, target: &Target, seed: u64) -> Result<bool, ApplyError> {
     const BYTES: u64 = 64 << 10;
-    let way = target.way(false);
-    let (source, destination) = way.addresses[0];
-    let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
-    Ok(stream(between, BYTES, seed).0.right == BYTES)
+    Ok(stream(ends(world, &target.way(false))?, BYTES, seed).0.right == BYTES)
 }
 
 fn measure(world: &World, target: &Target, seed: u64) -> Result<f64, ApplyError> {
-    let way = target.way(false);
+    Ok(goodput(ends(world, &target.way(false))?, MEASURE, seed))
+}
+
+/// The ends of a way, by its first addresses.
+fn ends<'w>(world: &'w World, way: &Way) -> Result<Between<'w>, ApplyError> {
     let (source, destination) = way.addresses[0];
-    let between = Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) };
-    Ok(goodput(between, MEASURE, seed))
+    Ok(Between { from: (world.get(&way.from)?, source), to: (world.get(&way.to)?, destination) })
 }

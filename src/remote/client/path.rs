@@ -12,7 +12,7 @@ use super::{Connection, RemoteError};
 use crate::{
     kernel::path_probe::{Prober, Sample},
     remote::{
-        greeting::{Greeting, Purpose, Secret, WITH_PATHS},
+        greeting::{Greeting, Purpose, Secret, WITH_PATHS, WITH_TTL},
         message::{FromClient, FromServer},
         path::{FILLER, FILLERS, PathAnswer, PathOrder},
     },
@@ -113,6 +113,11 @@ impl FarPath<'_> {
     /// A packet from the server to here.
     pub fn back(&mut self, size: u32, wait: Duration) -> Result<Sample, RemoteError> {
         self.sent_back(size, None, wait, wait)
+    }
+
+    /// Does the server know of times to live? An older one would send as usual.
+    pub fn has_ttl(&self) -> bool {
+        self.connection.protocol >= WITH_TTL
     }
 
     /// The same with a time to live, for the sake of the router where it ends: the server is asked again and again.
