@@ -303,9 +303,24 @@ fn a_host_that_serves_is_probed_both_ways() {
     from_client(&["--token", "another-token-than-its", "--port", &port], 2).says("refuses").says("--token");
     from_client(&["--port", "9"], 5).says("nothing listens there");
     lab.netbench(&["mtu", "probe", &file, "--port", "9"]).exits(2).says("is a topology");
+    let done = lab.netbench(&["mtu", "probe", "no-such-host.invalid", "--port", "9"]).exits(2);
+    done.says("no host of the name no-such-host.invalid is known");
     serve.waits_to_say("single packets");
     drop(serve);
     lab.netbench(&["topo", "destroy", "routed"]).ok();
+}
+
+/// Segments of loopback are bound to half of a window, which nobody on the way did.
+#[test]
+fn loopback_clamps_nothing() {
+    let serve = Serve::here(&["--once"]);
+    let (port, mut command) = (serve.port.to_string(), std::process::Command::new(lab::NETBENCH));
+    command.args(["mtu", "probe", "127.0.0.1", "--port", &port, "--no-store", "--json"]).env("NETBENCH_TOKEN", TOKEN);
+    let report = serving::done(command).ok().json();
+    let all = report["directions"].as_array().expect("directions").iter();
+    let verdicts: Vec<&serde_json::Value> =
+        all.flat_map(|way| way["findings"].as_array().expect("findings")).map(|finding| &finding["verdict"]).collect();
+    assert!(!verdicts.is_empty() && verdicts.iter().all(|verdict| **verdict != "mss_clamp"), "{report:#}");
 }
 
 /// A server sends no more and no larger packets than its bounds allow, and a client of its own is served afterwards.

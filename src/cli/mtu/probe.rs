@@ -69,6 +69,13 @@ pub struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Is it said how a server is reached?
+    fn is_of_server(&self) -> bool {
+        self.port.is_some() || self.token.is_some()
+    }
+}
+
 /// What was meant by the argument.
 enum Target {
     /// It is up: as it is declared there.
@@ -82,7 +89,7 @@ enum Target {
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let started = format!("{:.0}", jiff::Timestamp::now());
     let root = StateRoot::from_environment();
-    let target = target(&args.target, &root)?;
+    let target = target(args, &root)?;
     if let Target::Host(address) = target {
         if !args.flow.is_empty() {
             bail!("--flow names ends of a topology, and {} is a host", args.target);
@@ -97,7 +104,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             Err(error) => failed(error),
         };
     }
-    if args.port.is_some() || args.token.is_some() {
+    if args.is_of_server() {
         bail!("--port and --token are for a host that runs `netbench serve`, and {} is a topology", args.target);
     }
     let is_rootless = !rootless::can(CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN);
@@ -165,7 +172,8 @@ fn served(args: &Args, address: IpAddr) -> anyhow::Result<Option<Connection>> {
     Ok(Some(Connection::open(&[at], &token)?))
 }
 
-fn target(argument: &str, root: &StateRoot) -> anyhow::Result<Target> {
+fn target(args: &Args, root: &StateRoot) -> anyhow::Result<Target> {
+    let argument = args.target.as_str();
     if let Ok(address) = argument.parse() {
         return Ok(Target::Host(address));
     }
@@ -185,6 +193,7 @@ fn target(argument: &str, root: &StateRoot) -> anyhow::Result<Target> {
     let found = (argument, 0).to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
     match found {
         Some(address) => Ok(Target::Host(address.ip())),
+        None if args.is_of_server() => bail!("no host of the name {argument} is known"),
         // Its message names what is shipped and what was meant.
         None => {
             talk(&format!("{argument} is no topology that is up, and no host of this name is known"));

@@ -11,6 +11,10 @@ use crate::{
     record::mtu::{MtuFinding, MtuTcp, MtuVerdict},
 };
 
+/// A segment is bound to half of the peer's largest window so far (`tcp_bound_to_half_wnd()`), which is 64 KiB at most in a handshake: what
+/// is longer than this, as on loopback, is no matter of the way.
+const HALF_WINDOW: u32 = 16 << 10;
+
 /// All that was seen of one direction.
 #[derive(Debug)]
 pub struct Seen<'a> {
@@ -293,8 +297,8 @@ fn tcp(seen: &Seen<'_>) -> Vec<MtuFinding> {
     let (Some(tcp), Some(largest)) = (seen.tcp, seen.found.largest) else { return findings };
     let headers = seen.ip_header + 20;
     if let (Some(received), Some(announced)) = (tcp.received, tcp.peer_announced) {
-        // What the own path MTU allows bounds the MSS as well.
-        let expected = announced.min(tcp.pmtu.saturating_sub(headers));
+        // What the own path MTU allows bounds the MSS as well, and so does the peer's window.
+        let expected = announced.min(tcp.pmtu.saturating_sub(headers)).min(HALF_WINDOW);
         if received + 1 < expected {
             let text =
                 format!("the MSS of {announced} that was announced arrives as {received}: it is clamped on the way");
