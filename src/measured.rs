@@ -4,6 +4,7 @@
 
 mod interval;
 mod io;
+mod late;
 mod pacing;
 mod verify;
 
@@ -250,7 +251,7 @@ impl Side {
     }
     /// Payload bits per second: the sum of each stream's own rate over its own window.
     pub fn bits_per_second(&self) -> f64 {
-        self.streams.iter().map(|s| per_second(s.bytes as f64 * 8.0, s.elapsed_ns)).sum()
+        self.streams.iter().map(|s| per_second(s.bytes as f64 * 8.0, s.judged_ns())).sum()
     }
     /// Datagrams or transactions per second, summed likewise.
     pub fn units_per_second(&self) -> f64 {
@@ -302,6 +303,13 @@ pub struct Stream {
     pub schedule: Option<Schedule>,
     /// Requests that got no answer in time and were sent again (UDP_RR clients only).
     pub retries: Option<u64>,
+}
+
+impl Stream {
+    /// The time over which its rate is judged: the window, and what it opened late.
+    pub fn judged_ns(&self) -> u64 {
+        self.elapsed_ns + self.io.as_ref().and_then(|io| io.late_ns).unwrap_or(0)
+    }
 }
 
 /// Cost of a data thread (`getrusage(RUSAGE_THREAD)`) from the opening of its window to its end, and its place.

@@ -109,7 +109,7 @@ pub fn run(
             };
             match outcome {
                 Ok(Outcome { client, server, notes }) => {
-                    let ends = Ends { client, server, opened_ns: [0; 2] };
+                    let ends = Ends::new(test, client, server, [0; 2]);
                     // Ctrl-C fell into the warm-up: a window that never opened is not a round.
                     if !(interrupt.load(Relaxed) && ends.is_empty()) {
                         run::book_uncounted(result, round, &path, &spec, options, ends);

@@ -15,7 +15,7 @@ use crate::{
         AgentError, Workers,
         message::{FromDriver, FromWorker},
     },
-    measured::{Interval, Side, StreamInterval},
+    measured::{Interval, Side, StreamInterval, Test},
     plan::desired::FlowPath,
     traffic::{FrameEnds, SenderTotals, Spec},
 };
@@ -38,6 +38,18 @@ pub struct Ends {
 }
 
 impl Ends {
+    /// What both ends of a test brought, with what a receiver that began late missed made up for.
+    pub fn new(test: Test, mut client: Side, mut server: Side, opened_ns: [u64; 2]) -> Self {
+        if test.is_byte_stream() {
+            let (sender, receiver) = if test.is_reverse() { (&server, &mut client) } else { (&client, &mut server) };
+            receiver.make_up(sender);
+            if let Some((receiver, sender)) = client.back.as_deref_mut().zip(server.back.as_deref()) {
+                receiver.make_up(sender);
+            }
+        }
+        Self { client, server, opened_ns }
+    }
+
     /// Did the measured window bring nothing at all?
     pub fn is_empty(&self) -> bool {
         let streams = || self.client.streams.iter().chain(&self.server.streams);
@@ -254,11 +266,11 @@ fn wait(
             open.clone().try_for_each(|(lane, _)| lane.end(workers))?;
         }
         if open.next().is_none() {
-            let both = |[client, server]: [Option<(Side, u64)>; 2]| {
+            let both = |(lane, [client, server]): (&Lane<'_>, [Option<(Side, u64)>; 2])| {
                 let ((client, first), (server, second)) = (client?, server?);
-                Some(Ends { client, server, opened_ns: [first, second] })
+                Some(Ends::new(lane.client.test, client, server, [first, second]))
             };
-            return Ok(sides.into_iter().filter_map(both).collect());
+            return Ok(lanes.iter().zip(sides).filter_map(both).collect());
         }
     }
     let late = sides.iter().position(|sides| sides.iter().any(Option::is_none)).unwrap_or(0);

@@ -170,6 +170,14 @@ pub fn warnings(test: &TestRecord) -> Vec<String> {
             waited * 100.0
         ));
     }
+    let receivers = test.rounds.iter().flat_map(|round| round.client.both_ways().chain(&round.server.streams));
+    let late = receivers.filter_map(|s| Some((s.io.as_ref()?.late_ns?, s.judged_ns()))).max();
+    if let Some((late, _)) = late.filter(|(late, judged)| late * 20 > *judged) {
+        warnings.push(format!(
+            "a receiver began {:.0} ms late, by what lay in its socket: its rate is over that time too; does anything else use its CPU?",
+            late as f64 / 1e6
+        ));
+    }
     if let Some(schedule) = summary.schedule.filter(|schedule| schedule.missed * 100 > schedule.requests) {
         warnings.push(format!(
             "{} of {} requests went later than the next was due: this end cannot keep that rate; try a lower --rate, or --spin",

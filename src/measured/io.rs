@@ -240,6 +240,17 @@ pub struct StreamIo {
     /// waits behind a hole comes all at once, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread_ns: Option<u64>,
+    /// Bytes that lay in the socket of a receiver of a byte stream when its window opened: they are counted in it and came before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<u64>,
+    /// Nanoseconds by which that window opened late: after a warm-up, the time in which what lay there came at the rate of the rest;
+    /// at most, and without one, what the window is shorter than the sender's `drained_ns` less a round trip. The rate is over both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_ns: Option<u64>,
+    /// Nanoseconds from the opening of the window of a sender of a byte stream until its receiver had read all (with traffic both
+    /// ways: had acknowledged all). Absent where that was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained_ns: Option<u64>,
     /// What became of `MSG_ZEROCOPY`.
     pub zerocopy: Option<Zerocopy>,
     /// What became of `TCP_ZEROCOPY_RECEIVE`.

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::io::ioctl_fionread;
+
 use super::{
     Error,
     clock::now_ns,
@@ -68,7 +70,7 @@ pub fn send(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     lane.tally.open(opened);
     let ended = pump(lane, &mut push, opened + lane.spec.duration.0.as_nanos() as u64, lane.most())?;
     let mut tcp = tcp_info(lane.socket);
-    drain(lane);
+    io.drained_ns = drain(lane).map(|drained| drained - opened);
     let verified = push.made();
     lane.tally.calls += push.more_calls();
     io.zerocopy = push.close(lane.socket);
@@ -125,8 +127,8 @@ fn pump(lane: &mut Lane<'_>, push: &mut Push, until: u64, mut left: u64) -> Resu
     }
 }
 
-/// Says that no more comes and waits for the receiver to close.
-fn drain(lane: &Lane<'_>) {
+/// Says that no more comes and waits for the receiver to close; when it had.
+fn drain(lane: &Lane<'_>) -> Option<u64> {
     let _ = lane.socket.shutdown(Shutdown::Write);
     if lane.spec.test.is_bidirectional() {
         return drain_to_peer(lane);
@@ -135,22 +137,25 @@ fn drain(lane: &Lane<'_>) {
     let deadline = now_ns() + DRAIN_TIMEOUT.as_nanos() as u64;
     while !lane.control.stopped() && now_ns() < deadline {
         match (&*lane.socket).read(&mut [0; 1]) {
+            Ok(0) => return Some(now_ns()),
             Err(error) if is_pause(&error) => {}
-            _ => return,
+            _ => return None,
         }
     }
+    None
 }
 
-/// Another thread reads this connection: waits until the peer has acknowledged all. The other end of the stream says by
+/// Another thread reads this connection: waits until the peer has acknowledged all; when it had. The other end of the stream says by
 /// itself when its thread has read the last byte.
-fn drain_to_peer(lane: &Lane<'_>) {
+fn drain_to_peer(lane: &Lane<'_>) -> Option<u64> {
     let deadline = now_ns() + DRAIN_TIMEOUT.as_nanos() as u64;
     while !lane.control.stopped() && now_ns() < deadline {
         match sys::unacknowledged(lane.socket.as_fd()) {
             Ok(1..) => std::thread::sleep(BEGUN),
-            _ => return,
+            outcome => return outcome.is_ok().then(now_ns),
         }
     }
+    None
 }
 
 /// Receives until the sender closes. The window runs from the first byte (after the warm-up) to the last.
@@ -179,6 +184,7 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
         drink(lane, &mut take, start + omit)?;
     }
     let holes = out_of_order(lane.socket);
+    let queued = ioctl_fionread(lane.socket).ok();
     let opened = now_ns();
     lane.tally.open(opened);
     let (last, unread) = drink(lane, &mut take, u64::MAX)?;
@@ -191,6 +197,7 @@ pub fn receive(lane: &mut Lane<'_>) -> Result<Ended, Error> {
     // What waited behind a hole comes to be readable all at once, too: nobody left it unread.
     let told_apart = lane.spec.tuning.rcvlowat.is_none() && holes == out_of_order(lane.socket);
     io.unread_ns = told_apart.then_some(unread);
+    io.queued = queued;
     Ok(Ended { elapsed_ns: last.saturating_sub(opened), tcp, io: Some(io), verified, ..Ended::default() })
 }
 

@@ -71,7 +71,7 @@ fn stream(client: &measured::Stream, sender: &Side, receiver: &Side, client_send
     let end = |stream: Option<&measured::Stream>| {
         stream.map_or_else(End::default, |stream| End {
             bytes: stream.bytes,
-            seconds: nanos(stream.elapsed_ns),
+            seconds: nanos(stream.judged_ns()),
             packets: stream.units,
             ..End::default()
         })

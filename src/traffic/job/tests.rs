@@ -80,3 +80,43 @@ fn latencies_of_parallel_streams_are_one_distribution() {
     assert_eq!(side.latency.unwrap().count, side.streams.iter().map(|s| s.units).sum::<u64>());
     running.collect().unwrap();
 }
+
+#[test]
+fn a_receiver_whose_thread_begins_late_does_not_report_too_high_a_rate() {
+    let mut spec = Spec { duration: crate::units::Span(Duration::from_millis(200)), ..example(Test::TcpStream) };
+    // What waits in the sender's buffer is short, so that its own window tells the rate.
+    spec.tuning.sndbuf = Some(crate::units::ByteSize(32 << 10));
+    spec.tuning.pacing = Some(crate::units::BitRate(20_000_000));
+    // In the middle of the payload, and when all of it lies there.
+    for late in [120, 600].map(Duration::from_millis) {
+        let (server, client) = pair(&spec);
+        let locals = client.locals().to_vec();
+        let sending = client.start(Arc::new(|| {})).unwrap();
+        std::thread::sleep(late);
+        let mut received = server.start(&locals, Arc::new(|| {})).unwrap().collect().unwrap();
+        let sent = sending.collect().unwrap();
+        assert_eq!(received.bytes(), sent.bytes());
+        let (told, truth) = (received.bits_per_second(), sent.bits_per_second());
+        assert!(told > 1.2 * truth, "it was not late: {told} of {truth}");
+        received.make_up(&sent);
+        let stream = &received.streams[0];
+        assert!(received.bits_per_second() < 1.25 * truth, "{truth}: {stream:?}");
+        assert!(stream.judged_ns() <= sent.streams[0].io.as_ref().unwrap().drained_ns.unwrap(), "{stream:?} {sent:?}");
+        assert!(stream.io.as_ref().unwrap().late_ns.unwrap() > 60_000_000, "{stream:?}");
+    }
+}
+
+#[test]
+fn a_receiver_that_is_slow_is_not_late() {
+    let mut spec = Spec { duration: crate::units::Span(Duration::from_millis(300)), ..example(Test::TcpStream) };
+    spec.omit = crate::units::Span(Duration::from_millis(100));
+    let (server, client) = pair(&spec);
+    let running = server.start(client.locals(), Arc::new(|| {})).unwrap();
+    let sent = client.start(Arc::new(|| {})).unwrap().collect().unwrap();
+    let mut received = running.collect().unwrap();
+    let before = received.bits_per_second();
+    received.make_up(&sent);
+    // Some always lies in the socket of a reader that is the slower one.
+    assert!(received.streams[0].io.as_ref().unwrap().queued.is_some());
+    assert!(received.bits_per_second() > 0.8 * before, "{:?}", received.streams[0]);
+}
