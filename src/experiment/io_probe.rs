@@ -129,12 +129,15 @@ impl Choice {
         Self { plain, sends, receives }
     }
 
-    /// The pairs of these that make sense: only pages that are sent by reference arrive as pages that can be mapped.
+    /// The pairs of these that make sense: only pages that are sent by reference arrive as pages that can be mapped, so that other pairs
+    /// are tried only where mapping was asked for.
     fn pairs(&self, keep: impl Fn(&IoTry) -> bool) -> Vec<IoTry> {
         let all = self.sends.iter().flat_map(|&send| {
             self.receives.iter().map(move |&(receive, rcvlowat)| IoTry { send, receive, rcvlowat, ..self.plain })
         });
-        all.filter(|way| way.receive != ReceiveMode::Zerocopy || way.send == SendMode::Splice).filter(keep).collect()
+        let is_mapping = |receive| receive == ReceiveMode::Zerocopy;
+        let may_map = |way: &IoTry| way.send == SendMode::Splice || is_mapping(self.plain.receive);
+        all.filter(|way| !is_mapping(way.receive) || may_map(way)).filter(keep).collect()
     }
 }
 
@@ -307,7 +310,7 @@ mod tests {
         IoTry { send: SendMode::Write, receive: ReceiveMode::Recv, rcvlowat: None, bits_per_second: 0.0 };
 
     fn open(test: Test) -> Choice {
-        let plain = IoTry { send: SendMode::usual(test), receive: ReceiveMode::usual(test), ..USUAL };
+        let plain = IoTry { send: SendMode::usual(test, 1500), receive: ReceiveMode::usual(test), ..USUAL };
         Choice::of(test, Fixed::default(), plain)
     }
 
@@ -384,6 +387,11 @@ mod tests {
         assert!(sends.len() == 5 && sends.iter().all(|way| way.receive == ReceiveMode::Recv), "{sends:?}");
         let receives = tried(Test::TcpStream, true, false);
         assert!(receives.len() == 5 && receives.iter().all(|way| way.send == SendMode::Write), "{receives:?}");
+        let mapping = IoTry { receive: ReceiveMode::Zerocopy, ..USUAL };
+        let probe = search(&Choice::of(Test::TcpStream, Fixed { send: false, receive: true }, mapping), |way, _| {
+            Some(if way.send == SendMode::Splice { 1.0 } else { 0.0 })
+        });
+        assert_eq!(probe.unwrap().chosen.send, SendMode::Splice);
         assert!(tried(Test::TcpSendfile, false, false).iter().all(|way| way.send == SendMode::Sendfile));
         assert_eq!(tried(Test::TcpStream, false, false).len(), 26, "every pair, and one way to map pages");
         assert_eq!((tried(Test::UdpStream, false, false).len(), tried(Test::FrameStream, false, false).len()), (4, 2));

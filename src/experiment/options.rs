@@ -338,7 +338,7 @@ impl Options {
             cpus: None,
             // Longer than the path on purpose: then fragments are what was asked for.
             dont_fragment: length.0 <= full_datagram(flow),
-            send: self.send.filter(|mode| mode.fits(test)).unwrap_or(SendMode::usual(test)),
+            send: self.send.filter(|mode| mode.fits(test)).unwrap_or(SendMode::usual(test, length.0)),
             receive: self.receive.filter(|mode| mode.fits(test)).unwrap_or(ReceiveMode::usual(test)),
             tuning: Tuning { pacer: self.tuning.pacer.filter(|pacer| pacer.fits(test)), ..self.tuning.clone() },
             frames: traffic::FrameEnds::default(),

@@ -68,10 +68,15 @@ impl SendMode {
         }
     }
 
-    /// What a test does when nothing is asked for: both sides copy, and datagrams go in bundles.
-    pub fn usual(test: Test) -> Self {
+    /// A frame up to so many bytes, a page, is one piece of memory for the kernel, which copies it faster than it takes pages of a ring.
+    const PAGE: u64 = 4096;
+
+    /// What a test does when nothing is asked for: both sides copy, datagrams go in bundles, and frames of `length` bytes as is faster
+    /// (docs/performance.md).
+    pub fn usual(test: Test, length: u64) -> Self {
         match test {
             Test::UdpStream => Self::Gso,
+            Test::FrameStream if length <= Self::PAGE => Self::Mmsg,
             Test::FrameStream => Self::Ring,
             Test::TcpSendfile => Self::Sendfile,
             _ => Self::Write,
@@ -307,7 +312,10 @@ mod tests {
     #[test]
     fn the_usual_modes_fit() {
         for test in Test::ALL {
-            assert!(SendMode::usual(test).fits(test) && ReceiveMode::usual(test).fits(test), "{test}");
+            for length in [64, 9018] {
+                assert!(SendMode::usual(test, length).fits(test), "{test} {length}");
+            }
+            assert!(ReceiveMode::usual(test).fits(test), "{test}");
         }
     }
 }

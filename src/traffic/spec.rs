@@ -247,7 +247,7 @@ pub fn example(test: Test) -> Spec {
         socket_buffer: None,
         cpus: None,
         dont_fragment: true,
-        send: SendMode::usual(test),
+        send: SendMode::usual(test, 1500),
         receive: ReceiveMode::usual(test),
         tuning: Tuning::default(),
         frames: FrameEnds::default(),
