@@ -350,6 +350,20 @@ fn what_makes_rounds_doubtful_is_found_in_them_and_told() {
 }
 
 #[test]
+fn a_receiver_that_began_late_is_told_of_where_it_matters() {
+    let told = |late_ns| {
+        let mut test = record().flows[0].tests[0].clone();
+        let io = StreamIo { late_ns: Some(late_ns), ..StreamIo::default() };
+        test.rounds[0].server.streams[0].io = Some(io);
+        (test.rounds[0].server.bits_per_second(), summary::warnings(&test))
+    };
+    let ((whole, silent), (half, warned)) = (told(10_000_000), told(1_000_000_000));
+    assert_eq!(silent, Vec::<String>::new(), "one in a hundred");
+    assert!((whole / half - 2.0 / 1.01).abs() < 1e-9, "{whole} {half}");
+    assert!(warned.len() == 1 && warned[0].starts_with("a receiver began 1000 ms late"), "{warned:?}");
+}
+
+#[test]
 fn long_names_and_long_reasons_still_fit() {
     let mut record = record();
     record.flows[0].from = "n".repeat(70);

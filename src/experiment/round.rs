@@ -326,3 +326,51 @@ impl Lane<'_> {
         workers.send(&self.path.to_ns.0, &FromDriver::End { job: self.job + 1 })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measured::{SocketFacts, Stream, StreamIo, ThreadCpu};
+
+    /// One stream of a megabyte in a second, as it is told by a sender, or by a receiver that began in the middle of it.
+    fn side(is_sender: bool) -> Side {
+        let (elapsed_ns, drained_ns, queued) =
+            if is_sender { (1_000_000_000, Some(1_000_000_000), None) } else { (500_000_000, None, Some(500_000)) };
+        let stream = Stream {
+            stream: 0,
+            local: "198.18.0.1:1".to_owned(),
+            peer: "198.18.0.2:1".to_owned(),
+            bytes: 1_000_000,
+            omitted_bytes: 0,
+            units: 0,
+            omitted_units: 0,
+            elapsed_ns,
+            calls: 0,
+            io: Some(StreamIo { drained_ns, queued, ..StreamIo::default() }),
+            cpu: ThreadCpu::default(),
+            socket: SocketFacts::default(),
+            tcp: None,
+            datagrams: None,
+            verified: None,
+            schedule: None,
+            retries: None,
+        };
+        Side { streams: vec![stream], ..Side::default() }
+    }
+
+    #[test]
+    fn whoever_receives_is_made_up_for_a_late_beginning() {
+        let rate = |side: &Side| side.bits_per_second() / 1e6;
+        assert!((rate(&side(false)) - 16.0).abs() < 1e-6, "as it was counted");
+        let there = Ends::new(Test::TcpStream, side(true), side(false), [0; 2]);
+        let here = Ends::new(Test::TcpMaerts, side(false), side(true), [0; 2]);
+        let with_back = |is_sender: bool| Side { back: Some(Box::new(side(!is_sender))), ..side(is_sender) };
+        let both = Ends::new(Test::TcpBidir, with_back(true), with_back(false), [0; 2]);
+        let back = both.client.back.as_deref().unwrap();
+        for receiver in [&there.server, &here.client, &both.server, back] {
+            assert!((rate(receiver) - 8.0).abs() < 1e-6, "{receiver:?}");
+        }
+        let datagrams = Ends::new(Test::UdpStream, side(true), side(false), [0; 2]);
+        assert!((rate(&datagrams.server) - 16.0).abs() < 1e-6, "its own receiver knows the sender's window");
+    }
+}
