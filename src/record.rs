@@ -280,9 +280,9 @@ impl Ceiling {
 /// Ways to send and receive, measured shortly before the rounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct IoProbe {
-    /// The fastest.
+    /// The fastest, or the plain way where no other is clearly faster.
     pub chosen: IoTry,
-    /// All, in order.
+    /// All, the plain one first.
     pub tried: Vec<IoTry>,
 }
 
@@ -295,7 +295,7 @@ pub struct IoTry {
     pub receive: ReceiveMode,
     /// With this `SO_RCVLOWAT`.
     pub rcvlowat: Option<i32>,
-    /// Its better goodput, payload bits per second.
+    /// Its goodput, payload bits per second: the median of its tries; of a way that was left out before those, of its looks.
     pub bits_per_second: f64,
 }
 

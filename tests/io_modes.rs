@@ -183,7 +183,7 @@ fn what_is_checked_must_be_read() {
 }
 
 #[test]
-fn the_probe_tries_every_way_and_is_honest_about_what_it_left_out() {
+fn the_probe_tries_every_way_and_chooses_one_that_it_tried() {
     let Some(lab) = Lab::new(1) else { return };
     let options = Options { io_auto: true, ..options(&[Test::TcpStream], 300) };
     let record = measure(&lab, lab.flow(0, false), &options);
@@ -192,10 +192,15 @@ fn the_probe_tries_every_way_and_is_honest_about_what_it_left_out() {
     for mode in [SendMode::Write, SendMode::Sendfile, SendMode::Zerocopy, SendMode::Splice, SendMode::Uring] {
         assert!(probe.tried.iter().any(|way| way.send == mode), "{mode}: {probe:?}");
     }
-    for mode in [ReceiveMode::Recv, ReceiveMode::Trunc, ReceiveMode::Splice, ReceiveMode::Uring, ReceiveMode::Zerocopy]
-    {
+    for mode in [ReceiveMode::Recv, ReceiveMode::Trunc, ReceiveMode::Splice, ReceiveMode::Uring] {
         assert!(probe.tried.iter().any(|way| way.receive == mode), "{mode}: {probe:?}");
     }
+    // Pages are mapped where they are sent by reference, and that was not hopeless.
+    let fastest = probe.tried.iter().map(|way| way.bits_per_second).fold(0.0, f64::max);
+    let alone =
+        probe.tried.iter().find(|way| (way.send, way.receive) == (SendMode::Splice, ReceiveMode::Recv)).unwrap();
+    let has_mapped = probe.tried.iter().any(|way| way.receive == ReceiveMode::Zerocopy);
+    assert!(has_mapped || alone.bits_per_second < 0.8 * fastest, "{probe:?}");
     assert!(probe.tried.contains(&probe.chosen), "{probe:?}");
     let plain = &probe.tried[0];
     assert_eq!((plain.send, plain.receive), (SendMode::Write, ReceiveMode::Recv), "{probe:?}");

@@ -1,10 +1,10 @@
 //! `--io auto`: which way of sending and receiving is fastest on this path, by a short measurement of each.
 //!
-//! One short look at each way to send and at each to receive, the other end as usual, leaves out what is hopeless; the pairs of all
-//! others are looked at, since what one end gains may need the other. Those that are close to the fastest, and the plain one, are
-//! measured anew, in turn, and the median of that alone counts: what made one of them the fastest was luck in part. On a machine
-//! where tries differ those that are close are tried more often. Another way must be faster than the plain one by more than
-//! that is worth (docs/performance.md).
+//! Short looks at each way to send and at each to receive, the other end as usual, leave out what is hopeless, and end the search
+//! where the path is the limit and all get the same. The pairs of all others are looked at, since what one end gains may need the
+//! other. Those that are close to the fastest, and the plain one, are measured anew, in turn, and the median of that alone counts:
+//! what made one of them the fastest was luck in part. On a machine where tries differ those that are close are tried more often.
+//! Another way must be faster than the plain one by more than that is worth (docs/performance.md).
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -30,8 +30,10 @@ const LOOK: Duration = Duration::from_millis(100);
 const WINDOW: Duration = Duration::from_millis(200);
 /// Warm-up of either.
 const WARM_UP: Duration = Duration::from_millis(40);
-/// A way to send, or to receive, whose look got less than this share of the fastest is in no pair.
+/// A way to send, or to receive, of which two looks got less than this share of the fastest is in no pair.
 const HOPELESS: f64 = 0.6;
+/// Where no way that works got less than this share of the fastest the path is the limit, and pairs are not looked at.
+const LEVEL: f64 = 0.97;
 /// Looks at a pair; the best counts, for what disturbs makes it slower. One that is further behind than this is left out.
 const LOOKS: usize = 2;
 const BEHIND: f64 = 0.85;
@@ -197,10 +199,21 @@ fn search(choice: &Choice, mut measure: impl FnMut(IoTry, Duration) -> Option<f6
     let received_as_usual = |way: &IoTry| (way.receive, way.rcvlowat) == (plain.receive, plain.rcvlowat);
     let mut ways = Vec::new();
     look(&mut ways, choice.pairs(|way| way.send == plain.send || received_as_usual(way)), 1, &mut measure)?;
-    if ways.len() < 2 {
+    let fastest = best(&ways);
+    // No choice, or a path that carries nothing: a round says why better than looks do.
+    if ways.len() < 2 || fastest == 0.0 {
         return None;
     }
-    let least = best(&ways) * HOPELESS;
+    let told = |way: &Way| IoTry { bits_per_second: way.median(), ..way.way };
+    if ways[0].best() > 0.0 && ways.iter().map(Way::best).all(|got| got == 0.0 || got >= fastest * LEVEL) {
+        return Some(IoProbe { chosen: told(&ways[0]), tried: ways.iter().map(told).collect() });
+    }
+    let least = fastest * HOPELESS;
+    // One look may have fallen into a bad moment.
+    for way in ways.iter_mut().filter(|way| way.best() < least) {
+        let figure = measure(way.way, LOOK)?;
+        way.figures.push(figure);
+    }
     let is_hopeless =
         |alike: &dyn Fn(&IoTry) -> bool| ways.iter().any(|known| alike(&known.way) && known.best() < least);
     let pairs = choice.pairs(|way| {
@@ -209,7 +222,6 @@ fn search(choice: &Choice, mut measure: impl FnMut(IoTry, Duration) -> Option<f6
     });
     look(&mut ways, pairs, LOOKS, &mut measure)?;
     finals(&mut ways, measure)?;
-    let told = |way: &Way| IoTry { bits_per_second: way.median(), ..way.way };
     let finalists: Vec<IoTry> = ways.iter().filter(|way| way.is_finalist).map(told).collect();
     Some(IoProbe { chosen: choose(&finalists)?, tried: ways.iter().map(told).collect() })
 }
@@ -343,7 +355,7 @@ mod tests {
             took += (WARM_UP + window).as_secs_f64();
             // The sum of three is no bell, and near enough to one.
             let off = (0..3).map(|_| random() * 2.0 - 1.0).sum::<f64>() / 3.0;
-            let slow = if noise > 0.0 && random() < 0.12 { 0.6 + 0.35 * random() } else { 1.0 };
+            let slow = if noise > 0.0 && random() < 0.12 { 0.3 + 0.65 * random() } else { 1.0 };
             Some(speed(&way) * (1.0 + noise * off) * slow)
         });
         (speed(&probe.unwrap().chosen) / 75.0, took)
@@ -369,9 +381,9 @@ mod tests {
     #[test]
     fn a_try_that_does_not_come_ends_it() {
         let mut left = 30;
-        let none = search(&open(Test::TcpStream), |_, _| {
+        let none = search(&open(Test::TcpStream), |way, _| {
             left -= 1;
-            (left > 0).then_some(1.0)
+            (left > 0).then_some(speed(&way))
         });
         assert_eq!((none, left), (None, 0));
     }
@@ -380,13 +392,22 @@ mod tests {
     fn what_was_asked_for_is_not_tried_otherwise() {
         let tried = |test, send, receive| {
             let choice = Choice::of(test, Fixed { send, receive }, open(test).plain);
-            search(&choice, |_, _| Some(1.0)).map_or(Vec::new(), |probe| probe.tried)
+            // Not level, and none hopeless.
+            let figure = |way: IoTry| if way == choice.plain { 1.0 } else { 0.9 };
+            search(&choice, |way, _| Some(figure(way))).map_or(Vec::new(), |probe| probe.tried)
         };
         assert_eq!(tried(Test::TcpStream, true, true), [], "no choice");
         let sends = tried(Test::TcpStream, false, true);
         assert!(sends.len() == 5 && sends.iter().all(|way| way.receive == ReceiveMode::Recv), "{sends:?}");
         let receives = tried(Test::TcpStream, true, false);
         assert!(receives.len() == 5 && receives.iter().all(|way| way.send == SendMode::Write), "{receives:?}");
+        let level = search(&open(Test::TcpStream), |_, _| Some(1.0)).unwrap();
+        assert_eq!(
+            (level.chosen, level.tried.len()),
+            (IoTry { bits_per_second: 1.0, ..USUAL }, 9),
+            "the path is the limit"
+        );
+        assert_eq!(search(&open(Test::TcpStream), |_, _| Some(0.0)), None, "nothing gets through");
         let mapping = IoTry { receive: ReceiveMode::Zerocopy, ..USUAL };
         let probe = search(&Choice::of(Test::TcpStream, Fixed { send: false, receive: true }, mapping), |way, _| {
             Some(if way.send == SendMode::Splice { 1.0 } else { 0.0 })

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    measured::{Side, Test},
+    measured::{Side, Stream, Test},
     plan::{
         ceiling::{self, Bound, Packet, RateSource, Rates},
         desired::FlowPath,
@@ -103,7 +103,7 @@ pub fn achieved(receiver: &Side) -> f64 {
 }
 
 fn longest(side: &Side) -> u64 {
-    side.streams.iter().map(|stream| stream.elapsed_ns).max().unwrap_or(0)
+    side.streams.iter().map(Stream::judged_ns).max().unwrap_or(0)
 }
 
 /// A figure that the path cannot have carried: what is wrong with it.

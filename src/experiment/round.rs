@@ -330,7 +330,10 @@ impl Lane<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measured::{SocketFacts, Stream, StreamIo, ThreadCpu};
+    use crate::{
+        experiment::profile,
+        measured::{SocketFacts, Stream, StreamIo, ThreadCpu},
+    };
 
     /// One stream of a megabyte in a second, as it is told by a sender, or by a receiver that began in the middle of it.
     fn side(is_sender: bool) -> Side {
@@ -369,6 +372,8 @@ mod tests {
         let back = both.client.back.as_deref().unwrap();
         for receiver in [&there.server, &here.client, &both.server, back] {
             assert!((rate(receiver) - 8.0).abs() < 1e-6, "{receiver:?}");
+            // And so is what is held against a ceiling.
+            assert!((profile::achieved(receiver) / 1e6 - 8.0).abs() < 1e-6, "{receiver:?}");
         }
         let datagrams = Ends::new(Test::UdpStream, side(true), side(false), [0; 2]);
         assert!((rate(&datagrams.server) - 16.0).abs() < 1e-6, "its own receiver knows the sender's window");

@@ -7,6 +7,9 @@ use crate::{
     stats,
 };
 
+/// A window that opened late by less is not told of: any thread is woken so late now and then.
+const LATE_NS: u64 = 5_000_000;
+
 /// Brings summary and verdict up to date with the rounds.
 pub fn refresh(test: &mut TestRecord) {
     test.summary = summarise(test);
@@ -171,8 +174,8 @@ pub fn warnings(test: &TestRecord) -> Vec<String> {
         ));
     }
     let receivers = test.rounds.iter().flat_map(|round| round.client.both_ways().chain(&round.server.streams));
-    let late = receivers.filter_map(|s| Some((s.io.as_ref()?.late_ns?, s.judged_ns()))).max();
-    if let Some((late, _)) = late.filter(|(late, judged)| late * 20 > *judged) {
+    let late = receivers.filter_map(|s| Some((s.io.as_ref()?.late_ns?, s.judged_ns())));
+    if let Some((late, _)) = late.filter(|&(late, judged)| late >= LATE_NS && late * 20 > judged).max() {
         warnings.push(format!(
             "a receiver began {:.0} ms late, by what lay in its socket: its rate is over that time too; does anything else use its CPU?",
             late as f64 / 1e6

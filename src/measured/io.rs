@@ -248,8 +248,9 @@ pub struct StreamIo {
     /// Bytes that lay in the socket of a receiver of a byte stream when its window opened: they are counted in it and came before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<u64>,
-    /// Nanoseconds by which that window opened late: after a warm-up, the time in which what lay there came at the rate of the rest;
-    /// at most, and without one, what the window is shorter than the sender's `drained_ns` less a round trip. The rate is over both.
+    /// Nanoseconds by which that window opened late: the time in which what lay there came at the rate of the rest, and without a
+    /// warm-up that in which the sender found the window full; at most what the window is shorter than the sender's `drained_ns` less
+    /// a round trip. The rate is over both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_ns: Option<u64>,
     /// Nanoseconds from the opening of the window of a sender of a byte stream until its receiver had read all (with traffic both

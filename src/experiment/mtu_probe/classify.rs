@@ -11,8 +11,8 @@ use crate::{
     record::mtu::{MtuFinding, MtuTcp, MtuVerdict},
 };
 
-/// A segment is bound to half of the peer's largest window so far (`tcp_bound_to_half_wnd()`), which is 64 KiB at most in a handshake: what
-/// is longer than this, as on loopback, is no matter of the way.
+/// A segment is bound to half of the peer's largest window so far (`tcp_bound_to_half_wnd()`), which is 64 KiB at most in a handshake and half of
+/// that with a small buffer: what is longer than this, as on loopback, is no matter of the way.
 const HALF_WINDOW: u32 = 16 << 10;
 
 /// All that was seen of one direction.

@@ -83,12 +83,12 @@ fn latencies_of_parallel_streams_are_one_distribution() {
 
 #[test]
 fn a_receiver_whose_thread_begins_late_does_not_report_too_high_a_rate() {
-    let mut spec = Spec { duration: crate::units::Span(Duration::from_millis(200)), ..example(Test::TcpStream) };
+    let mut spec = Spec { duration: crate::units::Span(Duration::from_millis(500)), ..example(Test::TcpStream) };
     // What waits in the sender's buffer is short, so that its own window tells the rate.
     spec.tuning.sndbuf = Some(crate::units::ByteSize(32 << 10));
     spec.tuning.pacing = Some(crate::units::BitRate(20_000_000));
     // In the middle of the payload, and when all of it lies there.
-    for late in [120, 600].map(Duration::from_millis) {
+    for late in [300, 1000].map(Duration::from_millis) {
         let (server, client) = pair(&spec);
         let locals = client.locals().to_vec();
         let sending = client.start(Arc::new(|| {})).unwrap();
@@ -107,7 +107,7 @@ fn a_receiver_whose_thread_begins_late_does_not_report_too_high_a_rate() {
 }
 
 #[test]
-fn a_receiver_that_is_slow_is_not_late() {
+fn a_receiver_that_keeps_up_is_not_late() {
     let mut spec = Spec { duration: crate::units::Span(Duration::from_millis(300)), ..example(Test::TcpStream) };
     spec.omit = crate::units::Span(Duration::from_millis(100));
     let (server, client) = pair(&spec);
@@ -116,7 +116,7 @@ fn a_receiver_that_is_slow_is_not_late() {
     let mut received = running.collect().unwrap();
     let before = received.bits_per_second();
     received.make_up(&sent);
-    // Some always lies in the socket of a reader that is the slower one.
+    // Something may lie there at any moment.
     assert!(received.streams[0].io.as_ref().unwrap().queued.is_some());
     assert!(received.bits_per_second() > 0.8 * before, "{:?}", received.streams[0]);
 }
